@@ -1,0 +1,29 @@
+# Two commands from a fresh clone: `make figures` and `make test`. Both set up .venv first, and do nothing twice.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= results/laptop
+
+.PHONY: figures test test-long lint clean
+
+figures: .venv/installed
+	$(BIN)/python -m paper_figures run --preset laptop --out $(OUT)
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv results

@@ -1,0 +1,44 @@
+"""One ruler for binary associative memories and diffusion language models: token recovery and conditional entropy.
+
+system = as_system(memory)                       # a fitted memory, a denoiser, or a checkpoint folder
+token_recovery(system, x, noise=[0.1, 0.25])     # labelled rates with intervals
+conditional_entropy(system, x)                   # nats, by token and sequence
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bridges.binary import BinarySystem as BinarySystem
+    from bridges.binary import likelihood_beta as likelihood_beta
+    from bridges.diffusion import DiffusionSystem as DiffusionSystem
+    from bridges.entropy import conditional_entropy as conditional_entropy
+    from bridges.recovery import TOKEN_CLASSES as TOKEN_CLASSES
+    from bridges.recovery import token_classes as token_classes
+    from bridges.recovery import token_recovery as token_recovery
+    from bridges.system import Conditional as Conditional
+    from bridges.system import MemorySystem as MemorySystem
+    from bridges.system import as_system as as_system
+
+_HOMES = {
+    "BinarySystem": "binary",
+    "Conditional": "system",
+    "DiffusionSystem": "diffusion",
+    "MemorySystem": "system",
+    "TOKEN_CLASSES": "recovery",
+    "as_system": "system",
+    "conditional_entropy": "entropy",
+    "likelihood_beta": "binary",
+    "token_classes": "recovery",
+    "token_recovery": "recovery",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"bridges.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'bridges' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

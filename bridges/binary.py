@@ -1,0 +1,114 @@
+"""A binary associative memory as a measured system."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
+
+from amtheory import retrieve
+from bridges.system import Conditional, MemorySystem
+
+MAX_SWEEPS = 100
+
+
+class BinarySystem(MemorySystem):
+    """A fitted memory with couplings W, whose conditionals are p(s_l | s without l) = sigma(2 beta s_l h_l), h = W s.
+
+    Token 1 is spin +1, token 0 is spin -1. Noise t flips each spin with probability t/2 (alpha_t = 1 - t at K = 2).
+    The dynamics have one fixed temperature, so the time a system is told has no effect: "sample" runs at T = 1/beta,
+    the other modes at T = 0 ("one_shot" for a single sweep). The last update has no effect either.
+
+    Parameters
+    ----------
+    memory : a fitted `amtheory` memory
+    beta : inverse temperature in units of h, > 0; by default the memory's own `beta` if it was trained at one
+    update : "parallel" or "sequential"
+    """
+
+    vocab_size = 2
+
+    def __init__(
+        self, memory: Any, *, beta: float | None = None, update: Literal["parallel", "sequential"] = "parallel"
+    ):
+        if update not in ("parallel", "sequential"):
+            raise ValueError(f"`update` must be 'parallel' or 'sequential', got {update!r}")
+        if beta is None:
+            beta = getattr(memory, "beta", None)
+        if beta is None or not 0 < beta < np.inf:
+            raise ValueError(f"`beta` must be positive and finite (this memory has none of its own), got {beta}")
+        self.memory, self.beta = memory, float(beta)
+        self.update: Literal["parallel", "sequential"] = update
+        self.length = len(memory.couplings_)
+
+    def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+        return np.where(rng.random(x.shape) < noise, rng.integers(2, size=x.shape), x)
+
+    def conditional(self, z: np.ndarray, t: float) -> Conditional:
+        return _Logistic(self.beta * self.memory.local_field(to_spins(z)))
+
+    def recover(
+        self, z: np.ndarray, *, start: float, mode: str, steps: int | None, last: str, rng: np.random.Generator
+    ) -> np.ndarray:
+        states, _ = retrieve(
+            self.memory,
+            to_spins(z),
+            update=self.update,
+            temperature=1 / self.beta if mode == "sample" else 0.0,
+            max_sweeps=1 if mode == "one_shot" else steps or MAX_SWEEPS,
+            rng=rng,
+        )
+        return to_tokens(states)
+
+    def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
+        noise = rng.integers(2, size=(n, self.length))
+        return self.recover(noise, start=1.0, mode="sample", steps=steps, last="none", rng=rng)
+
+    def describe(self) -> dict[str, Any]:
+        kind = type(self.memory).__name__
+        return {"system": kind, "length": self.length, "beta": self.beta, "update": self.update}
+
+
+class _Logistic(Conditional):
+    """p(s) = exp(s f) / (2 cosh f) for fields f (B, L), arXiv 2604.26841 eq. 9."""
+
+    def __init__(self, field: np.ndarray):
+        self.field = field
+
+    def entropy(self) -> np.ndarray:
+        """H = log 2cosh f - f tanh f, free of cancellation at large |f|."""
+        gap = 2 * np.abs(self.field)
+        return np.logaddexp(0, -gap) + gap * expit(-gap)
+
+    def mode(self) -> np.ndarray:
+        return to_tokens(self.field >= 0)
+
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        return -np.logaddexp(0, -2 * to_spins(x) * self.field)
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        return to_tokens(rng.random(self.field.shape) < expit(2 * self.field))
+
+
+def to_spins(tokens: np.ndarray) -> np.ndarray:
+    """Ids in {0, 1} to spins in {-1, +1}, int8."""
+    return (2 * np.asarray(tokens, np.int8) - 1).astype(np.int8)
+
+
+def to_tokens(spins: np.ndarray) -> np.ndarray:
+    """Spins, or truth values, to ids: 1 where positive; int64."""
+    return (spins > 0).astype(np.int64)
+
+
+def likelihood_beta(memory: Any, patterns: np.ndarray, *, largest: float = 100.0) -> float:
+    """The inverse temperature that maximises the conditional likelihood of `patterns` (P, L) under fixed couplings:
+    for memories, like Hopfield's, that are trained at none. At most `largest`, which separable patterns reach."""
+    aligned = patterns * memory.local_field(patterns)
+
+    def loss(log_beta: float) -> float:
+        return np.logaddexp(0, -2 * np.exp(log_beta) * aligned).mean()
+
+    best: Any = minimize_scalar(loss, bounds=(-5, np.log(largest)), method="bounded")
+    return float(np.exp(best.x))

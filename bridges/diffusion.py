@@ -1,0 +1,127 @@
+"""A denoiser of a uniform diffusion language model, or an exact limit of one, as a measured system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bridges.system import Conditional, MemorySystem
+from uddm import reverse
+from uddm._reverse import inverse_cdf
+from uddm.denoisers.base import Denoiser, batches, inference
+
+STEPS = 1000
+
+
+class DiffusionSystem(MemorySystem):
+    """A denoiser with the reverse process of its own forward process.
+
+    Parameters
+    ----------
+    denoiser : anything with `cavity`, `posterior`, `process` and `length`
+    conditional : which of the two distributions is measured: "cavity", the x_theta of the published conditional
+        entropy, or "posterior"
+    batch_size : sequences that meet the denoiser together; by default as many as fit a modest memory
+
+    With `steps=None` a denoiser that can draw joint posterior samples (its method `sample`) does so: the law of the
+    reverse process with infinitely many steps. Others take 1000 steps.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        *,
+        conditional: Literal["cavity", "posterior"] = "cavity",
+        batch_size: int | None = None,
+    ):
+        if conditional not in ("cavity", "posterior"):
+            raise ValueError(f"`conditional` must be 'cavity' or 'posterior', got {conditional!r}")
+        self.denoiser, self.kind, self.batch_size = denoiser, conditional, batch_size
+        self.process = denoiser.process
+        self.length, self.vocab_size = denoiser.length, denoiser.process.vocab_size
+
+    def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+        return self.process.corrupt(torch.as_tensor(x), noise, generator=_seed(rng)).numpy()
+
+    def conditional(self, z: np.ndarray, t: float) -> Conditional:
+        distribution = self.denoiser.cavity if self.kind == "cavity" else self.denoiser.posterior
+        return _Chunked(self.denoiser, lambda rows: distribution(rows, t), self._tokens(z), self.batch_size)
+
+    def recover(
+        self, z: np.ndarray, *, start: float, mode: str, steps: int | None, last: str, rng: np.random.Generator
+    ) -> np.ndarray:
+        tokens = self._tokens(z)
+        joint: Callable[..., Tensor] | None = getattr(self.denoiser, "sample", None)
+        if steps is None and mode == "sample" and joint is not None:
+            stream = torch.Generator().manual_seed(_seed(rng))
+            rows = batches(tokens, self.vocab_size, self.batch_size)
+            return torch.cat([joint(tokens[r], start, generator=stream) for r in rows]).numpy()
+        recovered = reverse(
+            self.process,
+            self.denoiser,
+            tokens,
+            start=start,
+            steps=steps or STEPS,
+            mode=mode,  # type: ignore[arg-type]
+            last=last,  # type: ignore[arg-type]
+            generator=_seed(rng),
+            batch_size=self.batch_size,
+        )
+        return recovered.cpu().numpy()
+
+    def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
+        noise = rng.integers(self.vocab_size, size=(n, self.length))
+        return self.recover(noise, start=1.0, mode="sample", steps=steps, last="ancestral", rng=rng)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "system": type(self.denoiser).__name__,
+            "length": self.length,
+            "vocab_size": self.vocab_size,
+            "process": repr(self.process),
+            "conditional": self.kind,
+        }
+
+    def _tokens(self, z: np.ndarray) -> Tensor:
+        return torch.as_tensor(z, device=getattr(self.denoiser, "device", None))
+
+
+class _Chunked(Conditional):
+    """Reductions of log-probabilities (b, L, K) that exist for one chunk of rows at a time."""
+
+    def __init__(self, denoiser: Denoiser, log_probs: Callable[[Tensor], Tensor], z: Tensor, batch_size: int | None):
+        self.denoiser, self.log_probs, self.z = denoiser, log_probs, z
+        self.rows = batches(z, denoiser.process.vocab_size, batch_size)
+
+    def _reduce(self, reduction: Callable[[Tensor, slice], Tensor]) -> np.ndarray:
+        with inference(self.denoiser):
+            chunks = [reduction(self.log_probs(self.z[r]).double(), r) for r in self.rows]
+        return torch.cat(chunks).cpu().numpy()
+
+    @cached_property
+    def _entropy_and_mode(self) -> tuple[np.ndarray, np.ndarray]:
+        both = self._reduce(lambda p, _: torch.stack([torch.special.entr(p.exp()).sum(-1), p.argmax(-1)], -1))
+        return both[..., 0], both[..., 1].astype(np.int64)
+
+    def entropy(self) -> np.ndarray:
+        return self._entropy_and_mode[0]
+
+    def mode(self) -> np.ndarray:
+        return self._entropy_and_mode[1]
+
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        tokens = torch.as_tensor(x, device=self.z.device)[..., None]
+        return self._reduce(lambda p, r: p.gather(-1, tokens[r]).squeeze(-1))
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        uniform = torch.as_tensor(rng.random(tuple(self.z.shape)), device=self.z.device)
+        return self._reduce(lambda p, r: inverse_cdf(p, uniform[r]))
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**63))

@@ -1,0 +1,70 @@
+"""Confidence intervals for measured rates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+
+class Estimate(NamedTuple):
+    """A value and its confidence interval; all NaN where nothing was measured."""
+
+    value: float
+    low: float
+    high: float
+
+
+def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimate:
+    """A proportion of independent trials with Wilson's score interval (Wilson 1927)."""
+    if trials == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    z = ndtri((1 + confidence) / 2)
+    p = successes / trials
+    centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    return Estimate(p, min(max(centre - half, 0.0), p), max(min(centre + half, 1.0), p))
+
+
+def bootstrap_ratio(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+) -> Estimate:
+    """sum(numerator) / sum(denominator) with a percentile bootstrap interval over sequences.
+
+    Tokens of one sequence are not independent; sequences are, so these are what is resampled. A rate of exactly 0 or 1
+    has no spread to resample: it gets Wilson's interval with each sequence as one trial.
+
+    Parameters
+    ----------
+    numerator, denominator : one number for each sequence, (N,)
+    """
+    total = denominator.sum()
+    if total == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    value = float(numerator.sum() / total)
+    counted = int(np.count_nonzero(denominator))
+    if np.all(numerator == 0) or np.array_equal(numerator, denominator):
+        return wilson(counted * value, counted, confidence)
+    counts = rng.multinomial(len(numerator), np.full(len(numerator), 1 / len(numerator)), size=resamples)
+    resampled = counts @ denominator
+    ratios = (counts @ numerator)[resampled > 0] / resampled[resampled > 0]
+    low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def bootstrap_mean(
+    values: np.ndarray, rng: np.random.Generator, *, confidence: float = 0.95, resamples: int = 1000
+) -> Estimate:
+    """Mean of the finite `values` (N,) with a percentile bootstrap interval."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    counts = rng.multinomial(len(finite), np.full(len(finite), 1 / len(finite)), size=resamples)
+    low, high = np.quantile(counts @ finite / len(finite), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(finite.mean()), float(low), float(high))

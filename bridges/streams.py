@@ -1,0 +1,23 @@
+"""Random streams keyed by what they are for, so that results do not depend on order or on what else was measured."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+
+def as_seed(rng: int | np.random.Generator | None) -> int:
+    """The integer that keys all streams of one measurement: the seed given, or one drawn."""
+    if rng is None:
+        return int(np.random.default_rng().integers(2**63))
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**63))
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
+        raise TypeError(f"`rng` must be None, an integer >= 0 or a numpy.random.Generator, got {rng!r}")
+    return int(rng)
+
+
+def stream(seed: int, *keys: str | float) -> np.random.Generator:
+    """The generator that belongs to `seed` and a path of words and numbers."""
+    return np.random.default_rng([seed, *(zlib.crc32(repr(key).encode()) for key in keys)])

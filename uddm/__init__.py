@@ -1,0 +1,50 @@
+"""Uniform-state discrete diffusion language models: a process plus a denoiser.
+
+Conventions, stated once: tokens are int64 of shape (B, L), ids in [0, K); times t lie in (0, 1], one for all or one for
+each sequence; entropies and losses are in nats; `cavity` is the distribution of a token given the others, `posterior`
+the one given all. Names are imported on first use, so `import uddm` loads nothing heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uddm import corpora as corpora
+    from uddm import denoisers as denoisers
+    from uddm import objective as objective
+    from uddm._reverse import reverse as reverse
+    from uddm.denoisers.base import Denoiser as Denoiser
+    from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
+    from uddm.denoisers.transformer import DiT as DiT
+    from uddm.denoisers.transformer import DiTConfig as DiTConfig
+    from uddm.objective import evidence_bound as evidence_bound
+    from uddm.objective import nelbo as nelbo
+    from uddm.process import UniformProcess as UniformProcess
+    from uddm.training import TrainConfig as TrainConfig
+    from uddm.training import train as train
+
+_HOMES = {
+    "Denoiser": "uddm.denoisers.base",
+    "DiT": "uddm.denoisers.transformer",
+    "DiTConfig": "uddm.denoisers.transformer",
+    "EmpiricalBayes": "uddm.denoisers.empirical_bayes",
+    "TrainConfig": "uddm.training",
+    "UniformProcess": "uddm.process",
+    "evidence_bound": "uddm.objective",
+    "nelbo": "uddm.objective",
+    "reverse": "uddm._reverse",
+    "train": "uddm.training",
+}
+_ROOMS = ("corpora", "denoisers", "objective")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"uddm.{name}")
+    raise AttributeError(f"module 'uddm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, *_ROOMS])

@@ -1,0 +1,36 @@
+"""Random streams keyed by what they are for, never by a position in a shared stream.
+
+`keyed_generator(seed, "corruption", step)` gives the same stream whatever ran before it, so that a run resumed
+at `step` needs no saved sampler state, and results do not depend on order or on the number of threads.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+
+
+def keyed_seed(seed: int, *keys: int | str) -> int:
+    """A 63-bit seed from `seed` and a path of integers and words."""
+    path = [zlib.crc32(k.encode()) if isinstance(k, str) else int(k) for k in keys]
+    state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0]
+    return int(state) >> 1
+
+
+def keyed_generator(seed: int, *keys: int | str, device: str | torch.device = "cpu") -> torch.Generator:
+    return torch.Generator(device).manual_seed(keyed_seed(seed, *keys))
+
+
+def as_generator(generator: int | torch.Generator | None, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator from a seed, from a generator (returned unchanged), or from entropy if None."""
+    if isinstance(generator, torch.Generator):
+        return generator
+    fresh = torch.Generator(device)
+    if generator is None:
+        fresh.seed()
+        return fresh
+    if isinstance(generator, bool) or not isinstance(generator, (int, np.integer)):
+        raise TypeError(f"`generator` must be None, an int or a torch.Generator, got {type(generator).__name__}")
+    return fresh.manual_seed(int(generator))

@@ -1,0 +1,129 @@
+"""The reverse process, for any denoiser, from any (z, t).
+
+On the grid start = t_0 > ... > t_S = 1e-5 each update replaces z_t by a draw from (or the mode of) the posterior
+q(z_s | z_t, x_theta), which is a three-way mixture (`UniformProcess.mixture`): stay, draw from x_theta, draw uniformly.
+The choice is made on float64 scalars, and the K entries of x_theta are touched only where a token draws from it: float32
+categorical draws under-sample rare moves several-fold, and a float64 (B, L, K) tensor is never needed.
+
+Modes:
+    sample: the stochastic reverse process.
+    posterior_mode: the most probable token of the posterior. A token z moves to y iff
+        (alpha_s - alpha_t) x_theta[y] > K alpha_t x_theta[z] + alpha_t (1 - alpha_s)/alpha_s, which on a uniform grid
+        is impossible before the last regular update (started at t = 1 with fewer than about 31 steps it fires once at
+        the start instead): a thresholded one-shot recall, not a dynamics of many steps. Its threshold depends on S.
+    x0_mode: x_theta replaced by its most probable token, then sampled.
+    one_shot: argmax x_theta at the start, once; `steps` and `last` have no effect.
+
+The last update, at t = 1e-5: "ancestral" one more update to t = 0 (practically the identity), "greedy" argmax x_theta,
+"none" no update.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from uddm._random import as_generator
+from uddm._validation import check_choice, check_positive_int, check_time, check_tokens
+from uddm.denoisers.base import Denoiser, batches, inference
+from uddm.process import UniformProcess, _at
+
+Mode = Literal["sample", "posterior_mode", "x0_mode", "one_shot"]
+Last = Literal["ancestral", "greedy", "none"]
+MODES: tuple[Mode, ...] = ("sample", "posterior_mode", "x0_mode", "one_shot")
+LASTS: tuple[Last, ...] = ("ancestral", "greedy", "none")
+END = 1e-5
+
+
+def reverse(
+    process: UniformProcess,
+    denoiser: Denoiser,
+    z: Tensor,
+    *,
+    start: float = 1.0,
+    steps: int = 1000,
+    mode: Mode = "sample",
+    last: Last = "ancestral",
+    generator: int | torch.Generator | None = None,
+    batch_size: int | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Run the reverse process from noisy tokens to clean ones.
+
+    Args:
+        z: tokens at time `start`, (B, L).
+        start: the time the denoiser is told the tokens are at, in (1e-5, 1]. It may differ from the time that
+            corrupted them.
+        steps: number S of regular updates on the uniform grid from `start` to 1e-5.
+        mode, last: see the module docstring.
+        generator: seed or CPU generator. Random numbers are drawn for all rows of a step at once, so the result does
+            not depend on `batch_size`.
+        batch_size: sequences that meet the denoiser together; by default as many as fit a modest memory.
+        progress: show a progress bar over the steps.
+
+    Returns:
+        Tokens (B, L).
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    z = check_tokens("z", z, process.vocab_size)
+    check_time("start", start, low=END)
+    check_positive_int("steps", steps)
+    check_choice("mode", mode, MODES)
+    check_choice("last", last, LASTS)
+    generator = as_generator(generator)
+    rows = batches(z, process.vocab_size, batch_size)
+    with inference(denoiser):
+        if mode == "one_shot":
+            return torch.cat([denoiser.cavity(z[r], start).argmax(-1) for r in rows])
+        grid = torch.linspace(start, END, steps + 1, dtype=torch.float64).tolist()
+        updates = list(zip(grid[:-1], grid[1:], strict=True))
+        if last == "ancestral":
+            updates.append((END, 0.0))
+        for t, s in tqdm(updates, desc="reverse", disable=None if progress else True, leave=False):
+            choice, draw = torch.rand((2, *z.shape), dtype=torch.float64, generator=generator).to(z.device)
+            z = torch.cat([_update(process, denoiser, z[r], t, s, mode, choice[r], draw[r]) for r in rows])
+        if last == "greedy":
+            z = torch.cat([denoiser.cavity(z[r], END).argmax(-1) for r in rows])
+    return z
+
+
+def _update(
+    process: UniformProcess,
+    denoiser: Denoiser,
+    z: Tensor,
+    t: float,
+    s: float,
+    mode: Mode,
+    choice: Tensor,
+    draw: Tensor,
+) -> Tensor:
+    """One update of z from t to s; `choice` and `draw` are uniform numbers (B, L) in [0, 1)."""
+    log_probs = denoiser.cavity(z, t)
+    if mode == "sample":
+        stay, denoise, _ = process.mixture(_at(log_probs, z).double().exp(), t, s)
+        predicted = choice >= stay
+        uniform = choice >= stay + denoise
+        z = torch.where(uniform, (draw * process.vocab_size).long(), z)
+        from_denoiser = predicted & ~uniform
+        z[from_denoiser] = inverse_cdf(log_probs[from_denoiser], draw[from_denoiser])
+        return z
+    best, y = log_probs.max(-1)
+    if mode == "posterior_mode":
+        at_z = _at(log_probs, z).double().exp()
+        stay, denoise, _ = process.mixture(at_z, t, s)
+        return torch.where(denoise * best.double().exp() > stay + denoise * at_z, y, z)
+    stay, denoise, _ = process.mixture((y == z).double(), t, s)
+    z = torch.where(choice >= stay + denoise, (draw * process.vocab_size).long(), z)
+    return torch.where((choice >= stay) & (choice < stay + denoise), y, z)
+
+
+def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:
+    """Categorical draws by inversion in float64: log-probabilities (..., K), numbers in [0, 1) (...) -> ids (...)."""
+    cdf = log_probs.double().exp().cumsum(-1)
+    drawn = torch.searchsorted(cdf, (uniform[..., None] * cdf[..., -1:]).contiguous(), right=True).squeeze(-1)
+    return drawn.clamp_max(log_probs.shape[-1] - 1)

@@ -1,0 +1,60 @@
+"""Argument checks shared by the package: one clear error, naming the argument, what was got and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def check_tokens(name: str, tokens: Tensor, vocab_size: int, *, length: int | None = None) -> Tensor:
+    """Return `tokens` as int64 of shape (B, L) with ids in [0, vocab_size).
+
+    Raises:
+        TypeError: not an integer tensor.
+        ValueError: wrong rank, wrong length, or an id outside the vocabulary.
+    """
+    tokens = torch.as_tensor(tokens)
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype is torch.bool:
+        raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")
+    if tokens.ndim != 2 or tokens.numel() == 0:
+        raise ValueError(f"`{name}` must have shape (B, L) with B, L >= 1, got {tuple(tokens.shape)}")
+    if length is not None and tokens.shape[1] != length:
+        raise ValueError(f"`{name}` must have length {length}, got {tokens.shape[1]}")
+    low, high = (int(v) for v in torch.aminmax(tokens))
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"`{name}` must hold token ids in [0, {vocab_size - 1}], got ids in [{low}, {high}]")
+    return tokens.long()
+
+
+def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> Tensor:
+    """Return `t` as a float64 tensor with every value in (low, 1], or [low, 1] if `closed`."""
+    t = torch.as_tensor(t, dtype=torch.float64)
+    inside = (t >= low if closed else t > low) & (t <= 1)
+    if not bool(inside.all()):
+        bracket = "[" if closed else "("
+        bad = t.reshape(-1)[~inside.reshape(-1)][0].item()
+        raise ValueError(f"`{name}` must lie in {bracket}{low:g}, 1], got {bad:g}")
+    return t
+
+
+def check_log_probs(name: str, log_probs: Tensor, z: Tensor, vocab_size: int) -> Tensor:
+    if log_probs.shape != (*z.shape, vocab_size):
+        want = (*z.shape, vocab_size)
+        raise ValueError(f"`{name}` must have shape {tuple(want)}, got {tuple(log_probs.shape)}")
+    return log_probs
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
+    return value

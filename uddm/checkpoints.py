@@ -1,0 +1,113 @@
+"""Models on disk: a folder with `config.json`, `model.safetensors`, a model card and, optionally, `tokenizer.json`.
+
+Nothing on a load path executes pickled code.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as dump_tensors
+from torch import Tensor
+
+from uddm.files import write_atomically
+
+if TYPE_CHECKING:
+    from uddm.denoisers.transformer import DiT
+
+FORMAT = 1
+CARD = """---
+library_name: amtheory
+tags: [uniform-state-discrete-diffusion, diffusion-language-model]
+---
+# {blocks}-block DiT, d = {hidden_dim}, K = {vocab_size}, L = {length}
+
+A uniform-state discrete diffusion language model (`uddm.DiT`, {parameters:,} parameters, {schedule} schedule).
+Its logits are those of the cavity distribution x_theta of the reverse process.
+
+```python
+from uddm import DiT
+model = DiT.from_pretrained("path/to/this/folder")
+```
+"""
+
+
+def save_pretrained(model: DiT, folder: str | Path, tokenizer: Any = None) -> None:
+    """Write the folder; each file is replaced atomically, `config.json` last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = model.config.to_dict()
+    parameters = sum(p.numel() for p in model.parameters())
+    write_atomically(folder / "model.safetensors", dump_tensors(_contiguous(model.state_dict())))
+    write_atomically(folder / "README.md", CARD.format(parameters=parameters, **config).encode())
+    if tokenizer is not None:
+        tokenizer.save(folder / "tokenizer.json")
+    write_atomically(folder / "config.json", to_json({"format": FORMAT, "model": "DiT", **config}))
+
+
+def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> DiT:
+    from uddm.denoisers.transformer import DiT, DiTConfig
+
+    folder = _local_folder(path_or_repo, revision)
+    config = read_json(folder / "config.json")
+    if config.pop("format", None) != FORMAT or config.pop("model", None) != "DiT":
+        raise ValueError(f"{folder / 'config.json'} does not describe a uddm model of format {FORMAT}")
+    try:
+        model = DiT(DiTConfig(**config))
+    except TypeError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+    load_weights(model, read_tensors(folder / "model.safetensors"), folder / "model.safetensors")
+    return model.eval()
+
+
+def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Copy weights by name, and refuse a missing, unexpected or misshapen one by name."""
+    own = model.state_dict()
+    for problem, keys in (("lacks", own.keys() - weights.keys()), ("has unexpected", weights.keys() - own.keys())):
+        if keys:
+            raise ValueError(f"{source} {problem} {', '.join(sorted(keys))}")
+    for name, tensor in weights.items():
+        if tensor.shape != own[name].shape:
+            raise ValueError(f"{source}: {name} has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
+    model.load_state_dict(weights)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; ValueError if it is truncated or not one."""
+    try:
+        return load_tensors(path.read_bytes())
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable JSON: {error}") from error
+
+
+def to_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:
+    folder = Path(path_or_repo)
+    if folder.is_dir():
+        return folder
+    repository = str(path_or_repo)
+    if folder.exists() or repository.count("/") != 1 or repository.startswith((".", "/", "~")):
+        raise FileNotFoundError(f"no model folder {repository!r} (a hub repository is written owner/name)")
+    from huggingface_hub import snapshot_download
+
+    files = ["config.json", "model.safetensors", "tokenizer.json"]
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=files))

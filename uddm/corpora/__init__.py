@@ -1,0 +1,59 @@
+"""Text corpora, tokenizers, and token blocks on disk.
+
+From a name to training data:
+
+    corpus = load_corpus("python-docs")
+    tokenizer = tokenizer_from_name("letters", corpus)
+    blocks = prepare_blocks(corpus, tokenizer, length=16)
+    blocks.train(512)  # (512, 16) int64, the first 512 blocks of one seeded permutation
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uddm.corpora.blocks import TokenBlocks as TokenBlocks
+    from uddm.corpora.blocks import prepare_blocks as prepare_blocks
+    from uddm.corpora.text import Corpus as Corpus
+    from uddm.corpora.text import documentation_text as documentation_text
+    from uddm.corpora.text import lm1b_detokenize as lm1b_detokenize
+    from uddm.corpora.text import load_corpus as load_corpus
+    from uddm.corpora.tokenizers import LETTERS as LETTERS
+    from uddm.corpora.tokenizers import ByteTokenizer as ByteTokenizer
+    from uddm.corpora.tokenizers import CharacterTokenizer as CharacterTokenizer
+    from uddm.corpora.tokenizers import SubwordTokenizer as SubwordTokenizer
+    from uddm.corpora.tokenizers import Tokenizer as Tokenizer
+    from uddm.corpora.tokenizers import bert_tokenizer as bert_tokenizer
+    from uddm.corpora.tokenizers import gpt2_tokenizer as gpt2_tokenizer
+    from uddm.corpora.tokenizers import load_tokenizer as load_tokenizer
+    from uddm.corpora.tokenizers import tokenizer_from_name as tokenizer_from_name
+    from uddm.corpora.tokenizers import train_bpe as train_bpe
+
+_HOMES = {
+    "TokenBlocks": "uddm.corpora.blocks",
+    "prepare_blocks": "uddm.corpora.blocks",
+    "Corpus": "uddm.corpora.text",
+    "documentation_text": "uddm.corpora.text",
+    "lm1b_detokenize": "uddm.corpora.text",
+    "load_corpus": "uddm.corpora.text",
+    "LETTERS": "uddm.corpora.tokenizers",
+    "ByteTokenizer": "uddm.corpora.tokenizers",
+    "CharacterTokenizer": "uddm.corpora.tokenizers",
+    "SubwordTokenizer": "uddm.corpora.tokenizers",
+    "Tokenizer": "uddm.corpora.tokenizers",
+    "bert_tokenizer": "uddm.corpora.tokenizers",
+    "gpt2_tokenizer": "uddm.corpora.tokenizers",
+    "load_tokenizer": "uddm.corpora.tokenizers",
+    "tokenizer_from_name": "uddm.corpora.tokenizers",
+    "train_bpe": "uddm.corpora.tokenizers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'uddm.corpora' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

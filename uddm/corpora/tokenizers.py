@@ -1,0 +1,358 @@
+"""Text to token ids and back: characters, bytes, byte-pair encoding, GPT-2 and BERT.
+
+Ids are int64 in [0, vocab_size). `encode` adds no special tokens; whoever packs sequences does, with
+`bos_id`, `eos_id` and `separator_id` (None where a tokenizer has no such token).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+import unicodedata
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from uddm.files import write_atomically
+
+if TYPE_CHECKING:
+    import tokenizers
+
+    from uddm.corpora.text import Corpus
+
+LETTERS = " " + string.ascii_lowercase
+END_OF_TEXT = "<|endoftext|>"
+
+
+class Tokenizer(ABC):
+    """What every tokenizer offers.
+
+    Attributes
+    ----------
+    vocab_size : K; all ids are in [0, K).
+    bos_id, eos_id : ids that open and close a packed sequence, or None.
+    separator_id : id put between two documents, or None.
+    """
+
+    vocab_size: int
+    bos_id: int | None = None
+    eos_id: int | None = None
+    separator_id: int | None = None
+
+    @abstractmethod
+    def encode(self, text: str) -> np.ndarray:
+        """Token ids of `text`, shape (n,), int64, without special tokens."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of `ids`, shape (n,). Raises ValueError for ids outside [0, vocab_size)."""
+
+    @abstractmethod
+    def definition(self) -> dict[str, Any]:
+        """Everything that determines the ids, as a JSON object with a "type"."""
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` of each text."""
+        return [self.encode(text) for text in texts]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits of the sha256 of the definition: equal fingerprints, equal ids."""
+        canonical = json.dumps(self.definition(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def save(self, path: str | Path) -> None:
+        """Write the definition as one JSON file, which `load_tokenizer` reads back."""
+        text = json.dumps(self.definition(), ensure_ascii=False, indent=1)
+        write_atomically(Path(path), text.encode())
+
+    def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        ids = np.asarray(ids, dtype=np.int64)
+        if ids.ndim != 1:
+            raise ValueError(f"`ids` must have shape (n,), got {ids.shape}")
+        if ids.size and (ids.min() < 0 or ids.max() >= self.vocab_size):
+            raise ValueError(f"`ids` must be in [0, {self.vocab_size}), got ids in [{ids.min()}, {ids.max()}]")
+        return ids
+
+
+class CharacterTokenizer(Tokenizer):
+    """One token per character; without arguments, the 26 lower-case letters and the space.
+
+    Text is normalised first: white space outside the alphabet becomes a space, any other character
+    outside it becomes `replacement`, and runs of spaces become one. Then decode(encode(text)) equals
+    the normalised text, and encoding that again gives the same ids. The space separates documents.
+
+    Parameters
+    ----------
+    alphabet : distinct characters, the space among them; the id of a character is its index.
+    lowercase : whether to fold accents (NFKD without combining marks) and lower-case first.
+    replacement : a character of the alphabet.
+
+    Raises ValueError for an alphabet with repeats, without the space or without the replacement.
+    """
+
+    def __init__(self, alphabet: str = LETTERS, *, lowercase: bool = True, replacement: str = " "):
+        if len(set(alphabet)) != len(alphabet):
+            raise ValueError("`alphabet` must not repeat a character")
+        if " " not in alphabet or len(replacement) != 1 or replacement not in alphabet:
+            raise ValueError("`alphabet` must contain the space and the one-character replacement")
+        self.alphabet = alphabet
+        self.lowercase = lowercase
+        self.replacement = replacement
+        self.vocab_size = len(alphabet)
+        self.separator_id = alphabet.index(" ")
+        self._ids = {character: i for i, character in enumerate(alphabet)}
+
+    @classmethod
+    def train(cls, text: str, vocab_size: int, *, lowercase: bool = False) -> CharacterTokenizer:
+        """Alphabet of the space, the `vocab_size` - 2 most frequent characters of `text`, and U+FFFD,
+        which replaces all others.
+
+        Raises ValueError unless 2 <= vocab_size <= 2 + the number of distinct characters in `text`.
+        """
+        text = _fold(text) if lowercase else text
+        counts = Counter(c for c in text if not c.isspace() and c != "\ufffd")
+        if not 2 <= vocab_size <= len(counts) + 2:
+            raise ValueError(
+                f"`vocab_size` must be in [2, {len(counts) + 2}] for a text of {len(counts)} distinct "
+                f"characters, got {vocab_size}"
+            )
+        by_frequency = sorted(counts, key=lambda c: (-counts[c], c))
+        alphabet = " " + "".join(by_frequency[: vocab_size - 2]) + "\ufffd"
+        return cls(alphabet, lowercase=lowercase, replacement="\ufffd")
+
+    def encode(self, text: str) -> np.ndarray:
+        if self.lowercase:
+            text = _fold(text)
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
+        distinct, inverse = np.unique(points, return_inverse=True)
+        ids = np.array([self._id(chr(point)) for point in distinct], dtype=np.int64)[inverse]
+        space = ids == self.separator_id
+        return ids[~(space & np.r_[False, space[:-1]])]
+
+    def _id(self, character: str) -> int:
+        if character in self._ids:
+            return self._ids[character]
+        return self._ids[" " if character.isspace() else self.replacement]
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        return "".join(self.alphabet[i] for i in self._checked(ids))
+
+    def definition(self) -> dict[str, Any]:
+        return {
+            "type": "character",
+            "alphabet": self.alphabet,
+            "lowercase": self.lowercase,
+            "replacement": self.replacement,
+        }
+
+
+def _fold(text: str) -> str:
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return text.lower()
+
+
+class ByteTokenizer(Tokenizer):
+    """The 256 bytes of UTF-8; a newline separates documents. Ids that are not UTF-8 decode to U+FFFD."""
+
+    vocab_size = 256
+    separator_id = 10
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        return self._checked(ids).astype(np.uint8).tobytes().decode(errors="replace")
+
+    def definition(self) -> dict[str, Any]:
+        return {"type": "byte"}
+
+
+class SubwordTokenizer(Tokenizer):
+    """A tokenizer of the `tokenizers` library, with the names of its special tokens.
+
+    Parameters
+    ----------
+    backend : the library's tokenizer.
+    bos, eos, separator : special tokens of its vocabulary.
+
+    Raises ValueError for a special token that the vocabulary lacks.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, bos: str, eos: str, separator: str):
+        for token in (bos, eos, separator):
+            if backend.token_to_id(token) is None:
+                raise ValueError(f"special token {token!r} is not in the vocabulary")
+        self.backend = backend
+        self.special = {"bos": bos, "eos": eos, "separator": separator}
+        self.vocab_size = backend.get_vocab_size()
+        self.bos_id = backend.token_to_id(bos)
+        self.eos_id = backend.token_to_id(eos)
+        self.separator_id = backend.token_to_id(separator)
+
+    def encode(self, text: str) -> np.ndarray:
+        return np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        return self.backend.decode(self._checked(ids).tolist(), skip_special_tokens=False)
+
+    def definition(self) -> dict[str, Any]:
+        return {"type": "subword", "special": self.special, "tokenizer": json.loads(self.backend.to_str())}
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
+    """Byte-level byte-pair encoding learnt from `texts`, with `<|endoftext|>` as the only special token.
+
+    Raises ValueError for vocab_size < 257 (the bytes and the special token), or when the texts are
+    too short for that many tokens.
+    """
+    if vocab_size < 257:
+        raise ValueError(f"`vocab_size` must be at least 257 for byte-level BPE, got {vocab_size}")
+    from tokenizers import pre_tokenizers, trainers
+
+    backend = _byte_level_bpe()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    if backend.get_vocab_size() < vocab_size:
+        raise ValueError(f"`vocab_size` must be at most {backend.get_vocab_size()} for these texts, got {vocab_size}")
+    return SubwordTokenizer(backend, bos=END_OF_TEXT, eos=END_OF_TEXT, separator=END_OF_TEXT)
+
+
+def gpt2_tokenizer(encoder_json: str | Path, vocab_bpe: str | Path, *, pad_token: bool = True) -> SubwordTokenizer:
+    """The GPT-2 tokenizer from its published files; `<|endoftext|>` (50256) opens, closes and separates.
+
+    With `pad_token` (as in published uniform diffusion models) the vocabulary ends with an unused
+    `[PAD]`, K = 50258; without it K = 50257. Raises FileNotFoundError or ValueError naming the file.
+    """
+    vocabulary = _read_json(encoder_json)
+    merges = [
+        tuple(line.split())
+        for line in _read_text(vocab_bpe).split("\n")
+        if line.strip() and not line.startswith("#version")
+    ]
+    try:
+        backend = _byte_level_bpe(vocabulary, merges)
+    except Exception as error:
+        raise ValueError(f"{encoder_json} and {vocab_bpe} do not define a BPE tokenizer: {error}") from error
+    backend.add_special_tokens([END_OF_TEXT, "[PAD]"] if pad_token else [END_OF_TEXT])
+    return SubwordTokenizer(backend, bos=END_OF_TEXT, eos=END_OF_TEXT, separator=END_OF_TEXT)
+
+
+def _byte_level_bpe(
+    vocabulary: dict[str, int] | None = None, merges: list[tuple[str, ...]] | None = None
+) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers
+
+    backend = Backend(models.BPE(vocab=vocabulary, merges=merges))  # type: ignore[arg-type]
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> SubwordTokenizer:
+    """The uncased BERT WordPiece tokenizer from its `vocab.txt` (K = 30522 for bert-base-uncased).
+
+    `[CLS]` (101) opens and `[SEP]` (102) closes a sequence. Published uniform diffusion models were
+    trained with sentences separated by `[CLS]`: pass `separator="[CLS]"` to pack text as they saw it.
+    Raises FileNotFoundError or ValueError naming the file.
+    """
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, normalizers, pre_tokenizers
+
+    vocabulary = {token: i for i, token in enumerate(_read_text(vocab_txt).split("\n")) if token}
+    missing = {"[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"} - vocabulary.keys()
+    if missing:
+        raise ValueError(f"{vocab_txt} is not a BERT vocabulary: it lacks {', '.join(sorted(missing))}")
+    backend = Backend(models.WordPiece(vocabulary, unk_token="[UNK]"))  # type: ignore[call-arg]
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    backend.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    return SubwordTokenizer(backend, bos="[CLS]", eos="[SEP]", separator=separator)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read back what `Tokenizer.save` wrote. Raises FileNotFoundError, or ValueError naming the path."""
+    definition = _read_json(path)
+    try:
+        match definition:
+            case {"type": "character", "alphabet": str(alphabet), **options}:
+                return CharacterTokenizer(alphabet, **options)
+            case {"type": "byte"}:
+                return ByteTokenizer()
+            case {"type": "subword", "special": dict(special), "tokenizer": dict(backend)}:
+                from tokenizers import Tokenizer as Backend
+
+                return SubwordTokenizer(Backend.from_str(json.dumps(backend)), **special)
+    except Exception as error:
+        raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+    raise ValueError(f"{path} is not a tokenizer file")
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def _read_json(path: str | Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} does not hold a JSON object")
+    return content
+
+
+TOKENIZER_FORMS = "letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or FILE.json"
+
+
+def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
+    """The tokenizer that a command-line word names.
+
+    letters          26 lower-case letters and the space, K = 27
+    characters:K     the most frequent characters of the corpus
+    bytes            K = 256
+    bpe:K            byte-level BPE trained on the corpus
+    gpt2:FOLDER      GPT-2 from FOLDER/encoder.json and FOLDER/vocab.bpe, K = 50258
+    bert:VOCAB_FILE  BERT WordPiece from its vocab.txt
+    FILE.json        a saved tokenizer
+
+    Raises ValueError, listing these forms, for anything else.
+    """
+    kind, _, argument = name.partition(":")
+    match kind:
+        case "letters" if not argument:
+            return CharacterTokenizer()
+        case "bytes" if not argument:
+            return ByteTokenizer()
+        case "characters" if argument.isdecimal():
+            return CharacterTokenizer.train(" ".join(corpus.documents), int(argument))
+        case "bpe" if argument.isdecimal():
+            return train_bpe(corpus.documents, int(argument))
+        case "gpt2" if argument:
+            return gpt2_tokenizer(Path(argument) / "encoder.json", Path(argument) / "vocab.bpe")
+        case "bert" if argument:
+            return bert_tokenizer(argument)
+        case _ if name.endswith(".json"):
+            return load_tokenizer(name)
+    raise ValueError(f"`tokenizer` must be one of {TOKENIZER_FORMS}; got {name!r}")
