@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridges.binary import BinarySystem as BinarySystem
     from bridges.binary import likelihood_beta as likelihood_beta
+    from bridges.binary import to_spins as to_spins
+    from bridges.binary import to_tokens as to_tokens
     from bridges.diffusion import DiffusionSystem as DiffusionSystem
     from bridges.entropy import conditional_entropy as conditional_entropy
     from bridges.recovery import TOKEN_CLASSES as TOKEN_CLASSES
@@ -29,6 +31,8 @@ _HOMES = {
     "as_system": "system",
     "conditional_entropy": "entropy",
     "likelihood_beta": "binary",
+    "to_spins": "binary",
+    "to_tokens": "binary",
     "token_classes": "recovery",
     "token_recovery": "recovery",
 }

@@ -1,6 +1,6 @@
 """Token recovery: corrupt a sequence, run the dynamics, count what came back (arXiv 2604.26841, eq. 12, Figs. 1, 2).
 
-Experiment 1 (deterministic retrieval): `start=1.0, mode="posterior_mode"`; the noise corrupts, the dynamics are told t = 1.
+Experiment 1 (deterministic retrieval): `start=1.0, mode="posterior_mode"`; the dynamics are told t = 1 at any noise.
 Experiment 2 (stochastic retrieval): `start=None`; the noise sets both.
 """
 

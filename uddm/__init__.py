@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from uddm._reverse import reverse as reverse
     from uddm.denoisers.base import Denoiser as Denoiser
     from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
+    from uddm.denoisers.hollow import HollowMLP as HollowMLP
+    from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
     from uddm.denoisers.transformer import DiT as DiT
     from uddm.denoisers.transformer import DiTConfig as DiTConfig
     from uddm.objective import evidence_bound as evidence_bound
@@ -28,6 +30,8 @@ _HOMES = {
     "DiT": "uddm.denoisers.transformer",
     "DiTConfig": "uddm.denoisers.transformer",
     "EmpiricalBayes": "uddm.denoisers.empirical_bayes",
+    "HollowMLP": "uddm.denoisers.hollow",
+    "HollowMLPConfig": "uddm.denoisers.hollow",
     "TrainConfig": "uddm.training",
     "UniformProcess": "uddm.process",
     "evidence_bound": "uddm.objective",

@@ -2,8 +2,8 @@
 
 On the grid start = t_0 > ... > t_S = 1e-5 each update replaces z_t by a draw from (or the mode of) the posterior
 q(z_s | z_t, x_theta), which is a three-way mixture (`UniformProcess.mixture`): stay, draw from x_theta, draw uniformly.
-The choice is made on float64 scalars, and the K entries of x_theta are touched only where a token draws from it: float32
-categorical draws under-sample rare moves several-fold, and a float64 (B, L, K) tensor is never needed.
+The choice is made on float64 scalars, and the K entries of x_theta are touched only where a token draws from it:
+float32 categorical draws under-sample rare moves several-fold, and a float64 (B, L, K) tensor is never needed.
 
 Modes:
     sample: the stochastic reverse process.
@@ -20,6 +20,7 @@ The last update, at t = 1e-5: "ancestral" one more update to t = 0 (practically 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -53,22 +54,25 @@ def reverse(
 ) -> Tensor:
     """Run the reverse process from noisy tokens to clean ones.
 
-    Args:
-        z: tokens at time `start`, (B, L).
-        start: the time the denoiser is told the tokens are at, in (1e-5, 1]. It may differ from the time that
-            corrupted them.
-        steps: number S of regular updates on the uniform grid from `start` to 1e-5.
-        mode, last: see the module docstring.
-        generator: seed or CPU generator. Random numbers are drawn for all rows of a step at once, so the result does
-            not depend on `batch_size`.
-        batch_size: sequences that meet the denoiser together; by default as many as fit a modest memory.
-        progress: show a progress bar over the steps.
+    Parameters
+    ----------
+    z : tokens at time `start`, (B, L).
+    start : the time the denoiser is told the tokens are at, in (1e-5, 1]. It may differ from the time that
+        corrupted them.
+    steps : number S of regular updates on the uniform grid from `start` to 1e-5.
+    mode, last : see the module docstring.
+    generator : seed or CPU generator. Random numbers are drawn for all rows of a step at once, so the result does
+        not depend on `batch_size`.
+    batch_size : sequences that meet the denoiser together; by default as many as fit a modest memory.
+    progress : show a progress bar over the steps.
 
-    Returns:
-        Tokens (B, L).
+    Returns
+    -------
+    Tokens (B, L).
 
-    Raises:
-        ValueError: an argument out of its range.
+    Raises
+    ------
+    ValueError : an argument out of its range.
     """
     z = check_tokens("z", z, process.vocab_size)
     check_time("start", start, low=END)
@@ -81,7 +85,7 @@ def reverse(
         if mode == "one_shot":
             return torch.cat([denoiser.cavity(z[r], start).argmax(-1) for r in rows])
         grid = torch.linspace(start, END, steps + 1, dtype=torch.float64).tolist()
-        updates = list(zip(grid[:-1], grid[1:], strict=True))
+        updates = list(pairwise(grid))
         if last == "ancestral":
             updates.append((END, 0.0))
         for t, s in tqdm(updates, desc="reverse", disable=None if progress else True, leave=False):

@@ -12,9 +12,10 @@ from torch import Tensor
 def check_tokens(name: str, tokens: Tensor, vocab_size: int, *, length: int | None = None) -> Tensor:
     """Return `tokens` as int64 of shape (B, L) with ids in [0, vocab_size).
 
-    Raises:
-        TypeError: not an integer tensor.
-        ValueError: wrong rank, wrong length, or an id outside the vocabulary.
+    Raises
+    ------
+    TypeError : not an integer tensor.
+    ValueError : wrong rank, wrong length, or an id outside the vocabulary.
     """
     tokens = torch.as_tensor(tokens)
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype is torch.bool:

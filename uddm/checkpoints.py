@@ -18,49 +18,52 @@ from torch import Tensor
 from uddm.files import write_atomically
 
 if TYPE_CHECKING:
-    from uddm.denoisers.transformer import DiT
+    from uddm.denoisers.network import Network
 
 FORMAT = 1
 CARD = """---
 library_name: amtheory
 tags: [uniform-state-discrete-diffusion, diffusion-language-model]
 ---
-# {blocks}-block DiT, d = {hidden_dim}, K = {vocab_size}, L = {length}
+# {model}: {blocks} blocks, d = {hidden_dim}, K = {vocab_size}, L = {length}
 
-A uniform-state discrete diffusion language model (`uddm.DiT`, {parameters:,} parameters, {schedule} schedule).
+A uniform-state discrete diffusion language model (`uddm.{model}`, {parameters:,} parameters, {schedule} schedule).
 Its logits are those of the cavity distribution x_theta of the reverse process.
 
 ```python
-from uddm import DiT
-model = DiT.from_pretrained("path/to/this/folder")
+from uddm import {model}
+model = {model}.from_pretrained("path/to/this/folder")
 ```
 """
 
 
-def save_pretrained(model: DiT, folder: str | Path, tokenizer: Any = None) -> None:
+def save_pretrained(model: Network, folder: str | Path, tokenizer: Any = None) -> None:
     """Write the folder; each file is replaced atomically, `config.json` last."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = model.config.to_dict()
+    config = {"model": type(model).__name__, **model.config.to_dict()}
     parameters = sum(p.numel() for p in model.parameters())
     write_atomically(folder / "model.safetensors", dump_tensors(_contiguous(model.state_dict())))
     write_atomically(folder / "README.md", CARD.format(parameters=parameters, **config).encode())
     if tokenizer is not None:
         tokenizer.save(folder / "tokenizer.json")
-    write_atomically(folder / "config.json", to_json({"format": FORMAT, "model": "DiT", **config}))
+    write_atomically(folder / "config.json", to_json({"format": FORMAT, **config}))
 
 
-def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> DiT:
-    from uddm.denoisers.transformer import DiT, DiTConfig
+def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> Network:
+    """The network in a folder or hub repository, in evaluation mode; errors as `Network.from_pretrained`."""
+    from uddm.denoisers import NETWORKS
 
     folder = _local_folder(path_or_repo, revision)
-    config = read_json(folder / "config.json")
-    if config.pop("format", None) != FORMAT or config.pop("model", None) != "DiT":
-        raise ValueError(f"{folder / 'config.json'} does not describe a uddm model of format {FORMAT}")
+    path = folder / "config.json"
+    config = read_json(path)
+    network = NETWORKS.get(config.pop("model", ""))
+    if config.pop("format", None) != FORMAT or network is None:
+        raise ValueError(f"{path} does not describe one of {', '.join(NETWORKS)} in format {FORMAT}")
     try:
-        model = DiT(DiTConfig(**config))
+        model = network(network.Config(**config))
     except TypeError as error:
-        raise ValueError(f"{folder / 'config.json'}: {error}") from error
+        raise ValueError(f"{path}: {error}") from error
     load_weights(model, read_tensors(folder / "model.safetensors"), folder / "model.safetensors")
     return model.eval()
 

@@ -25,36 +25,57 @@ from uddm.process import UniformProcess, _at, _column
 def nelbo(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
     """Diffusion term of the NELBO at time t, nats per token and unit time, (B, L), in the precision of its input.
 
-    Every summand is written so that it cannot be negative and vanishes without cancellation at x_theta = x. With
-    c = K alpha/(1 - alpha), u_j = 1 + c x_theta[j] and v = 1 + c on the clean token, 1 elsewhere (K q_t = (1 - alpha) u):
-    d_j = log(v_j/u_j) and KL = sum_j q_t(j | x) [exp(-d_j) - 1 + d_j].
+    Parameters
+    ----------
+    cavity_log_probs : log x_theta, (B, L, K).
+    x, z : clean and noisy tokens, (B, L).
+    t : () or (B,) in (0, 1].
+    """
+    z = check_tokens("z", z, process.vocab_size)
+    speed, noise, c, log_u, d_x, divergence = _terms(process, cavity_log_probs, x, t)
+    same = z == x
+    ratio = _excess(torch.where(same, d_x, -_at(log_u, z)))
+    visible = torch.where(same, 1 + c, torch.ones_like(c))  # K q_t(z | x) / (1 - alpha)
+    return speed / visible * (divergence / process.vocab_size + ratio / noise)
 
-    Args:
-        cavity_log_probs: log x_theta, (B, L, K).
-        x, z: clean and noisy tokens, (B, L).
-        t: () or (B,) in (0, 1].
+
+def expected_nelbo(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, t: float | Tensor) -> Tensor:
+    """E of `nelbo` over the token's own z ~ q_t(. | x), given all other noisy tokens, (B, L).
+
+    Exact for a denoiser whose x_theta at a position does not depend on that position's z (`Denoiser.hollow`), and then
+    an estimator of the same objective in which every token counts at every t, not the few that were replaced.
+    """
+    speed, noise, _, log_u, d_x, divergence = _terms(process, cavity_log_probs, x, t)
+    other = _excess(-log_u)  # where z != x
+    ratios = other.sum(-1) - _at(other, x) + _excess(d_x)
+    return speed / process.vocab_size * (noise * divergence + ratios)
+
+
+def _terms(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, t: float | Tensor) -> tuple[Tensor, ...]:
+    """-alpha'/alpha, 1 - alpha, c, log u, d_x and K KL / (1 - alpha).
+
+    With c = K alpha/(1 - alpha), u_j = 1 + c x_theta[j], v_j = 1 + c on the clean token and 1 elsewhere (so that K q_t
+    is (1 - alpha) u or v) and d_j = log(v_j/u_j): KL = sum_j q_t(j | x) [exp(-d_j) - 1 + d_j]. No summand can be
+    negative, and all vanish without cancellation at x_theta = x.
     """
     x = check_tokens("x", x, process.vocab_size)
-    z = check_tokens("z", z, process.vocab_size)
-    check_log_probs("cavity_log_probs", cavity_log_probs, z, process.vocab_size)
-    noise = _column(process.one_minus_alpha(check_time("t", t)), z)
-    speed = _column(process.rate(t), z) / (1 - noise).clamp_min(torch.finfo(torch.float64).tiny)
+    check_log_probs("cavity_log_probs", cavity_log_probs, x, process.vocab_size)
+    noise = _column(process.one_minus_alpha(check_time("t", t)), x)
+    speed = _column(process.rate(t), x) / (1 - noise).clamp_min(torch.finfo(torch.float64).tiny)
     c = process.vocab_size * (1 - noise) / noise
     dtype = cavity_log_probs.dtype
-    log_v, c, speed = torch.log1p(c).to(dtype), c.to(dtype), speed.to(dtype)
-
+    log_v, c, speed, noise = (value.to(dtype) for value in (torch.log1p(c), c, speed, noise))
     scaled = c[..., None] * cavity_log_probs.exp()
     log_u = torch.log1p(scaled)
-    per_token = scaled - log_u  # exp(-d) - 1 + d where v = 1
+    other = scaled - log_u  # exp(-d) - 1 + d where v = 1
     d_x = log_v - _at(log_u, x)
-    # K KL / (1 - alpha)
-    divergence = per_token.sum(-1) - _at(per_token, x) + (1 + c) * (torch.expm1(-d_x) + d_x)
-    same = z == x
-    d_z = torch.where(same, d_x, -_at(log_u, z))
-    ratio = torch.expm1(d_z) - d_z  # rho - 1 - log rho
-    visible = torch.where(same, 1 + c, torch.ones_like(c))  # K q_t(z | x) / (1 - alpha)
-    noise = noise.to(dtype)
-    return speed / visible * (divergence / process.vocab_size + ratio / noise)
+    divergence = other.sum(-1) - _at(other, x) + (1 + c) * _excess(-d_x)
+    return speed, noise, c, log_u, d_x, divergence
+
+
+def _excess(d: Tensor) -> Tensor:
+    """exp(d) - 1 - d >= 0."""
+    return torch.expm1(d) - d
 
 
 def reconstruction(
@@ -111,10 +132,11 @@ def evidence_bound(
 ) -> Bound:
     """An unbiased estimate of the bound on -log p(x) for each sequence.
 
-    Args:
-        x: clean tokens, (B, L).
-        times: stratified diffusion times drawn for each sequence.
-        first: the time below which the reconstruction term takes over, in (0, 1).
+    Parameters
+    ----------
+    x : clean tokens, (B, L).
+    times : stratified diffusion times drawn for each sequence.
+    first : the time below which the reconstruction term takes over, in (0, 1).
     """
     x = check_tokens("x", x, process.vocab_size)
     check_positive_int("times", times)

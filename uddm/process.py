@@ -21,9 +21,10 @@ class UniformProcess:
 
     The draw may return the token itself, so P(z_t != x) = (1 - alpha_t)(1 - 1/K).
 
-    Args:
-        vocab_size: K >= 2.
-        schedule: "log-linear" (alpha_1 = 1e-3), "linear", or an object with `one_minus_alpha` and `rate`.
+    Parameters
+    ----------
+    vocab_size : K >= 2.
+    schedule : "log-linear" (alpha_1 = 1e-3), "linear", or an object with `one_minus_alpha` and `rate`.
 
     Times are floats or tensors of shape () or (B,), one for each sequence, in (0, 1].
     """
@@ -79,12 +80,14 @@ class UniformProcess:
         With r = alpha_t / alpha_s and D = K alpha_t x_theta[z] + 1 - alpha_t, the weights are
         (K alpha_t x_theta[z] + r - alpha_t)/D, (alpha_s - alpha_t)/D and (1 - r)(1 - alpha_s)/D; they sum to one.
 
-        Args:
-            cavity_at_z: x_theta[z], probabilities (B, L).
-            t, s: times, 0 <= s <= t <= 1.
+        Parameters
+        ----------
+        cavity_at_z : x_theta[z], probabilities (B, L).
+        t, s : times, 0 <= s <= t <= 1.
 
-        Returns:
-            Three (B, L) float64 tensors.
+        Returns
+        -------
+        Three (B, L) float64 tensors.
         """
         cavity_at_z = cavity_at_z.double()
         noise_t = _column(self.one_minus_alpha(check_time("t", t)), cavity_at_z)
@@ -105,10 +108,11 @@ class UniformProcess:
     def posterior(self, cavity_log_probs: Tensor, z: Tensor, t: float | Tensor, s: float | Tensor) -> Tensor:
         """q(z_s | z_t, x_theta), eq. (2) corrected: probabilities (B, L, K) in float64, rows summing to one.
 
-        Args:
-            cavity_log_probs: log x_theta, (B, L, K), normalised over K.
-            z: z_t, (B, L) ids.
-            t, s: times, 0 <= s <= t <= 1.
+        Parameters
+        ----------
+        cavity_log_probs : log x_theta, (B, L, K), normalised over K.
+        z : z_t, (B, L) ids.
+        t, s : times, 0 <= s <= t <= 1.
         """
         z = check_tokens("z", z, self.vocab_size)
         cavity = check_log_probs("cavity_log_probs", cavity_log_probs, z, self.vocab_size).double().exp()

@@ -1,6 +1,11 @@
-"""What predicts clean tokens from noisy ones: the transformer and the exact limits."""
+"""What predicts clean tokens from noisy ones: networks and exact limits."""
 
 from uddm.denoisers.base import Denoiser as Denoiser
 from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
+from uddm.denoisers.hollow import HollowMLP as HollowMLP
+from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
+from uddm.denoisers.network import Network as Network
 from uddm.denoisers.transformer import DiT as DiT
 from uddm.denoisers.transformer import DiTConfig as DiTConfig
+
+NETWORKS: dict[str, type[Network]] = {"DiT": DiT, "HollowMLP": HollowMLP}

@@ -24,6 +24,8 @@ class Denoiser:
 
     process: UniformProcess
     length: int
+    hollow: bool = False
+    """Whether `cavity` at a position does not depend on that position's own z, by construction."""
 
     @abstractmethod
     def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:

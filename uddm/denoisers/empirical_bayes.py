@@ -23,10 +23,13 @@ class EmpiricalBayes(Denoiser):
 
     Log-probabilities are float64 and -inf for tokens that no row has at a position.
 
-    Args:
-        data: training sequences, (P, L) ids; repeated rows count with their multiplicity.
-        process: the forward process.
+    Parameters
+    ----------
+    data : training sequences, (P, L) ids; repeated rows count with their multiplicity.
+    process : the forward process.
     """
+
+    hollow = True
 
     def __init__(self, data: Tensor, process: UniformProcess):
         self.data = check_tokens("data", torch.as_tensor(data), process.vocab_size)

@@ -13,15 +13,16 @@ from uddm._validation import check_choice, check_positive_int
 class TrainConfig:
     """Optimisation of the NELBO; the defaults are the published recipe (Sahoo et al. 2025; arXiv 2604.26841).
 
-    Args:
-        steps, batch_size: optimizer steps, and sequences in each.
-        learning_rate: AdamW's, reached after `warmup` linear steps, then "constant" or "cosine" to zero.
-        betas, weight_decay: AdamW's.
-        clip: bound on the gradient norm.
-        ema: decay of the weight average, warmed up as min(ema, (1 + n)/(10 + n)).
-        first_time: times are stratified over (first_time, 1].
-        seed: of the data order, times, corruption and dropout, each keyed by step.
-        log_every, checkpoint_every: steps between lines of metrics.jsonl, and between saved states.
+    Parameters
+    ----------
+    steps, batch_size : optimizer steps, and sequences in each.
+    learning_rate : AdamW's, reached after `warmup` linear steps, then "constant" or "cosine" to zero.
+    betas, weight_decay : AdamW's.
+    clip : bound on the gradient norm.
+    ema : decay of the weight average, warmed up as min(ema, (1 + n)/(10 + n)).
+    first_time : times are stratified over (first_time, 1].
+    seed : of the data order, times, corruption and dropout, each keyed by step.
+    log_every, checkpoint_every : steps between lines of metrics.jsonl, and between saved states.
     """
 
     steps: int = 1_000_000

@@ -21,42 +21,45 @@ from tqdm import tqdm
 
 from uddm._random import keyed_generator, keyed_seed
 from uddm._validation import check_tokens
-from uddm.checkpoints import dump_tensors, load_weights, read_json, read_tensors, to_json
-from uddm.denoisers.transformer import DiT
+from uddm.checkpoints import dump_tensors, load_pretrained, load_weights, read_json, read_tensors, to_json
+from uddm.denoisers.network import Network
 from uddm.files import write_atomically
-from uddm.objective import nelbo, stratified_times
+from uddm.objective import expected_nelbo, nelbo, stratified_times
 from uddm.training.config import TrainConfig
 
 
 def train(
-    model: DiT,
+    model: Network,
     data: Tensor,
     config: TrainConfig,
     run_dir: str | Path,
     *,
     tokenizer: Any = None,
     device: str | torch.device = "cpu",
-    progress: bool = True,
-) -> DiT:
+    progress: int | None = 0,
+) -> Network:
     """Train `model` on `data`, or go on where `run_dir` stopped; return the model with its averaged weights.
 
     `run_dir` receives config.json (what determines the run), state.safetensors (to resume), metrics.jsonl (step, loss
     in nats per token, gradient norm, learning rate, seconds) and, at the end, the folder `model` (`save_pretrained`).
 
-    Args:
-        model: initial weights; used only if the run has not started.
-        data: training sequences, (N, L) ids.
+    Parameters
+    ----------
+    model : initial weights; used only if the run has not started.
+    data : training sequences, (N, L) ids.
+    progress : screen line of the progress bar, 0 for the current one; None for no bar.
 
-    Raises:
-        ValueError: `run_dir` holds a run of another configuration or data, or an unreadable state.
-        FloatingPointError: loss or gradient is not finite; the last saved state is kept.
+    Raises
+    ------
+    ValueError : `run_dir` holds a run of another configuration or data, or an unreadable state.
+    FloatingPointError : loss or gradient is not finite; the last saved state is kept.
     """
     data = check_tokens("data", torch.as_tensor(data), model.config.vocab_size, length=model.config.length)
     run = Path(run_dir)
     run.mkdir(parents=True, exist_ok=True)
     _claim(run / "config.json", model, data, config)
     if (run / "model" / "config.json").exists():
-        return DiT.from_pretrained(run / "model").to(device)
+        return load_pretrained(run / "model").to(device)
 
     model.to(device).train()
     state = _State(model, config)
@@ -64,7 +67,13 @@ def train(
         state.load(run / "state.safetensors")
     _truncate_metrics(run / "metrics.jsonl", state.step)
     order = _Order(len(data), config.batch_size, config.seed)
-    bar = tqdm(total=config.steps, initial=state.step, desc=run.name, disable=None if progress else True)
+    bar = tqdm(
+        total=config.steps,
+        initial=state.step,
+        desc=run.name,
+        position=progress,
+        disable=True if progress is None else None,
+    )
     try:
         with torch.random.fork_rng(), bar, (run / "metrics.jsonl").open("a") as metrics:
             losses, begin = 0.0, time.perf_counter()
@@ -98,7 +107,7 @@ def train(
 class _State:
     """Weights, their average and AdamW's moments after `step` steps."""
 
-    def __init__(self, model: DiT, config: TrainConfig):
+    def __init__(self, model: Network, config: TrainConfig):
         self.model, self.config, self.step = model, config, 0
         self.parameters = dict(model.named_parameters())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -164,7 +173,9 @@ def _step(state: _State, x: Tensor, device: str | torch.device) -> tuple[float, 
     z = process.corrupt(x, t, generator=keyed_generator(config.seed, "corruption", state.step))
     x, z, t = x.to(device), z.to(device), t.to(device)
     torch.manual_seed(keyed_seed(config.seed, "dropout", state.step))
-    loss = nelbo(process, state.model.cavity(z, t), x, z, t).mean()
+    cavity = state.model.cavity(z, t)
+    per_token = expected_nelbo(process, cavity, x, t) if state.model.hollow else nelbo(process, cavity, x, z, t)
+    loss = per_token.mean()
     if not torch.isfinite(loss):
         raise FloatingPointError(f"loss {loss.item()} at step {state.step}: the last saved state is kept")
     loss.backward()
@@ -189,7 +200,7 @@ class _Order:
         return epochs[positions - first * self.size]
 
 
-def _claim(path: Path, model: DiT, data: Tensor, config: TrainConfig) -> None:
+def _claim(path: Path, model: Network, data: Tensor, config: TrainConfig) -> None:
     """Write what determines the run, or refuse a folder that holds another one."""
     content = hashlib.sha256(data.numpy().tobytes()).hexdigest()
     parts = {

@@ -1,0 +1,101 @@
+"""Checks of arguments. Every message names the argument, what it got and what is allowed."""
+
+import operator
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def spins(name: str, value: ArrayLike, *, ndim: int | None = 2, length: int | None = None) -> NDArray[np.int8]:
+    """`value` as a C-contiguous int8 array of -1 and +1.
+
+    Raises ValueError unless it has `ndim` dimensions (None: at least one), no empty dimension, a last
+    dimension of `length` (None: any) and only values exactly equal to -1 or +1.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"`{name}` must contain only -1 and +1 as numbers, got dtype {array.dtype}")
+    if array.ndim == 0 or ndim not in (None, array.ndim) or 0 in array.shape:
+        dimensions = "at least one dimension" if ndim is None else f"{ndim} dimension(s)"
+        raise ValueError(f"`{name}` must have {dimensions}, none of size 0, got shape {array.shape}")
+    if length not in (None, array.shape[-1]):
+        raise ValueError(f"`{name}` must have {length} spins in its last dimension, got shape {array.shape}")
+    allowed = (array == 1) | (array == -1)
+    if not allowed.all():
+        found = ", ".join(f"{v:g}" for v in np.unique(array[~allowed])[:5])
+        raise ValueError(f"`{name}` must contain only -1 and +1, got values {{{found}}}")
+    return np.ascontiguousarray(array, dtype=np.int8)
+
+
+def couplings(name: str, value: ArrayLike) -> NDArray[Any]:
+    """`value` as a square finite matrix: integers stay integers, anything real becomes float64.
+
+    Raises ValueError otherwise.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"`{name}` must be a real matrix, got dtype {array.dtype}")
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
+        raise ValueError(f"`{name}` must be a square matrix (L, L), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"`{name}` must be finite, got {np.count_nonzero(~np.isfinite(array))} NaN or infinity")
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
+    """`value` as an int in [minimum, maximum]. Raises TypeError for a non-integer, ValueError out of range."""
+    allowed = f"at least {minimum}" if maximum is None else f"in [{minimum}, {maximum}]"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer {allowed}, got {value!r}") from None
+    if isinstance(value, bool | np.bool):
+        raise TypeError(f"`{name}` must be an integer {allowed}, got {value!r}")
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"`{name}` must be {allowed}, got {number}")
+    return number
+
+
+def real(name: str, value: Any, *, positive: bool) -> float:
+    """`value` as a finite float, > 0 if `positive`, else >= 0. Raises TypeError or ValueError otherwise."""
+    allowed = "a finite number > 0" if positive else "a finite number >= 0"
+    if isinstance(value, bool | np.bool | str):
+        raise TypeError(f"`{name}` must be {allowed}, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{name}` must be {allowed}, got {value!r}") from None
+    if not (0 < number < np.inf or (number == 0 and not positive)):
+        raise ValueError(f"`{name}` must be {allowed}, got {number}")
+    return number
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """`value` if it is one of `allowed`. Raises ValueError otherwise."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """The generator meant by `rng`: None is fresh entropy, an integer >= 0 a seed, a Generator itself.
+
+    Raises TypeError for anything else, ValueError for a negative seed.
+    """
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
+        raise TypeError(f"`rng` must be None, an integer >= 0 or a numpy.random.Generator, got {rng!r}")
+    return np.random.default_rng(integer("rng", rng, 0))
+
+
+def threads(value: Any) -> int:
+    """`value`, or if None the environment variable AMTHEORY_NUM_THREADS, or else 1. At least 1."""
+    if value is not None:
+        return integer("threads", value, 1)
+    text = os.environ.get("AMTHEORY_NUM_THREADS", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"the environment variable AMTHEORY_NUM_THREADS must be an integer >= 1, got {text!r}")
+    return int(text)

@@ -1,0 +1,47 @@
+"""The Hopfield memory (Hopfield, PNAS 79, 2554, 1982)."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from amtheory import _validation as check
+from amtheory._memory import PairwiseMemory
+
+
+class Hopfield(PairwiseMemory):
+    """Hebbian couplings W_ij = (1/L) sum_mu x_i^mu x_j^mu, W_ii = 0.
+
+    The sums are integers and are kept as such, so that local fields are exact and a tie h_i = 0 is a tie;
+    rounding of W would break it and change a per cent of the retrieved states. There are no ties if P is odd
+    and L is even.
+
+    Attributes
+    ----------
+    integer_couplings_ : (L, L) int32, J = sum_mu x^mu (x^mu)^T with zero diagonal
+    couplings_ : (L, L) float64, W = J / L
+    """
+
+    integer_couplings_: NDArray[np.int32]
+
+    def fit(self, patterns: ArrayLike) -> Self:
+        """Learn `patterns` (P, L). Raises ValueError unless they are spins in {-1, +1}."""
+        x = check.spins("patterns", patterns).astype(np.float64)
+        self.integer_couplings_ = (x.T @ x).astype(np.int32)
+        np.fill_diagonal(self.integer_couplings_, 0)
+        self.couplings_ = self.integer_couplings_ / x.shape[1]
+        return self
+
+    def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
+        """h_i = (1/L) sum_j J_ij s_j for each of `states` (M, L); the sum is exact; returns (M, L)."""
+        L = len(self.couplings_)
+        return check.spins("states", states, length=L) @ self.integer_couplings_.astype(np.float64) / L
+
+    def energy(self, states: ArrayLike) -> NDArray[np.float64]:
+        """E = -1/2 sum_ij W_ij s_i s_j of each of `states` (M, L), extensive; returns (M,).
+
+        The sum over pairs is an exact integer, divided once by 2L: equal energies compare equal.
+        """
+        s = check.spins("states", states, length=len(self.couplings_)).astype(np.float64)
+        J = self.integer_couplings_.astype(np.float64)
+        return -np.sum(s * (s @ J), axis=1) / (2 * len(J))

@@ -1,0 +1,1 @@
+"""One module a figure: `compute(workspace) -> Dataset`, `plot(dataset) -> Figure`, `findings(dataset) -> lines`."""

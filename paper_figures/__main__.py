@@ -1,0 +1,109 @@
+"""Command line: python -m paper_figures list | run | report | verify."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from paper_figures.presets import PRESETS
+
+
+def list_figures() -> None:
+    """Name the figures and the presets."""
+    from paper_figures.runner import FIGURES
+
+    for name in FIGURES:
+        print(f"{name:24}{import_module(f'paper_figures.{name}').TITLE}")
+    print()
+    for name, preset in PRESETS.items():
+        print(f"{name:24}{preset.about}")
+
+
+def run(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    /,
+    *,
+    preset: str = "laptop",
+    out: Path | None = None,
+    corpus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ("python-docs",),
+    jobs: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Make figures and the report; run it again after an interruption to go on.
+
+    Args:
+        names: figures to make, all by default.
+        preset: scale of the experiments, see `list`.
+        out: results folder, results/PRESET by default.
+        corpus: "python-docs" (English documentation of this Python installation), or text files or folders.
+        jobs: processes, one for each core by default.
+        seed: of data split, training and measurements.
+    """
+    from paper_figures.runner import choose
+    from paper_figures.runner import run as make
+    from paper_figures.workspace import Workspace
+
+    with user_errors():
+        choose(names)
+        if jobs is not None and jobs < 1:
+            raise ValueError(f"`jobs` must be at least 1, got {jobs}")
+        workspace = Workspace(out or Path("results") / preset, preset, corpus=corpus, seed=seed)
+        workspace.prepare()
+    print(make(workspace, names, jobs=jobs))
+
+
+def report(folder: tyro.conf.Positional[Path], /) -> None:
+    """Assemble report.html again from the figures in a results folder.
+
+    Args:
+        folder: the results folder.
+    """
+    from paper_figures.report import write_report
+
+    with user_errors():
+        print(write_report(folder))
+
+
+def verify(folder: tyro.conf.Positional[Path], /) -> None:
+    """Check that a results folder is whole and unaltered; exit status 1 if not.
+
+    Args:
+        folder: the results folder.
+    """
+    from paper_figures.report import verify as problems_in
+
+    with user_errors():
+        problems = problems_in(folder)
+    for problem in problems:
+        print(problem)
+    print(f"{folder}: {len(problems)} problem(s)" if problems else f"{folder}: whole")
+    sys.exit(1 if problems else 0)
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """What the user can mend ends the program with one line and exit status 2; anything else is a defect of ours."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main() -> None:
+    commands = {"list": list_figures, "run": run, "report": report, "verify": verify}
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="python -m paper_figures", description=__doc__)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

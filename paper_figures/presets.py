@@ -1,0 +1,138 @@
+"""The one table of presets: everything a figure depends on besides the corpus and the seed.
+
+How the laptop preset was chosen is told in docs/laptop-preset.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and its training: `sizes` maps training-set size to optimizer steps; `model` and `training` are fields
+    of the network's configuration and of `uddm.TrainConfig`."""
+
+    network: str
+    sizes: dict[int, int]
+    model: dict[str, Any]
+    training: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Language:
+    """Diffusion language models trained on nested subsets of one corpus.
+
+    recipes: by the name in the figures; the first is the main one, drawn in all figures. sequences, generated: how many
+    are measured. steps, generation_steps: of the reverse process.
+    """
+
+    tokenizer: str
+    length: int
+    recipes: dict[str, Recipe]
+    sequences: int
+    generated: int
+    greedy_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+    noise: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
+    steps: int = 100
+    generation_steps: int = 200
+
+
+@dataclass(frozen=True)
+class Memories:
+    """Binary memories trained on random-features data x = sgn(sum_k c_k f_k), `active` of the features being active.
+
+    loads: alpha = P / L. features: alpha_D = D / L. disorder: number of independent data sets.
+    """
+
+    length: int
+    loads: tuple[float, ...]
+    features: float
+    active: int
+    ridge: float
+    disorder: int
+    sequences: int
+    noise: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75)
+    sweeps: int = 100
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named scale of the same figures."""
+
+    language: Language
+    memories: Memories
+    about: str = field(default="")
+
+
+HOLLOW = {"hidden_dim": 160, "blocks": 3, "embed_dim": 32, "cond_dim": 64, "dropout": 0.0}
+TRANSFORMER = {"hidden_dim": 96, "blocks": 3, "heads": 4, "cond_dim": 64, "dropout": 0.0}
+FAST = {"batch_size": 64, "learning_rate": 3e-3, "betas": (0.9, 0.99), "warmup": 100, "decay": "cosine"}
+
+PRESETS: dict[str, Preset] = {
+    "smoke": Preset(
+        about="every figure in under two minutes, to see that all works; too little training to show the transition",
+        language=Language(
+            tokenizer="letters",
+            length=12,
+            recipes={
+                "hollow network": Recipe(
+                    "HollowMLP",
+                    {32: 100, 256: 100, 2048: 100},
+                    {**HOLLOW, "hidden_dim": 32, "blocks": 2, "embed_dim": 16, "cond_dim": 16},
+                    {**FAST, "warmup": 10, "learning_rate": 1e-2, "ema": 0.98},
+                ),
+                "transformer": Recipe(
+                    "DiT",
+                    {32: 60},
+                    {**TRANSFORMER, "hidden_dim": 32, "blocks": 2, "cond_dim": 16},
+                    {**FAST, "warmup": 10, "learning_rate": 1e-2, "ema": 0.98},
+                ),
+            },
+            sequences=48,
+            generated=48,
+            noise=(0.25, 0.5, 1.0),
+            greedy_noise=(0.1, 0.2, 0.5),
+            steps=20,
+            generation_steps=20,
+        ),
+        memories=Memories(
+            length=60,
+            loads=(0.1, 1.0, 8.0),
+            features=0.3,
+            active=3,
+            ridge=1e-3,
+            disorder=3,
+            sequences=50,
+            noise=(0.1, 0.25, 0.5),
+        ),
+    ),
+    "laptop": Preset(
+        about="the transition on two cores in about 15 minutes",
+        language=Language(
+            tokenizer="letters",
+            length=16,
+            recipes={
+                "hollow network": Recipe(
+                    "HollowMLP",
+                    {64: 700, 256: 1000, 1024: 1600, 4096: 2400, 16384: 4000, 60000: 7000},
+                    HOLLOW,
+                    {**FAST, "ema": 0.998},
+                ),
+                "transformer": Recipe("DiT", {64: 1500, 1024: 2500, 60000: 4000}, TRANSFORMER, {**FAST, "ema": 0.998}),
+            },
+            sequences=500,
+            generated=500,
+        ),
+        memories=Memories(
+            length=200,
+            loads=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+            features=0.3,
+            active=3,
+            ridge=1e-3,
+            disorder=5,
+            sequences=200,
+        ),
+    ),
+}

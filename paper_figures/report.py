@@ -1,0 +1,126 @@
+"""One self-contained HTML page with every figure of a results folder, and the check that the folder is whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paper_figures.workspace import load
+from uddm.checkpoints import read_json, to_json
+from uddm.files import write_atomically
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 3rem; }}
+img {{ max-width: 100%; height: auto; }} figcaption, .note {{ font-size: .9rem; color: #444; }}
+figure {{ margin: 1rem 0; }} li {{ font-size: .85rem; font-variant-numeric: tabular-nums; }}
+pre {{ font-size: .75rem; background: #f6f6f6; padding: 1rem; overflow-x: auto; }}
+nav a {{ margin-right: 1rem; }}
+</style>
+<h1>{title}</h1>
+<p>{about}</p>
+<nav>{links}</nav>
+{sections}
+<h2 id="manifest">Manifest</h2>
+<pre>{manifest}</pre>
+</html>
+"""
+SECTION = """<section id="{name}">
+<h2>{name}: {title}</h2>
+<figure><img alt="{title}" src="data:image/png;base64,{image}"><figcaption>{caption}</figcaption></figure>
+<p class="note"><b>What the paper says.</b> {expected}</p>
+{findings}
+</section>
+"""
+
+
+def write_report(folder: Path) -> Path:
+    """Assemble report.html from figures/ and figures.json; returns its path.
+
+    Raises FileNotFoundError where nothing was run, ValueError for unreadable files.
+    """
+    record = _record(folder)
+    sections = [_section(folder, name, entry) for name, entry in record["figures"].items()]
+    manifest = record["manifest"]
+    page = PAGE.format(
+        title="Memorization to generalization in associative memories",
+        about=html.escape(
+            f"Preset {manifest['preset']} ({manifest['about']}); corpus: {', '.join(manifest['corpus'])}; "
+            f"seed {manifest['seed']}; {manifest['seconds']:.0f} s on {manifest['jobs']} processes."
+        ),
+        links="".join(f'<a href="#{name}">{name}</a>' for name in [*record["figures"], "manifest"]),
+        sections="\n".join(sections),
+        manifest=html.escape(json.dumps(manifest, indent=1)),
+    )
+    path = folder / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def write_record(folder: Path, manifest: dict[str, Any], figures: dict[str, dict[str, Any]]) -> None:
+    """figures.json: the run's manifest, and for each figure its texts and the hashes of its files."""
+    for name, entry in figures.items():
+        entry["files"] = {str(file): _hash(folder / file) for file in _files(name)}
+    write_atomically(folder / "figures.json", to_json({"manifest": manifest, "figures": figures}))
+
+
+def verify(folder: Path) -> list[str]:
+    """What is wrong with a results folder: missing, altered or unreadable files, figures without data."""
+    problems = []
+    for name, entry in _record(folder)["figures"].items():
+        for file, expected in entry["files"].items():
+            path = folder / file
+            if not path.exists():
+                problems.append(f"{file} is missing")
+            elif _hash(path) != expected:
+                problems.append(f"{file} differs from what was written")
+        data = folder / "data" / f"{name}.nc"
+        if data.exists():
+            problems += _check_data(data)
+    if not (folder / "report.html").exists():
+        problems.append("report.html is missing")
+    return problems
+
+
+def _check_data(path: Path) -> list[str]:
+    try:
+        dataset = load(path)
+    except ValueError as error:
+        return [str(error)]
+    problems = [] if "manifest" in dataset.attrs else [f"{path.name} has no manifest"]
+    for name, values in dataset.data_vars.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).any():
+            problems.append(f"{path.name}: {name} holds no finite value")
+    return problems
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / "figures.json"
+    if not path.exists():
+        raise FileNotFoundError(f"no results in {folder}: run `python -m paper_figures run --out {folder}` first")
+    return read_json(path)
+
+
+def _section(folder: Path, name: str, entry: dict[str, Any]) -> str:
+    image = base64.b64encode((folder / "figures" / f"{name}.png").read_bytes()).decode()
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in entry["findings"])
+    texts = {key: html.escape(entry[key]) for key in ("title", "caption", "expected")}
+    findings = f'<p class="note"><b>What this run shows.</b></p><ul>{items}</ul>' if items else ""
+    return SECTION.format(name=name, image=image, findings=findings, **texts)
+
+
+def _files(name: str) -> tuple[Path, ...]:
+    return Path("data") / f"{name}.nc", Path("figures") / f"{name}.png", Path("figures") / f"{name}.pdf"
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

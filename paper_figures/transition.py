@@ -1,0 +1,70 @@
+"""The central picture twice: memorization to generalization in a language model and in a binary memory."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from paper_figures import am_entropy, am_recovery, fig02_recovery, fig05_average_entropy, language, memories, style
+from paper_figures.workspace import Workspace
+
+TITLE = "The transition twice: a diffusion language model and a Hopfield-type memory"
+SOURCES = (language, memories)
+EXPECTED = (
+    "Both trained by conditional likelihood alone: basins around training examples shrink, basins around unseen "
+    "examples grow, the two meet, and conditional entropy leaves zero."
+)
+CAPTION = (
+    "Left: uniform discrete diffusion language model (hollow network), against the number of training sequences. "
+    "Right: pseudo-likelihood binary memory on random-features data, against the load. Top: fraction of corrupted "
+    "tokens restored at noise t = 0.25. Bottom: conditional entropy in nats per token. Bands: 95 % intervals, over "
+    "sequences (left) and over independent data sets (right)."
+)
+
+
+def compute(ws: Workspace) -> xr.Dataset:
+    recovery, entropy = fig02_recovery.compute(ws), fig05_average_entropy.compute(ws)
+    am_rates, am_entropies = am_recovery.compute(ws), am_entropy.compute(ws)
+    network = {"system": language.main(ws), "drop": True}
+    return xr.Dataset(
+        {
+            "text_recovery": recovery.recovery.sel(**network).sel(noise=am_recovery.NOISE, method="nearest", drop=True),
+            "text_entropy": entropy.mean_entropy.sel(**network),
+            "chance": recovery.chance,
+            "spin_recovery": am_rates.recovery.sel(
+                system="pseudo-likelihood", noise=am_rates.attrs["noise"], split=["train", "test"], drop=True
+            ),
+            "spin_entropy": am_entropies.mean_entropy.sel(system="pseudo-likelihood", drop=True),
+        }
+    )
+
+
+def plot(ds: xr.Dataset) -> Figure:
+    fig, axes = style.figure(2, 2, width=4.2, height=2.7)
+    columns = [
+        ("text", ds.dataset_size, "training sequences", "language diffusion model, English text"),
+        ("spin", ds.alpha, "load alpha = P/L", "pseudo-likelihood memory, random features"),
+    ]
+    for column, (kind, x, label, title) in enumerate(columns):
+        recovery, entropy = axes[:, column]
+        _curves(recovery, x, ds[f"{kind}_recovery"], "split")
+        _curves(entropy, x, ds[f"{kind}_entropy"], "sequences")
+        recovery.set_title(title, loc="left")
+        recovery.set(ylim=(-0.02, 1.02), ylabel="corrupted tokens restored")
+        entropy.set(xlabel=label, ylabel="entropy (nats per token)")
+    axes[0, 0].axhline(float(ds.chance), color=style.GREY, linewidth=1)
+    axes[0, 1].axhline(0.5, color=style.GREY, linewidth=1)
+    axes[1, 0].legend()
+    return fig
+
+
+def findings(ds: xr.Dataset) -> list[str]:
+    """None of its own: its numbers are those of the figures it is drawn from."""
+    return []
+
+
+def _curves(ax: Axes, x: xr.DataArray, values: xr.DataArray, dim: str) -> None:
+    for name in values[dim].values:
+        style.curve(ax, x, values.sel({dim: name}), color=style.COLOURS[name], label=name, **style.LINES[name])
+    ax.set_xscale("log")

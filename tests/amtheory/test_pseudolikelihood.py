@@ -1,0 +1,170 @@
+"""The pseudo-likelihood memory against autograd, a per-row solver and replica theory."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from amtheory import Hopfield, PseudoLikelihood
+from amtheory.patterns import random_features, random_patterns
+from amtheory.pseudolikelihood import gradient, loss
+
+
+@pytest.fixture(scope="module")
+def example():
+    """Couplings with a diagonal (to be ignored), patterns, beta."""
+    return np.random.default_rng(0).standard_normal((7, 7)), random_patterns(11, 7, rng=1), 0.8
+
+
+def test_loss_is_the_log_probability_of_each_spin_given_the_others(example):
+    w, x, beta = example
+    total = 0.0
+    for pattern in x:
+        for l in range(7):
+            field = beta * sum(w[l, m] * pattern[m] for m in range(7) if m != l)
+            total -= np.log(expit(2 * pattern[l] * field)) / len(x)
+    assert loss(w, x, beta) == pytest.approx(total, rel=1e-13)
+
+
+def test_gradient_equals_autograd(example):
+    torch = pytest.importorskip("torch")
+    w, x, beta = example
+    weights, examples = torch.tensor(w, requires_grad=True), torch.tensor(x, dtype=torch.float64)
+    margins = beta * examples * (examples @ (weights * (1 - torch.eye(7))).T)
+    # float64 throughout: -(M - log 2 cosh M), summed over spins, averaged over examples
+    (torch.log(2 * torch.cosh(margins)) - margins).sum(1).mean().backward()
+    np.testing.assert_allclose(gradient(w, x, beta), weights.grad, atol=1e-15)
+
+
+def test_gradient_equals_the_closed_form(example):
+    w, x, beta = example
+    expected = np.zeros((7, 7))
+    for l in range(7):
+        for m in set(range(7)) - {l}:
+            for pattern in x.astype(float):
+                margin = beta * pattern[l] * sum(w[l, k] * pattern[k] for k in range(7) if k != l)
+                expected[l, m] -= beta / len(x) * pattern[l] * pattern[m] * (1 - np.tanh(margin))
+    np.testing.assert_allclose(gradient(w, x, beta), expected, atol=1e-15)
+
+
+def test_large_margins_neither_overflow_nor_vanish():
+    x = np.array([[1, 1]])
+    w = np.array([[0.0, 300.0], [-1000.0, 0.0]])
+    assert loss(w, x, 1.0) == 2000.0
+    np.testing.assert_allclose(gradient(w, x, 1.0), [[0, -2 * np.exp(-600)], [-2, 0]])
+
+
+@pytest.mark.parametrize("P", [15, 30, 200])
+def test_ridge_solution_equals_one_solver_per_row(P):
+    x, beta, ridge = random_patterns(P, 20, rng=2), 0.7, 0.01
+    memory = PseudoLikelihood(beta, ridge=ridge, tolerance=1e-8).fit(x)
+    assert memory.converged_
+    assert (np.diag(memory.couplings_) == 0).all()
+    for l in (0, 13):
+        inputs = np.delete(x, l, axis=1) * x[:, l, None] * beta
+
+        def objective(w, inputs=inputs):
+            return np.logaddexp(0, -2 * inputs @ w).mean() + ridge / 2 * w @ w
+
+        row = minimize(objective, np.zeros(19), tol=1e-10)
+        np.testing.assert_allclose(np.delete(memory.couplings_[l], l), row.x, atol=1e-6)
+
+
+@pytest.mark.parametrize("beta_norm", [0.3, 1.0, 20.0])
+def test_solution_on_the_sphere(beta_norm):
+    """The gradient is antiparallel to W_l, and the loss is least among solutions of any ridge scaled to it."""
+    x, beta = random_patterns(30, 40, rng=3), 1.7
+    memory = PseudoLikelihood(beta, beta_norm=beta_norm).fit(x)
+    assert memory.converged_
+    np.testing.assert_allclose(beta * memory.norms_, beta_norm, rtol=1e-12)
+    slope = gradient(memory.couplings_, x, beta)
+    cosine = np.sum(slope * memory.couplings_, axis=1) / np.linalg.norm(slope, axis=1) / memory.norms_
+    np.testing.assert_allclose(cosine, -1, atol=1e-8)
+    least = loss(memory.couplings_, x, beta)
+    for ridge in (1e-4, 1e-2, 1.0):
+        other = PseudoLikelihood(beta, ridge=ridge).fit(x)
+        assert loss(other.couplings_ * (memory.norms_ / other.norms_)[:, None], x, beta) > least
+
+
+def test_small_norms_are_hebbian():
+    x = random_patterns(30, 40, rng=4)
+    w = PseudoLikelihood(beta_norm=1e-4).fit(x).couplings_
+    hebb = Hopfield().fit(x)
+    np.testing.assert_allclose(w / 1e-4, hebb.couplings_ / hebb.norms_[:, None], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "beta_norm", "mean", "variance"),
+    [(0.5, 1, 1.252969, 0.132467), (0.5, 2, 1.194432, 0.081528), (1, 1, 0.849189, 0.243485)],
+)
+def test_stabilities_agree_with_replica_theory(gamma, beta_norm, mean, variance):
+    """Replica-symmetric moments at gamma = P / (L - 1), the method of Griniasty and Gutfreund (1991).
+
+    Over 10 samples of the disorder at L = 201, within 3 standard errors (false alarms: about 1 %, Student's t
+    with 9 degrees of freedom being wider than a Gaussian) plus 1 / L: the deviation measured at L = 101, 201,
+    401 is of order 0.5 / L.
+    """
+    L = 201
+    moments = []
+    for seed in range(10):
+        x = random_patterns(round(gamma * (L - 1)), L, rng=seed)
+        stabilities = PseudoLikelihood(beta_norm=beta_norm, tolerance=1e-4).fit(x).stabilities(x)
+        moments.append([stabilities.mean(), stabilities.var()])
+    error = 3 * np.std(moments, axis=0, ddof=1) / np.sqrt(10) + 1 / L
+    difference = np.abs(np.mean(moments, axis=0) - [mean, variance])
+    assert (difference < error).all()
+    assert error.max() < 0.02
+
+
+def test_conditional_field_is_that_of_the_loss():
+    x = random_features(60, 20, 5, rng=5)[0]
+    memory = PseudoLikelihood(2.0).fit(x)
+    log_probabilities = np.log(expit(2 * x * memory.conditional_field(x)))
+    assert loss(memory.couplings_, x, 2.0) == pytest.approx(-log_probabilities.sum(axis=1).mean())
+    np.testing.assert_array_equal(memory.conditional_field(x), 2.0 * memory.local_field(x))
+
+
+def test_correlated_data_converge():
+    x, _, sample_unseen = random_features(1000, 100, 10, active=3, rng=6)
+    memory = PseudoLikelihood().fit(x)
+    assert memory.converged_
+    assert (memory.stabilities(sample_unseen(200)) > 0).mean() > 0.95
+
+
+def test_failure_to_converge_warns():
+    memory = PseudoLikelihood(ridge=1e-6, max_iterations=3)
+    with pytest.warns(RuntimeWarning, match="stopped after 3 iterations with a gradient norm of"):
+        memory.fit(random_patterns(10, 20, rng=0))
+    assert not memory.converged_
+    assert memory.n_iter_ == 3
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"beta": 0}, ValueError, "`beta` must be a finite number > 0, got 0"),
+        ({"beta": np.inf}, ValueError, "`beta` must be a finite number > 0, got inf"),
+        ({"beta": "1"}, TypeError, "`beta` must be a finite number > 0, got '1'"),
+        ({"ridge": -1}, ValueError, "`ridge` must be a finite number > 0, got -1"),
+        ({"beta_norm": 0.0}, ValueError, "`beta_norm` must be a finite number > 0"),
+        ({"ridge": 1, "beta_norm": 1}, ValueError, "give `ridge` or `beta_norm`, not both"),
+        ({"tolerance": 0}, ValueError, "`tolerance`"),
+        ({"max_iterations": 0}, ValueError, "`max_iterations` must be at least 1"),
+    ],
+)
+def test_bad_parameters(parameters, error, message):
+    with pytest.raises(error, match=message):
+        PseudoLikelihood(**parameters)
+
+
+def test_bad_patterns_and_couplings():
+    with pytest.raises(ValueError, match=r"`patterns` must have at least 2 spins each, got shape \(3, 1\)"):
+        PseudoLikelihood().fit([[1], [1], [-1]])
+    with pytest.raises(ValueError, match=r"`patterns`.*got shape \(0, 4\)"):
+        PseudoLikelihood().fit(np.empty((0, 4)))
+    with pytest.raises(ValueError, match=r"spins \[0, 1\] are uncorrelated with all others"):
+        PseudoLikelihood(beta_norm=1.0).fit([[1, 1], [1, -1]])
+    with pytest.raises(ValueError, match=r"`couplings` must be a square matrix \(L, L\), got shape \(2, 3\)"):
+        loss(np.ones((2, 3)), [[1, 1]], 1.0)
+    with pytest.raises(ValueError, match="`couplings` must be finite, got 1 NaN or infinity"):
+        gradient([[0, np.inf], [1, 0]], [[1, 1]], 1.0)

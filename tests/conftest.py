@@ -1,0 +1,59 @@
+"""Set-up shared by all tests: one thread, hypothesis profiles, the shared data, and one statistical test.
+
+Statistical tests have fixed seeds. The false-alarm rate stated beside each is the one a new seed would have.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from scipy.special import gammaincc
+
+torch.set_num_threads(1)
+
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the shared data are not on this machine ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chi_square() -> Callable[..., float]:
+    """p-value of counts under cell probabilities; cells that expect fewer than 5 are pooled, forbidden ones give 0."""
+
+    def p_value(counts, probabilities) -> float:
+        counts, probabilities = (np.asarray(a, np.float64).ravel() for a in (counts, probabilities))
+        assert counts.shape == probabilities.shape
+        np.testing.assert_allclose(probabilities.sum(), 1, atol=1e-9)
+        if counts[probabilities == 0].any():
+            return 0.0
+        expected = counts.sum() * probabilities
+        rare = expected < 5
+        if rare.any():
+            counts = np.append(counts[~rare], counts[rare].sum())
+            expected = np.append(expected[~rare], expected[rare].sum())
+            counts, expected = counts[expected > 0], expected[expected > 0]
+        if len(counts) == 1:
+            return 1.0
+        statistic = ((counts - expected) ** 2 / expected).sum()
+        return float(gammaincc((len(counts) - 1) / 2, statistic / 2))
+
+    return p_value

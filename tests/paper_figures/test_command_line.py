@@ -1,0 +1,56 @@
+"""What a user can get wrong ends with one line that names it, status 2 and no traceback."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def command(*words):
+    return subprocess.run([sys.executable, "-m", "paper_figures", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def empty_file(tmp_path):
+    path = tmp_path / "empty.txt"
+    path.write_text(" \n\n ")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--preset", "desktop"], "`preset` must be one of smoke, laptop"),
+        (["run", "fig99"], "`names` must be figures among"),
+        (["run", "--corpus", "EMPTY"], "empty"),
+        (["run", "--corpus", "/nowhere.txt"], "/nowhere.txt"),
+        (["run", "--jobs", "0"], "`jobs` must be at least 1"),
+        (["report", "/nowhere"], "no results in /nowhere"),
+        (["verify", "/nowhere"], "no results in /nowhere"),
+        (["draw"], "invalid choice"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_user_errors(words, message, empty_file, tmp_path):
+    words = [empty_file if word == "EMPTY" else word for word in words]
+    out = ["--out", str(tmp_path / "out")] if words[0] == "run" else []
+    done = command(*words, *out)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_corpus_too_short_for_the_preset_says_how_short(tmp_path):
+    text = tmp_path / "short.txt"
+    text.write_text("\n\n".join(f"the {n} quick brown foxes jump over the lazy dogs" for n in range(30)))
+    done = command("run", "--preset", "smoke", "--corpus", str(text), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "`corpus` gives" in done.stderr
+    assert "preset 'smoke' needs 2048" in done.stderr
+
+
+def test_list_names_figures_and_presets():
+    done = command("list")
+    assert done.returncode == 0
+    for word in ("fig01_basins", "am_entropy", "transition", "smoke", "laptop"):
+        assert word in done.stdout

@@ -1,0 +1,75 @@
+"""The main job, end to end, at the smallest scale: every figure, the report, the checks, the second run."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from paper_figures.report import verify, write_report
+from paper_figures.runner import FIGURES, choose, run
+from paper_figures.workspace import Workspace, load
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    run(Workspace(folder, "smoke"))
+    return folder
+
+
+def test_every_figure_is_in_the_report_with_what_it_should_show(results):
+    page = (results / "report.html").read_text()
+    for name in FIGURES:
+        assert f'<section id="{name}">' in page
+    assert page.count('src="data:image/png;base64,iVBOR') == len(FIGURES)
+    assert page.count("What the paper says") == len(FIGURES)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', page), "the report must be self-contained"
+    assert "Manifest" in page
+    assert '"commit"' in page.replace("&quot;", '"')
+
+
+def test_the_folder_verifies_and_a_changed_file_is_found(results):
+    assert verify(results) == []
+    figure = results / "figures" / "fig02_recovery.png"
+    content = figure.read_bytes()
+    figure.write_bytes(content[:-1])
+    assert verify(results) == ["figures/fig02_recovery.png differs from what was written"]
+    figure.unlink()
+    assert verify(results) == ["figures/fig02_recovery.png is missing"]
+    figure.write_bytes(content)
+
+
+def test_data_are_labelled_and_traceable(results):
+    for name in FIGURES:
+        dataset = load(results / "data" / f"{name}.nc")
+        facts = json.loads(dataset.attrs["manifest"])
+        assert {"figure", "preset", "corpus", "seed", "blocks", "commit", "versions", "threads"} <= facts.keys()
+    recovery = load(results / "data" / "fig02_recovery.nc").recovery
+    assert recovery.dims == ("system", "dataset_size", "split", "noise", "estimate")
+    low, value, high = (recovery.sel(estimate=name) for name in ("low", "value", "high"))
+    assert bool((low <= value).all() & (value <= high).all())
+
+
+def test_the_memorization_limit_memorizes(results):
+    recovery = load(results / "data" / "fig02_recovery.nc").recovery.sel(system="memorization limit", estimate="value")
+    at = recovery.sel(noise=0.25, dataset_size=32)
+    assert at.sel(split="train") > 0.9
+    assert at.sel(split="test") < 0.5
+
+
+def test_a_second_run_computes_nothing(results):
+    cells = {path: path.stat().st_mtime_ns for path in (results / "cells").glob("*.nc")}
+    data = load(results / "data" / "fig05_average_entropy.nc")
+    run(Workspace(results, "smoke"), ["fig05"])
+    assert {path: path.stat().st_mtime_ns for path in (results / "cells").glob("*.nc")} == cells
+    again = load(results / "data" / "fig05_average_entropy.nc")
+    np.testing.assert_array_equal(again.mean_entropy, data.mean_entropy)
+    write_report(results)
+
+
+def test_figures_are_chosen_by_short_name():
+    assert choose(["fig03", "am_entropy"]) == ["fig03_token_entropy", "am_entropy"]
+    assert choose([]) == list(FIGURES)
+    with pytest.raises(ValueError, match=r"`names` must be figures among .*, got 'fig99'"):
+        choose(["fig99"])

@@ -1,0 +1,68 @@
+"""The README is true: its commands exist and run, its example runs, its files exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+def commands(program):
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(program)]
+
+
+def test_two_commands_do_everything_and_ci_calls_the_second():
+    assert commands("make") == ["make figures", "make test"]
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    for line in commands("make"):
+        done = subprocess.run([*line.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_command_lines_run(tmp_path):
+    lines = commands(".venv/bin/python -m paper_figures")
+    assert len(lines) == 3
+    for line in lines:
+        words = [word.replace("results/", f"{tmp_path}/") for word in shlex.split(line)[1:]]
+        done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_example_runs_in_ten_lines_or_so():
+    (code,) = blocks("python")
+    assert len(code.strip().splitlines()) <= 12
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[") >= 4
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\]\(((?!http)[^)]+)\)", TEXT))))
+def test_links_lead_somewhere(name):
+    assert (ROOT / name).exists()
+
+
+def test_every_module_has_its_line():
+    table = TEXT[TEXT.index("## What is where") : TEXT.index("## Conventions")]
+    named = set()
+    for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE):
+        folder = ""
+        for name in re.findall(r"`([^`]+)`", row):
+            folder = f"{Path(name).parent}/" if "/" in name else folder
+            pattern = name if "/" in name else folder + name
+            found = list(ROOT.glob(pattern.rstrip("/") + ("/*.py" if pattern.endswith("/") else "")))
+            assert found, f"README names {pattern}, which does not exist"
+            named |= set(found)
+    internal = {"__init__.py", "__main__.py", "_memory.py", "_validation.py", "_random.py"}
+    for package in ("amtheory", "uddm", "bridges", "paper_figures"):
+        for module in (ROOT / package).rglob("*.py"):
+            assert module in named or module.name in internal, f"README has no line for {module.relative_to(ROOT)}"

@@ -1,0 +1,393 @@
+"""Training: against a hand-written loop, and exact resume after every kind of interruption."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import uddm.training.loop as loop
+from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig, TrainConfig, nelbo, train
+from uddm._random import keyed_generator
+from uddm.objective import stratified_times
+
+SHAPE = {"vocab_size": 6, "length": 5, "hidden_dim": 8, "blocks": 2, "heads": 2, "cond_dim": 8, "dropout": 0.2}
+FAST = {"batch_size": 4, "learning_rate": 1e-2, "warmup": 3, "log_every": 4, "checkpoint_every": 5, "seed": 3}
+DATA = torch.randint(6, (10, 5), generator=torch.Generator().manual_seed(0))
+
+
+def make(**changes):
+    torch.manual_seed(0)
+    return DiT(DiTConfig(**(SHAPE | changes)))
+
+
+def config(steps=20, **changes):
+    return TrainConfig(steps=steps, **(FAST | changes))
+
+
+def run(folder, steps=20, *, data=DATA, model=None, **changes):
+    return train(model or make(), data, config(steps, **changes), folder, progress=None)
+
+
+def same(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("uninterrupted"))
+
+
+class Interrupted(BaseException):
+    """Ends a run as a crash would: nothing is saved on the way out."""
+
+
+def interrupt(monkeypatch, step, error=Interrupted):
+    """Raise `error` in the loss of that step (0, 1, ...)."""
+    calls = iter(range(10**6))
+
+    def failing(*arguments):
+        if next(calls) == step:
+            raise error
+        return nelbo(*arguments)
+
+    monkeypatch.setattr(loop, "nelbo", failing)
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """The folder of a run that crashed in step 12, with the state after step 10."""
+    interrupt(monkeypatch, 12)
+    with pytest.raises(Interrupted):
+        run(tmp_path)
+    monkeypatch.undo()
+    assert load_file(tmp_path / "state.safetensors")["step"] == 10
+    return tmp_path
+
+
+def test_loss_decreases(tmp_path):
+    """log 6 nats at first, log(2)/5 = 0.14 at best; 0.6 lies below what the frequencies of tokens alone allow, 0.69."""
+    two = torch.tensor([[0, 1, 2, 3, 4], [5, 4, 3, 2, 1]])
+    run(tmp_path, 200, data=two, model=make(dropout=0.0, hidden_dim=16), batch_size=32, log_every=20)
+    losses = [line["loss"] for line in metrics(tmp_path)]
+    print(losses)
+    assert losses[0] > 1.2
+    assert losses[-1] < 0.6
+
+
+def test_is_a_function_of_its_arguments(tmp_path, uninterrupted):
+    torch.manual_seed(99)
+    model = make()
+    torch.manual_seed(17)
+    torch.rand(5)
+    assert same(run(tmp_path / "a", model=model), uninterrupted)
+    assert not same(run(tmp_path / "b", seed=4), uninterrupted)
+
+
+def test_leaves_the_global_random_stream_alone(tmp_path):
+    torch.manual_seed(5)
+    want = torch.rand(3)
+    model = make()
+    torch.manual_seed(5)
+    run(tmp_path, 3, model=model)
+    assert torch.equal(torch.rand(3), want)
+
+
+def test_is_adamw_on_the_nelbo_with_a_weight_average(tmp_path):
+    """A second loop, written out: order, times, corruption, warm-up, clipping, AdamW, average of the weights."""
+    changes = {"dropout": 0.0}
+    settings = config(20, clip=0.3, ema=0.6, weight_decay=0.1, decay="cosine", betas=(0.8, 0.9))
+    trained = train(make(**changes), DATA, settings, tmp_path, progress=None)
+
+    model, order = make(**changes), []
+    average = [p.detach().clone() for p in model.parameters()]
+    first, second = ([torch.zeros_like(p) for p in model.parameters()] for _ in range(2))
+    for epoch in range(8):
+        order += torch.randperm(10, generator=keyed_generator(3, "epoch", epoch)).tolist()
+    for n in range(20):
+        x = DATA[order[4 * n : 4 * n + 4]]
+        t = stratified_times(4, generator=keyed_generator(3, "times", n))
+        z = model.process.corrupt(x, t, generator=keyed_generator(3, "corruption", n))
+        loss = nelbo(model.process, model.cavity(z, t), x, z, t).mean()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        norm = math.sqrt(sum((g**2).sum().item() for g in gradients))
+        rate = 1e-2 * min(1, (n + 1) / 3) * (1 + math.cos(math.pi * n / 20)) / 2
+        decay = min(0.6, (1 + n) / (10 + n))
+        with torch.no_grad():
+            for p, g, m, v, a in zip(model.parameters(), gradients, first, second, average, strict=True):
+                g = g * min(1, 0.3 / norm)
+                p.mul_(1 - rate * 0.1)
+                m.mul_(0.8).add_(0.2 * g)
+                v.mul_(0.9).add_(0.1 * g**2)
+                p.sub_(rate * (m / (1 - 0.8 ** (n + 1))) / ((v / (1 - 0.9 ** (n + 1))).sqrt() + 1e-8))
+                a.copy_(decay * a + (1 - decay) * p)
+        if n % 4 == 3:
+            line = metrics(tmp_path)[n // 4]
+            assert line["step"] == n + 1
+            assert line["gradient_norm"] == pytest.approx(norm, rel=1e-3)
+            assert line["learning_rate"] == pytest.approx(rate, rel=1e-12)
+    gap = 0.0
+    for got, a, last in zip(trained.parameters(), average, model.parameters(), strict=True):
+        torch.testing.assert_close(got, a, rtol=1e-3, atol=1e-5)
+        gap = max(gap, (got - last).abs().max().item())
+    assert gap > 1e-3  # negative control: the last weights are not their average
+
+
+def test_learning_rate_schedule():
+    constant = config(100, learning_rate=0.5, warmup=10)
+    assert [constant.rate(n) for n in (0, 4, 9, 10, 99)] == pytest.approx([0.05, 0.25, 0.5, 0.5, 0.5])
+    assert config(100, learning_rate=0.5, warmup=0).rate(0) == 0.5
+    cosine = config(100, learning_rate=0.5, warmup=10, decay="cosine")
+    assert [cosine.rate(n) for n in (10, 50, 75)] == pytest.approx(
+        [0.5 * (1 + math.cos(math.pi * k)) / 2 for k in (0.1, 0.5, 0.75)]
+    )
+    assert cosine.rate(0) == pytest.approx(0.05)
+    assert 0 < cosine.rate(99) < 2e-4
+    assert all(a > b for a, b in zip([cosine.rate(n) for n in range(10, 99)], [cosine.rate(n) for n in range(11, 100)]))
+
+
+@pytest.mark.parametrize(("size", "batch"), [(10, 4), (10, 10), (3, 7), (8, 1)])
+def test_every_sequence_once_in_each_epoch(tmp_path, monkeypatch, size, batch):
+    data, seen = torch.tensor([[k % 6, k // 6, 0, 0, 0] for k in range(size)]), []
+
+    def watch(process, log_probs, x, z, t):
+        seen.extend((x[:, 0] + 6 * x[:, 1]).tolist())
+        return nelbo(process, log_probs, x, z, t)
+
+    monkeypatch.setattr(loop, "nelbo", watch)
+    run(tmp_path, steps=3 * size, data=data, batch_size=batch)
+    epochs = [seen[k : k + size] for k in range(0, len(seen), size)]
+    assert len(seen) == 3 * size * batch
+    assert all(sorted(epoch) == list(range(size)) for epoch in epochs)
+    assert size < 8 or len({tuple(epoch) for epoch in epochs}) > 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"checkpoint_every": 1}, {"checkpoint_every": 100}, {"log_every": 7}])
+def test_resume_after_a_crash_is_exact(tmp_path, monkeypatch, uninterrupted, changes):
+    for step in (3, 8, 7):  # three crashes, counted from where each run starts
+        interrupt(monkeypatch, step)
+        with pytest.raises(Interrupted):
+            run(tmp_path, **changes)
+        monkeypatch.undo()
+    assert same(run(tmp_path, **changes), uninterrupted)
+    assert [line["step"] for line in metrics(tmp_path)] == list(
+        range(changes.get("log_every", 4), 21, changes.get("log_every", 4))
+    )
+
+
+def test_resume_ignores_the_model_given(stopped, uninterrupted):
+    torch.manual_seed(123)
+    assert same(run(stopped, model=DiT(DiTConfig(**SHAPE))), uninterrupted)
+
+
+@pytest.mark.parametrize("damage", ["nothing", "moments", "step", "average"])
+def test_resume_needs_the_whole_state(stopped, uninterrupted, damage):
+    """Negative control of exact resume: every part of the state matters."""
+    state = load_file(stopped / "state.safetensors")
+    if damage == "step":
+        state["step"] = state["step"] + 1
+    for name in state:
+        if damage == "moments" and name.startswith(("first.", "second.")):
+            state[name] = torch.zeros_like(state[name])
+        if damage == "average" and name.startswith("average."):
+            state[name] = state["weights" + name.removeprefix("average")].clone()
+    save_file(state, stopped / "state.safetensors")
+    assert same(run(stopped), uninterrupted) == (damage == "nothing")
+
+
+SCRIPT = """
+import sys, torch
+from uddm import DiT, DiTConfig, TrainConfig, train
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = DiT(DiTConfig({shape}))
+data = torch.randint(6, (10, 5), generator=torch.Generator().manual_seed(0))
+train(model, data, TrainConfig(steps={steps}, {fast}), sys.argv[1], progress=None)
+"""
+
+
+def test_kill_and_resume_gives_the_same_weights_bit_for_bit(tmp_path):
+    """`kill -9` in the middle, in another process, then the same command again."""
+    steps = 500
+
+    def keywords(values):
+        return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+    script = SCRIPT.format(shape=keywords(SHAPE), fast=keywords(FAST), steps=steps)
+    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE)
+    log, deadline = tmp_path / "killed" / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < deadline and child.poll() is None:
+        if log.exists() and log.read_text().count("\n") > 10:
+            break
+        time.sleep(0.005)
+    assert child.poll() is None, child.stderr.read().decode()
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model").exists()
+    reached = int(load_file(tmp_path / "killed" / "state.safetensors")["step"])
+    assert 40 <= reached < steps
+
+    subprocess.run(command, check=True, timeout=120)
+    resumed = DiT.from_pretrained(tmp_path / "killed" / "model")
+    assert same(resumed, run(tmp_path / "whole", steps))
+    assert [line["step"] for line in metrics(tmp_path / "killed")] == list(range(4, steps + 1, 4))
+    assert not list((tmp_path / "killed").glob("state*"))
+
+
+def test_keyboard_interrupt_saves(tmp_path, monkeypatch, uninterrupted):
+    interrupt(monkeypatch, 13, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    monkeypatch.undo()
+    assert load_file(tmp_path / "state.safetensors")["step"] == 13
+    assert not (tmp_path / "model").exists()
+    assert same(run(tmp_path), uninterrupted)
+
+
+def test_finished_run_is_read_and_not_repeated(tmp_path, monkeypatch, uninterrupted):
+    run(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "metrics.jsonl", "model"}
+    interrupt(monkeypatch, 0)
+    again = run(tmp_path)
+    assert same(again, uninterrupted)
+    assert not again.training
+    assert same(DiT.from_pretrained(tmp_path / "model"), uninterrupted)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    ("key", "arguments"),
+    [
+        ("training.learning_rate", {"learning_rate": 2e-2}),
+        ("training.steps", {"steps": 21}),
+        ("training.seed", {"seed": 4}),
+        ("training.betas", {"betas": (0.9, 0.99)}),
+        ("model.dropout", {"model": make(dropout=0.3)}),
+        ("model.cond_dim", {"model": make(cond_dim=4)}),
+        ("data.sequences", {"data": DATA[:9]}),
+        ("data.sha256", {"data": DATA.flip(0)}),
+    ],
+)
+def test_another_run_in_the_folder_is_refused(tmp_path, monkeypatch, finished, key, arguments):
+    if finished:
+        run(tmp_path, 1)
+    else:
+        interrupt(monkeypatch, 0)
+        with pytest.raises(Interrupted):
+            run(tmp_path, 1)
+        monkeypatch.undo()
+    with pytest.raises(ValueError, match=rf"another run.*{key}"):
+        run(tmp_path, **({"steps": 1} | arguments))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "header", "text"])
+def test_unreadable_state_is_refused(stopped, damage):
+    path = stopped / "state.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "truncated": content[: len(content) // 2],
+            "empty": b"",
+            "header": content[:8] + b"!" + content[9:],
+            "text": b"not a state",
+        }[damage]
+    )
+    with pytest.raises(ValueError, match=r"state\.safetensors is not a readable"):
+        run(stopped)
+
+
+@pytest.mark.parametrize("part", ["step", "weights", "average", "first", "second"])
+def test_incomplete_state_is_refused(stopped, part):
+    state = load_file(stopped / "state.safetensors")
+    name = part if part == "step" else f"{part}.vocab_embed.embedding"
+    save_file({key: value for key, value in state.items() if key != name}, stopped / "state.safetensors")
+    with pytest.raises(ValueError, match=r"state\.safetensors lacks.*" + name.removeprefix(f"{part}.")):
+        run(stopped)
+
+
+def test_state_of_another_network_is_refused(stopped):
+    state = load_file(stopped / "state.safetensors")
+    state["weights.vocab_embed.embedding"] = torch.zeros(3, 3)
+    save_file(state, stopped / "state.safetensors")
+    with pytest.raises(ValueError, match=r"vocab_embed\.embedding has shape"):
+        run(stopped)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_not_a_number_stops_and_keeps_the_last_state(tmp_path, monkeypatch, uninterrupted, where):
+    calls = iter(range(100))
+
+    def poisoned(process, log_probs, x, z, t):
+        loss = nelbo(process, log_probs, x, z, t)
+        if next(calls) != 12:
+            return loss
+        if where == "loss":
+            return loss * math.nan
+        loss.register_hook(lambda gradient: gradient * math.nan)
+        return loss * 1
+
+    monkeypatch.setattr(loop, "nelbo", poisoned)
+    with pytest.raises(FloatingPointError, match="step 12"):
+        run(tmp_path)
+    monkeypatch.undo()
+    state = load_file(tmp_path / "state.safetensors")
+    assert state["step"] == 10
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    assert same(run(tmp_path), uninterrupted)
+
+
+def test_torn_metrics_line_is_dropped(stopped, uninterrupted):
+    with (stopped / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "loss": 1.0}\n{"step": 16, "lo')
+    assert same(run(stopped), uninterrupted)
+    assert [line["step"] for line in metrics(stopped)] == [4, 8, 12, 16, 20]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("`steps`", {"steps": 0}),
+        ("`batch_size`", {"batch_size": 1.5}),
+        ("`log_every`", {"log_every": 0}),
+        ("`checkpoint_every`", {"checkpoint_every": -1}),
+        ("`warmup`", {"warmup": -1}),
+        ("`decay`", {"decay": "linear"}),
+        ("`learning_rate`", {"learning_rate": 0.0}),
+        ("`learning_rate`", {"learning_rate": math.nan}),
+        ("`clip`", {"clip": -1.0}),
+        ("`ema`", {"ema": 1.0}),
+        ("`first_time`", {"first_time": 0.0}),
+    ],
+)
+def test_bad_configurations_are_named(name, change):
+    with pytest.raises(ValueError, match=name):
+        TrainConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("error", "data"),
+    [
+        (ValueError, DATA + 1),
+        (ValueError, DATA[:, :4]),
+        (ValueError, DATA[:0]),
+        (ValueError, DATA[0]),
+        (TypeError, DATA.double()),
+    ],
+)
+def test_bad_data_are_named(tmp_path, error, data):
+    with pytest.raises(error, match="`data`"):
+        run(tmp_path / "run", data=data)
+    assert not (tmp_path / "run").exists()

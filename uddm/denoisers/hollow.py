@@ -1,0 +1,95 @@
+"""A network that cannot see the token it predicts: the cavity by construction, for small budgets.
+
+Each position reads the embeddings of all other tokens in its window, each through weights of its own offset (a
+two-sided neural n-gram, Bengio et al. 2003; "hollow" as in Sun et al. 2023), and refines the sum in residual blocks
+that do not mix positions. As x_theta at a position does not depend on the position's own z, the NELBO can be averaged
+over that z in closed form (`uddm.objective.expected_nelbo`): the same objective with far less variance, so that a few
+thousand training steps teach what a transformer needs many more for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uddm._validation import check_positive_int
+from uddm.denoisers.network import Network, NetworkConfig, NoiseLevel, Norm, ReadOut, zero_linear
+
+
+@dataclass(frozen=True)
+class HollowMLPConfig(NetworkConfig):
+    """Shape of a `HollowMLP`: as `NetworkConfig`, and
+
+    Parameters
+    ----------
+    embed_dim : width of the token embeddings
+    window : how far each position sees to either side; None for the whole sequence, length - 1
+    expansion : hidden units of a block, in units of hidden_dim
+    """
+
+    embed_dim: int = 32
+    window: int | None = None
+    expansion: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("embed_dim", "expansion"):
+            check_positive_int(name, getattr(self, name))
+        if self.window is None:
+            object.__setattr__(self, "window", max(self.length - 1, 1))
+        check_positive_int("window", self.window)
+
+
+class HollowMLP(Network):
+    """Two-sided neural n-gram: logits of x_theta at each position from all other tokens of its window."""
+
+    Config: ClassVar = HollowMLPConfig
+    config: HollowMLPConfig
+    hollow = True
+
+    own_token_hidden: Tensor
+
+    def __init__(self, config: HollowMLPConfig):
+        super().__init__(config)
+        self.window = config.window or 1
+        span, d = 2 * self.window + 1, config.hidden_dim
+        # one more row for positions beyond the ends
+        self.embedding = nn.Parameter(0.3 * torch.randn(config.vocab_size + 1, config.embed_dim))
+        bound = (2 * self.window * config.embed_dim) ** -0.5
+        self.offsets = nn.Parameter(torch.empty(d, config.embed_dim, span).uniform_(-bound, bound))
+        own = torch.ones(span)
+        own[self.window] = 0
+        self.register_buffer("own_token_hidden", own, persistent=False)
+        self.sigma_map = NoiseLevel(config.cond_dim)
+        self.sigma_in = nn.Linear(config.cond_dim, d)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
+
+    def forward(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Logits (B, L, K) for tokens z (B, L) at noise levels sigma = -log alpha_t, shape (B,)."""
+        condition = F.silu(self.sigma_map(sigma))
+        padded = F.pad(z, (self.window, self.window), value=self.config.vocab_size)
+        context = self.embedding[padded].unfold(1, len(self.own_token_hidden), 1).flatten(2)
+        h = F.linear(context, (self.offsets * self.own_token_hidden).flatten(1)) + self.sigma_in(condition)[:, None]
+        for block in self.blocks:
+            h = block(h, condition)
+        return self.output_layer(h, condition)
+
+
+class _Block(nn.Module):
+    def __init__(self, config: HollowMLPConfig):
+        super().__init__()
+        d, hidden = config.hidden_dim, config.expansion * config.hidden_dim
+        self.dropout = config.dropout
+        self.norm = Norm(d)
+        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
+        self.adaLN_modulation = zero_linear(config.cond_dim, 3 * d)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        shift, scale, gate = self.adaLN_modulation(condition)[:, None].chunk(3, -1)
+        passed = self.mlp(self.norm(h) * (1 + scale) + shift)
+        return h + gate * F.dropout(passed, self.dropout, self.training)

@@ -1,0 +1,145 @@
+"""What every network has in common: its configuration, its place on disk, and how the noise level enters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uddm._validation import check_positive_int, check_tokens
+from uddm.denoisers.base import Denoiser
+from uddm.process import UniformProcess
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of a network.
+
+    Parameters
+    ----------
+    vocab_size : K
+    length : L, the sequence length it is trained on
+    hidden_dim : width d
+    blocks : number of residual blocks
+    cond_dim : width of the conditioning vector
+    dropout : on the residual branches, in [0, 1)
+    schedule : noise schedule of the process, "log-linear" or "linear"
+    """
+
+    vocab_size: int
+    length: int = 128
+    hidden_dim: int = 256
+    blocks: int = 8
+    cond_dim: int = 128
+    dropout: float = 0.1
+    schedule: str = "log-linear"
+
+    def __post_init__(self) -> None:
+        check_positive_int("vocab_size", self.vocab_size, at_least=2)
+        for name in ("length", "hidden_dim", "blocks", "cond_dim"):
+            check_positive_int(name, getattr(self, name))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`dropout` must lie in [0, 1), got {self.dropout}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Network(nn.Module, Denoiser):
+    """A trainable denoiser.
+
+    `forward(z, sigma)` gives the logits (B, L, K) of the cavity distribution x_theta for tokens z (B, L) at noise
+    levels sigma = -log alpha_t (B,); `cavity` and `posterior` give float32 log-probabilities.
+    """
+
+    Config: ClassVar[type[NetworkConfig]]
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        self.process = UniformProcess(config.vocab_size, config.schedule)
+        self.length = config.length
+
+    def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+        z = check_tokens("z", z, self.config.vocab_size)
+        sigma = self.process.sigma(t).to(z.device, torch.float32).expand(len(z))
+        return self(z, sigma).float().log_softmax(-1)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Write `config.json`, `model.safetensors`, a model card and, if given, `tokenizer.json`."""
+        from uddm.checkpoints import save_pretrained
+
+        save_pretrained(self, folder, tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, path_or_repo: str | Path, revision: str | None = None) -> Self:
+        """Read a folder written by `save_pretrained`, or a hub repository of that layout. No pickle is read.
+
+        Raises
+        ------
+        FileNotFoundError : no such folder or file.
+        ValueError : the folder does not hold a readable model of this class; the message names the file or the key.
+        """
+        from uddm.checkpoints import load_pretrained
+
+        network = load_pretrained(path_or_repo, revision)
+        if not isinstance(network, cls):
+            raise ValueError(f"{path_or_repo} holds a {type(network).__name__}, not a {cls.__name__}")
+        return network
+
+
+class NoiseLevel(nn.Module):
+    """sigma -> cos and sin of 128 frequencies each (max period 10000) -> Linear -> SiLU -> Linear."""
+
+    features = 256
+
+    def __init__(self, cond_dim: int):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(self.features, cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
+
+    def forward(self, sigma: Tensor) -> Tensor:
+        half = self.features // 2
+        frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=sigma.device))
+        angles = sigma[:, None] * frequencies
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+
+
+class Norm(nn.Module):
+    """LayerNorm without bias, computed in float32."""
+
+    def __init__(self, d: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.layer_norm(h.float(), (h.shape[-1],), self.weight)
+
+
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+class ReadOut(nn.Module):
+    """Norm, shift and scale by the conditioning vector, Linear to K; zero-initialised: training starts from uniform."""
+
+    def __init__(self, d: int, vocab_size: int, cond_dim: int):
+        super().__init__()
+        self.norm_final = Norm(d)
+        self.linear = zero_linear(d, vocab_size)
+        self.adaLN_modulation = zero_linear(cond_dim, 2 * d)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(condition)[:, None].chunk(2, -1)
+        return self.linear(self.norm_final(h) * (1 + scale) + shift)
