@@ -19,7 +19,8 @@ class BinarySystem(MemorySystem):
 
     Token 1 is spin +1, token 0 is spin -1. Noise t flips each spin with probability t/2 (alpha_t = 1 - t at K = 2).
     The dynamics have one fixed temperature, so the time a system is told has no effect: "sample" runs at T = 1/beta,
-    the other modes at T = 0 ("one_shot" for a single sweep). The last update has no effect either.
+    the other modes at T = 0 ("one_shot" for a single sweep). The last update has no effect either. Sequential updates
+    visit the spins in random order, so that even at T = 0 they depend on the random stream.
 
     Parameters
     ----------
@@ -37,8 +38,10 @@ class BinarySystem(MemorySystem):
             raise ValueError(f"`update` must be 'parallel' or 'sequential', got {update!r}")
         if beta is None:
             beta = getattr(memory, "beta", None)
-        if beta is None or not 0 < beta < np.inf:
-            raise ValueError(f"`beta` must be positive and finite (this memory has none of its own), got {beta}")
+        if beta is None:
+            raise ValueError(f"`beta` must be given: {type(memory).__name__} is trained at no temperature of its own")
+        if not 0 < beta < np.inf:
+            raise ValueError(f"`beta` must be positive and finite, got {beta}")
         self.memory, self.beta = memory, float(beta)
         self.update: Literal["parallel", "sequential"] = update
         self.length = len(memory.couplings_)
@@ -57,7 +60,7 @@ class BinarySystem(MemorySystem):
             to_spins(z),
             update=self.update,
             temperature=1 / self.beta if mode == "sample" else 0.0,
-            max_sweeps=1 if mode == "one_shot" else steps or MAX_SWEEPS,
+            max_sweeps=self.steps_taken(mode, steps),
             rng=rng,
         )
         return to_tokens(states)
@@ -65,6 +68,9 @@ class BinarySystem(MemorySystem):
     def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
         noise = rng.integers(2, size=(n, self.length))
         return self.recover(noise, start=1.0, mode="sample", steps=steps, last="none", rng=rng)
+
+    def steps_taken(self, mode: str, steps: int | None) -> int:
+        return 1 if mode == "one_shot" else steps or MAX_SWEEPS
 
     def describe(self) -> dict[str, Any]:
         kind = type(self.memory).__name__
@@ -93,8 +99,11 @@ class _Logistic(Conditional):
 
 
 def to_spins(tokens: np.ndarray) -> np.ndarray:
-    """Ids in {0, 1} to spins in {-1, +1}, int8."""
-    return (2 * np.asarray(tokens, np.int8) - 1).astype(np.int8)
+    """Ids in {0, 1} to spins in {-1, +1}, int8; ValueError for other values."""
+    tokens = np.asarray(tokens)
+    if not np.isin(tokens, (0, 1)).all():
+        raise ValueError(f"`tokens` must be 0 or 1, got values in [{tokens.min()}, {tokens.max()}]")
+    return np.where(tokens, 1, -1).astype(np.int8)
 
 
 def to_tokens(spins: np.ndarray) -> np.ndarray:

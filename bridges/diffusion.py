@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bridges.system import Conditional, MemorySystem
 from uddm import reverse
-from uddm._reverse import inverse_cdf
 from uddm.denoisers.base import Denoiser, batches, inference
+from uddm.streams import inverse_cdf
 
 STEPS = 1000
 
@@ -56,8 +56,9 @@ class DiffusionSystem(MemorySystem):
         self, z: np.ndarray, *, start: float, mode: str, steps: int | None, last: str, rng: np.random.Generator
     ) -> np.ndarray:
         tokens = self._tokens(z)
-        joint: Callable[..., Tensor] | None = getattr(self.denoiser, "sample", None)
-        if steps is None and mode == "sample" and joint is not None:
+        steps = self.steps_taken(mode, steps)
+        if steps is None:
+            joint: Callable[..., Tensor] = self.denoiser.sample  # type: ignore[attr-defined]
             stream = torch.Generator().manual_seed(_seed(rng))
             rows = batches(tokens, self.vocab_size, self.batch_size)
             return torch.cat([joint(tokens[r], start, generator=stream) for r in rows]).numpy()
@@ -66,7 +67,7 @@ class DiffusionSystem(MemorySystem):
             self.denoiser,
             tokens,
             start=start,
-            steps=steps or STEPS,
+            steps=steps,
             mode=mode,  # type: ignore[arg-type]
             last=last,  # type: ignore[arg-type]
             generator=_seed(rng),
@@ -77,6 +78,12 @@ class DiffusionSystem(MemorySystem):
     def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
         noise = rng.integers(self.vocab_size, size=(n, self.length))
         return self.recover(noise, start=1.0, mode="sample", steps=steps, last="ancestral", rng=rng)
+
+    def steps_taken(self, mode: str, steps: int | None) -> int | None:
+        if mode == "one_shot":
+            return 1
+        exact = steps is None and mode == "sample" and hasattr(self.denoiser, "sample")
+        return None if exact else steps or STEPS
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -14,8 +14,9 @@ import xarray as xr
 
 from bridges.intervals import Estimate, bootstrap_mean
 from bridges.manifest import array_hash, manifest, to_attribute
+from bridges.recovery import TOKEN_CLASSES
 from bridges.streams import as_seed, stream
-from bridges.system import MemorySystem, as_tokens, check_time
+from bridges.system import MemorySystem, as_tokens, check_confidence, check_time
 
 
 def conditional_entropy(
@@ -49,8 +50,9 @@ def conditional_entropy(
     check_time("t", t)
     if classes is not None and np.shape(classes) != x.shape:
         raise ValueError(f"`classes` must have the shape of x, {x.shape}, got {np.shape(classes)}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie in (0, 1), got {confidence}")
+    if classes is not None and not np.isin(classes, range(len(TOKEN_CLASSES))).all():
+        raise ValueError(f"`classes` must hold indices into {TOKEN_CLASSES}, got {np.unique(classes)}")
+    check_confidence(confidence)
     seed, begin = as_seed(rng), time.perf_counter()
     entropy = system.conditional(x, t).entropy()
     mean = bootstrap_mean(entropy.mean(1), stream(seed, "entropy"), confidence=confidence)

@@ -38,7 +38,8 @@ def bootstrap_ratio(
     """sum(numerator) / sum(denominator) with a percentile bootstrap interval over sequences.
 
     Tokens of one sequence are not independent; sequences are, so these are what is resampled. A rate of exactly 0 or 1
-    has no spread to resample: it gets Wilson's interval with each sequence as one trial.
+    has no spread to resample: it gets Wilson's interval with each sequence as one trial. One sequence alone gives no
+    interval (NaN).
 
     Parameters
     ----------
@@ -51,6 +52,8 @@ def bootstrap_ratio(
     counted = int(np.count_nonzero(denominator))
     if np.all(numerator == 0) or np.array_equal(numerator, denominator):
         return wilson(counted * value, counted, confidence)
+    if counted < 2:
+        return Estimate(value, np.nan, np.nan)
     counts = rng.multinomial(len(numerator), np.full(len(numerator), 1 / len(numerator)), size=resamples)
     resampled = counts @ denominator
     ratios = (counts @ numerator)[resampled > 0] / resampled[resampled > 0]
@@ -61,10 +64,10 @@ def bootstrap_ratio(
 def bootstrap_mean(
     values: np.ndarray, rng: np.random.Generator, *, confidence: float = 0.95, resamples: int = 1000
 ) -> Estimate:
-    """Mean of the finite `values` (N,) with a percentile bootstrap interval."""
+    """Mean of the finite `values` (N,) with a percentile bootstrap interval, NaN for fewer than two."""
     finite = values[np.isfinite(values)]
-    if len(finite) == 0:
-        return Estimate(np.nan, np.nan, np.nan)
+    if len(finite) < 2:
+        return Estimate(float(finite[0]) if len(finite) else np.nan, np.nan, np.nan)
     counts = rng.multinomial(len(finite), np.full(len(finite), 1 / len(finite)), size=resamples)
     low, high = np.quantile(counts @ finite / len(finite), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(finite.mean()), float(low), float(high))

@@ -7,15 +7,16 @@ Experiment 2 (stochastic retrieval): `start=None`; the noise sets both.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import numpy as np
 import xarray as xr
 
-from bridges.intervals import Estimate, bootstrap_mean, bootstrap_ratio, wilson
+from bridges.intervals import Estimate, bootstrap_ratio, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
-from bridges.system import MODES, MemorySystem, as_tokens, check_time
+from bridges.system import LASTS, MODES, MemorySystem, as_tokens, check_confidence, check_time
 
 TOKEN_CLASSES = ("stable", "unstable", "recovered", "failed")
 """Uncorrupted and kept, uncorrupted and altered, corrupted and restored, corrupted and not restored."""
@@ -67,13 +68,17 @@ def token_recovery(
     TypeError, ValueError : naming the argument that is out of range.
     """
     x = as_tokens("x", x, system)
-    times = [check_time("noise", t) for t in np.atleast_1d(noise)]
+    times = [check_time("noise", t) for t in (noise if isinstance(noise, Iterable) else [noise])]
+    if not times:
+        raise ValueError("`noise` must hold at least one time in (0, 1], got none")
     if start is not None:
         check_time("start", start)
-    if mode not in MODES:
-        raise ValueError(f"`mode` must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie in (0, 1), got {confidence}")
+    for name, value, allowed in (("mode", mode, MODES), ("last", last, LASTS)):
+        if value not in allowed:
+            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    if steps is not None and (not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1):
+        raise ValueError(f"`steps` must be None or an integer >= 1, got {steps!r}")
+    check_confidence(confidence)
     seed, begin = as_seed(rng), time.perf_counter()
     corrupted, final, rates = [], [], []
     for t in times:
@@ -85,7 +90,8 @@ def token_recovery(
         rates.append(_rates(x, z, y, stream(seed, "bootstrap", t), confidence))
     record = manifest(
         measurement="token_recovery",
-        **{"seed": seed, "start": start, "mode": mode, "last": last, "steps": steps, "confidence": confidence},
+        **{"seed": seed, "start": start, "mode": mode, "last": last, "steps": system.steps_taken(mode, steps)},
+        **{"confidence": confidence, "precision": "float64 mixtures and draws"},
         **{"system": system.describe(), "input": array_hash(x), "seconds": time.perf_counter() - begin},
     )
     return xr.Dataset(
@@ -107,11 +113,11 @@ def _rates(
     corrupted = changed.sum(1)
     recovered = (changed & restored).sum(1)
     intact = (~changed).sum(1)
-    with np.errstate(invalid="ignore"):
-        per_sequence = recovered / corrupted
+    some = corrupted > 0
+    per_sequence = recovered[some] / corrupted[some]
     return {
         "recovery": bootstrap_ratio(recovered, corrupted, rng, confidence=confidence),
-        "recovery_mean": bootstrap_mean(per_sequence, rng, confidence=confidence),
+        "recovery_mean": bootstrap_ratio(per_sequence, np.ones(len(per_sequence)), rng, confidence=confidence),
         "total_recovery": bootstrap_ratio(restored.sum(1), np.full(len(x), x.shape[1]), rng, confidence=confidence),
         "unstable_rate": bootstrap_ratio((~changed & ~restored).sum(1), intact, rng, confidence=confidence),
         "exact_match": wilson(restored.all(1).sum(), len(x), confidence),

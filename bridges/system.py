@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 MODES = ("sample", "posterior_mode", "x0_mode", "one_shot")
+LASTS = ("ancestral", "greedy", "none")
 
 
 class Conditional(ABC):
@@ -60,6 +61,10 @@ class MemorySystem(ABC):
     def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
         """n sequences from the stochastic dynamics started at uniform noise, (n, L)."""
 
+    def steps_taken(self, mode: str, steps: int | None) -> int | None:
+        """The number of steps, or sweeps, that `recover` takes when asked for `steps`; None for one exact draw."""
+        return steps
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What the system is, for the record that goes with each result."""
@@ -75,6 +80,8 @@ def as_system(memory: Any, **options: Any) -> MemorySystem:
         FileNotFoundError, ValueError: an unreadable checkpoint.
     """
     if isinstance(memory, MemorySystem):
+        if options:
+            raise TypeError(f"`memory` is a measured system already and takes no options, got {', '.join(options)}")
         return memory
     if isinstance(memory, (str, Path)):
         from uddm import DiT
@@ -114,7 +121,14 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> np.ndarray:
 
 
 def check_time(name: str, t: Any) -> float:
-    """`t` as a float in (0, 1], or ValueError."""
-    if not 0 < float(t) <= 1:
+    """`t` as a float in (0, 1]; TypeError if it is no number, ValueError if it lies outside."""
+    if not isinstance(t, int | float | np.number):
+        raise TypeError(f"`{name}` must be a number in (0, 1], got {t!r}")
+    if not 0 < t <= 1:
         raise ValueError(f"`{name}` must lie in (0, 1], got {t}")
     return float(t)
+
+
+def check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must lie in (0, 1), got {confidence}")

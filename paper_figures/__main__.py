@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from paper_figures.presets import PRESETS
+from uddm.command_line import run_commands, user_errors
 
 
 def list_figures() -> None:
@@ -86,23 +85,9 @@ def verify(folder: tyro.conf.Positional[Path], /) -> None:
     sys.exit(1 if problems else 0)
 
 
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """What the user can mend ends the program with one line and exit status 2; anything else is a defect of ours."""
-    try:
-        yield
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 def main() -> None:
     commands = {"list": list_figures, "run": run, "report": report, "verify": verify}
-    try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="python -m paper_figures", description=__doc__)
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    run_commands(commands, prog="python -m paper_figures", description=__doc__)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ CAPTION = (
     "A, B: fraction of all spins equal to the original after parallel T = 0 dynamics, against the noise t of the "
     "corruption (each spin flips with probability t/2), for the pseudo-likelihood memory and training (A) or unseen "
     "patterns (B). C, D: fraction of flipped spins restored at noise {noise:g} against the load alpha = P/L, for the "
-    "pseudo-likelihood memory and for Hopfield's. Data: x = sgn(sum of {active} of D = {features:g} L random "
-    "features). Bands: Student's 95 % intervals over {disorder} independent data sets, L = {length}."
+    "pseudo-likelihood memory and for Hopfield's. Data: x = sgn(sum of +-f over {active} "
+    "of D = {features:g} L random features f). Bands: Student's 95 % intervals over {disorder} independent data sets, "
+    "L = {length}."
 )
 NOISE = 0.25
 

@@ -13,8 +13,8 @@ import xarray as xr
 from bridges import MemorySystem, as_system, conditional_entropy, token_classes, token_recovery
 from paper_figures.workspace import Workspace, stack
 from uddm import EmpiricalBayes, TrainConfig, UniformProcess, train
-from uddm._random import keyed_seed
 from uddm.denoisers import NETWORKS, Network
+from uddm.streams import keyed_seed
 
 LIMIT = "memorization limit"
 """The system that stands for the empirical-Bayes denoiser of the training set."""
@@ -143,10 +143,21 @@ def over_systems(ws: Workspace, make: Any, **axes: Any) -> xr.Dataset:
     return stack(one, system=systems(ws))
 
 
-def chance(ws: Workspace) -> float:
-    """Probability that two tokens of the corpus agree: the recovery rate of independent draws from the unigram."""
-    frequency = np.bincount(ws.blocks.train().ravel(), minlength=ws.blocks.vocab_size)
-    return float(((frequency / frequency.sum()) ** 2).sum())
+def chance(ws: Workspace) -> xr.DataArray:
+    """Recovery of corrupted tokens, over `noise`, by Bayes inference that knows single-token frequencies only."""
+    process = UniformProcess(ws.blocks.vocab_size)
+    z = torch.arange(process.vocab_size)[None]
+    counts = torch.from_numpy(np.bincount(ws.blocks.train().ravel(), minlength=process.vocab_size))
+    frequency = counts.double() / counts.sum()
+    log_frequency = frequency.log().expand(1, process.vocab_size, -1)
+
+    def at(t: float) -> float:
+        posterior = process.clean_posterior(log_frequency, z, t)[0].exp()  # (z, x)
+        recovered = (posterior.sum(0) - posterior.diag()) / (process.vocab_size - 1)  # every z != x is equally likely
+        return float(frequency @ recovered)
+
+    noise = list(ws.preset.language.noise)
+    return xr.DataArray([at(t) for t in noise], coords={"noise": noise})
 
 
 def rates(recovered: xr.Dataset) -> xr.Dataset:

@@ -40,7 +40,7 @@ def cell(ws: Workspace, load: float, disorder: int) -> xr.Dataset:
     """All measurements on one data set: recovery rates (system, split, noise, estimate), sequence entropies (system,
     sequences, sample) in nats, and the learned inverse temperature beta ||W_l|| averaged over rows."""
     memories = ws.preset.memories
-    key = {**asdict(memories), "loads": load, "disorder": disorder}
+    key = {**asdict(memories), "coefficients": "binary", "loads": load, "disorder": disorder}
 
     def make() -> xr.Dataset:
         seeds = [ws.seed, disorder]
@@ -50,6 +50,7 @@ def cell(ws: Workspace, load: float, disorder: int) -> xr.Dataset:
             length,
             round(memories.features * length),
             active=memories.active,
+            coefficients="binary",
             rng=np.random.default_rng(seeds),
         )
         pseudo, hopfield = PseudoLikelihood(beta=1.0, ridge=memories.ridge).fit(patterns), Hopfield().fit(patterns)

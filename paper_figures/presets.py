@@ -41,7 +41,7 @@ class Language:
 
 @dataclass(frozen=True)
 class Memories:
-    """Binary memories trained on random-features data x = sgn(sum_k c_k f_k), `active` of the features being active.
+    """Binary memories trained on random-features data x = sgn(sum_k c_k f_k), c_k = +-1 for `active` features, else 0.
 
     loads: alpha = P / L. features: alpha_D = D / L. disorder: number of independent data sets.
     """
@@ -100,9 +100,9 @@ PRESETS: dict[str, Preset] = {
         memories=Memories(
             length=60,
             loads=(0.1, 1.0, 8.0),
-            features=0.3,
+            features=0.15,
             active=3,
-            ridge=1e-3,
+            ridge=1e-2,
             disorder=3,
             sequences=50,
             noise=(0.1, 0.25, 0.5),
@@ -116,9 +116,9 @@ PRESETS: dict[str, Preset] = {
             recipes={
                 "hollow network": Recipe(
                     "HollowMLP",
-                    {64: 700, 256: 1000, 1024: 1600, 4096: 2400, 16384: 4000, 60000: 7000},
+                    {64: 700, 256: 1000, 1024: 1600, 4096: 2400, 16384: 5000, 60000: 14000},
                     HOLLOW,
-                    {**FAST, "ema": 0.998},
+                    {**FAST, "ema": 0.998, "log_fraction": 0.5},
                 ),
                 "transformer": Recipe("DiT", {64: 1500, 1024: 2500, 60000: 4000}, TRANSFORMER, {**FAST, "ema": 0.998}),
             },
@@ -128,9 +128,9 @@ PRESETS: dict[str, Preset] = {
         memories=Memories(
             length=200,
             loads=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
-            features=0.3,
+            features=0.15,
             active=3,
-            ridge=1e-3,
+            ridge=1e-2,
             disorder=5,
             sequences=200,
         ),

@@ -31,7 +31,7 @@ def compute(ws: Workspace) -> xr.Dataset:
         {
             "text_recovery": recovery.recovery.sel(**network).sel(noise=am_recovery.NOISE, method="nearest", drop=True),
             "text_entropy": entropy.mean_entropy.sel(**network),
-            "chance": recovery.chance,
+            "chance": recovery.chance.sel(noise=am_recovery.NOISE, method="nearest", drop=True),
             "spin_recovery": am_rates.recovery.sel(
                 system="pseudo-likelihood", noise=am_rates.attrs["noise"], split=["train", "test"], drop=True
             ),

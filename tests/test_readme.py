@@ -62,7 +62,7 @@ def test_every_module_has_its_line():
             found = list(ROOT.glob(pattern.rstrip("/") + ("/*.py" if pattern.endswith("/") else "")))
             assert found, f"README names {pattern}, which does not exist"
             named |= set(found)
-    internal = {"__init__.py", "__main__.py", "_memory.py", "_validation.py", "_random.py"}
+    internal = {"__init__.py", "__main__.py", "_memory.py", "_validation.py"}
     for package in ("amtheory", "uddm", "bridges", "paper_figures"):
         for module in (ROOT / package).rglob("*.py"):
             assert module in named or module.name in internal, f"README has no line for {module.relative_to(ROOT)}"

@@ -8,14 +8,15 @@ float32 categorical draws under-sample rare moves several-fold, and a float64 (B
 Modes:
     sample: the stochastic reverse process.
     posterior_mode: the most probable token of the posterior. A token z moves to y iff
-        (alpha_s - alpha_t) x_theta[y] > K alpha_t x_theta[z] + alpha_t (1 - alpha_s)/alpha_s, which on a uniform grid
-        is impossible before the last regular update (started at t = 1 with fewer than about 31 steps it fires once at
-        the start instead): a thresholded one-shot recall, not a dynamics of many steps. Its threshold depends on S.
+        (alpha_s - alpha_t) x_theta[y] > K alpha_t x_theta[z] + alpha_t (1 - alpha_s)/alpha_s, which on a fine uniform
+        grid is impossible before the last regular update: a thresholded one-shot recall, not a dynamics of many steps,
+        whose threshold depends on S. On coarse grids a near-certain prediction also fires at the last but one update
+        (S below about 316 start) and, from start = 1, at the first (S up to 32).
     x0_mode: x_theta replaced by its most probable token, then sampled.
     one_shot: argmax x_theta at the start, once; `steps` and `last` have no effect.
 
-The last update, at t = 1e-5: "ancestral" one more update to t = 0 (practically the identity), "greedy" argmax x_theta,
-"none" no update.
+The last update, at t = 1e-5: "ancestral" one more update to t = 0 (practically the identity, but argmax x_theta in
+x0_mode), "greedy" argmax x_theta, "none" no update.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from uddm._random import as_generator
 from uddm._validation import check_choice, check_positive_int, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.process import UniformProcess, _at
+from uddm.streams import as_generator, inverse_cdf
 
 Mode = Literal["sample", "posterior_mode", "x0_mode", "one_shot"]
 Last = Literal["ancestral", "greedy", "none"]
@@ -75,7 +76,10 @@ def reverse(
     ValueError : an argument out of its range.
     """
     z = check_tokens("z", z, process.vocab_size)
-    check_time("start", start, low=END)
+    if denoiser.process.vocab_size != process.vocab_size:
+        own = denoiser.process.vocab_size
+        raise ValueError(f"`process` must have the denoiser's vocabulary size {own}, got {process.vocab_size}")
+    start = check_time("start", start, low=END).item()
     check_positive_int("steps", steps)
     check_choice("mode", mode, MODES)
     check_choice("last", last, LASTS)
@@ -124,10 +128,3 @@ def _update(
     stay, denoise, _ = process.mixture((y == z).double(), t, s)
     z = torch.where(choice >= stay + denoise, (draw * process.vocab_size).long(), z)
     return torch.where((choice >= stay) & (choice < stay + denoise), y, z)
-
-
-def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Categorical draws by inversion in float64: log-probabilities (..., K), numbers in [0, 1) (...) -> ids (...)."""
-    cdf = log_probs.double().exp().cumsum(-1)
-    drawn = torch.searchsorted(cdf, (uniform[..., None] * cdf[..., -1:]).contiguous(), right=True).squeeze(-1)
-    return drawn.clamp_max(log_probs.shape[-1] - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -56,6 +57,6 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
-    return value
+    return int(value)

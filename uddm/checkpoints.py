@@ -6,10 +6,10 @@ Nothing on a load path executes pickled code.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
@@ -64,20 +64,20 @@ def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> Ne
         model = network(network.Config(**config))
     except TypeError as error:
         raise ValueError(f"{path}: {error}") from error
-    load_weights(model, read_tensors(folder / "model.safetensors"), folder / "model.safetensors")
+    weights = read_tensors(folder / "model.safetensors")
+    check_tensors(weights, model.state_dict(), folder / "model.safetensors")
+    model.load_state_dict(weights)
     return model.eval()
 
 
-def load_weights(model: torch.nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    """Copy weights by name, and refuse a missing, unexpected or misshapen one by name."""
-    own = model.state_dict()
+def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path) -> None:
+    """Refuse `weights` from a file unless they have the names and shapes of `own`; ValueError naming what differs."""
     for problem, keys in (("lacks", own.keys() - weights.keys()), ("has unexpected", weights.keys() - own.keys())):
         if keys:
             raise ValueError(f"{source} {problem} {', '.join(sorted(keys))}")
     for name, tensor in weights.items():
         if tensor.shape != own[name].shape:
             raise ValueError(f"{source}: {name} has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
-    model.load_state_dict(weights)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -89,10 +89,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; ValueError if it holds anything else."""
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    return value
 
 
 def to_json(value: Any) -> bytes:
@@ -108,9 +112,13 @@ def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:
     if folder.is_dir():
         return folder
     repository = str(path_or_repo)
-    if folder.exists() or repository.count("/") != 1 or repository.startswith((".", "/", "~")):
+    local = folder.parent.exists() or repository.startswith((".", "/", "~"))
+    if folder.exists() or repository.count("/") != 1 or local:
         raise FileNotFoundError(f"no model folder {repository!r} (a hub repository is written owner/name)")
     from huggingface_hub import snapshot_download
 
     files = ["config.json", "model.safetensors", "tokenizer.json"]
-    return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+    except OSError as error:
+        raise FileNotFoundError(f"no model folder {repository!r}, nor such a hub repository: {error}") from error

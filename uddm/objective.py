@@ -11,19 +11,23 @@ the limit T -> infinity of T KL( q(z_s | z_t, x) || q(z_s | z_t, x_theta) ) with
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from uddm._random import as_generator
 from uddm._validation import check_log_probs, check_positive_int, check_time, check_tokens
-from uddm.denoisers.base import Denoiser
+from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.process import UniformProcess, _at, _column
+from uddm.streams import as_generator
 
 
 def nelbo(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
-    """Diffusion term of the NELBO at time t, nats per token and unit time, (B, L), in the precision of its input.
+    """Diffusion term of the NELBO at time t, nats per token and unit time, (B, L).
+
+    In the precision of `cavity_log_probs`, but at least float32.
 
     Parameters
     ----------
@@ -31,7 +35,7 @@ def nelbo(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, z: Tenso
     x, z : clean and noisy tokens, (B, L).
     t : () or (B,) in (0, 1].
     """
-    z = check_tokens("z", z, process.vocab_size)
+    z = _matching(process, x, z)
     speed, noise, c, log_u, d_x, divergence = _terms(process, cavity_log_probs, x, t)
     same = z == x
     ratio = _excess(torch.where(same, d_x, -_at(log_u, z)))
@@ -61,11 +65,11 @@ def _terms(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, t: floa
     x = check_tokens("x", x, process.vocab_size)
     check_log_probs("cavity_log_probs", cavity_log_probs, x, process.vocab_size)
     noise = _column(process.one_minus_alpha(check_time("t", t)), x)
-    speed = _column(process.rate(t), x) / (1 - noise).clamp_min(torch.finfo(torch.float64).tiny)
+    speed = _column(process.rate(t), x) / (1 - noise).clamp_min(1e-12)  # all terms below vanish as alpha^2
     c = process.vocab_size * (1 - noise) / noise
-    dtype = cavity_log_probs.dtype
+    dtype = torch.promote_types(cavity_log_probs.dtype, torch.float32)
     log_v, c, speed, noise = (value.to(dtype) for value in (torch.log1p(c), c, speed, noise))
-    scaled = c[..., None] * cavity_log_probs.exp()
+    scaled = c[..., None] * cavity_log_probs.to(dtype).exp()
     log_u = torch.log1p(scaled)
     other = scaled - log_u  # exp(-d) - 1 + d where v = 1
     d_x = log_v - _at(log_u, x)
@@ -82,8 +86,16 @@ def reconstruction(
     process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, z: Tensor, t: float | Tensor
 ) -> Tensor:
     """-log p_theta(x | z_t) in nats per token, (B, L), at the first time t that the diffusion term leaves out."""
-    x = check_tokens("x", x, process.vocab_size)
+    _matching(process, x, z)
     return -_at(process.clean_posterior(cavity_log_probs, z, t), x)
+
+
+def _matching(process: UniformProcess, x: Tensor, z: Tensor) -> Tensor:
+    """z, once it is known to be noisy tokens of the shape of the clean ones."""
+    z = check_tokens("z", z, process.vocab_size)
+    if check_tokens("x", x, process.vocab_size).shape != z.shape:
+        raise ValueError(f"`z` must have the shape of x, {tuple(x.shape)}, got {tuple(z.shape)}")
+    return z
 
 
 def prior(process: UniformProcess) -> float:
@@ -94,12 +106,34 @@ def prior(process: UniformProcess) -> float:
     return float(kept * torch.log(noise + signal) + (process.vocab_size - 1) * other * torch.log(noise))
 
 
-def stratified_times(n: int, *, low: float = 1e-3, generator: int | torch.Generator | None = None) -> Tensor:
-    """n times in (low, 1], one uniform in each of n equal strata, in random order; float64 (n,)."""
+def stratified_times(
+    n: int, *, low: float = 1e-3, log_fraction: float = 0.0, generator: int | torch.Generator | None = None
+) -> Tensor:
+    """n times in (low, 1], in random order; float64 (n,).
+
+    One uniform in each of equal strata; of a share `log_fraction` of the times, rounded down, it is log t that is
+    stratified, which visits small t more often. `time_weights` undoes that in an average over times.
+    """
+    check_positive_int("n", n)
+    for name, value, inside in (("low", low, 0 < low < 1), ("log_fraction", log_fraction, 0 <= log_fraction <= 1)):
+        if not inside:
+            raise ValueError(f"`{name}` must lie between 0 and 1, got {value}")
     generator = as_generator(generator)
-    offsets = torch.rand(n, dtype=torch.float64, device=generator.device, generator=generator)
-    order = torch.randperm(n, device=generator.device, generator=generator)
-    return 1 - (1 - low) * (order + offsets) / n
+    logarithmic = int(n * log_fraction)
+    u = torch.rand(n, dtype=torch.float64, device=generator.device, generator=generator)
+    u[:logarithmic] = (u[:logarithmic] + torch.arange(logarithmic, device=u.device)) / max(logarithmic, 1)
+    u[logarithmic:] = (u[logarithmic:] + torch.arange(n - logarithmic, device=u.device)) / max(n - logarithmic, 1)
+    t = 1 - (1 - low) * u
+    t[:logarithmic] = low ** u[:logarithmic]
+    return t[torch.randperm(n, device=generator.device, generator=generator)]
+
+
+def time_weights(t: Tensor, *, low: float = 1e-3, log_fraction: float = 0.0) -> Tensor:
+    """Density of the uniform distribution on (low, 1] over that of n = len(t) times from `stratified_times`, (n,): the
+    balance heuristic of multiple importance sampling (Veach and Guibas 1995)."""
+    share = int(len(t) * log_fraction) / len(t)
+    uniform = 1 / (1 - low)
+    return uniform / (share / (t * -math.log(low)) + (1 - share) * uniform)
 
 
 class Bound(NamedTuple):
@@ -120,7 +154,6 @@ class Bound(NamedTuple):
         return self.diffusion
 
 
-@torch.no_grad()
 def evidence_bound(
     process: UniformProcess,
     denoiser: Denoiser,
@@ -140,12 +173,18 @@ def evidence_bound(
     """
     x = check_tokens("x", x, process.vocab_size)
     check_positive_int("times", times)
+    if not 0 < first < 1:
+        raise ValueError(f"`first` must lie in (0, 1), got {first}")
     generator = as_generator(generator, x.device)
     t = torch.stack([stratified_times(times, low=first, generator=generator) for _ in range(len(x))])
-    diffusion = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    for k in range(times):
-        z = process.corrupt(x, t[:, k], generator=generator)
-        diffusion += nelbo(process, denoiser.cavity(z, t[:, k]), x, z, t[:, k]).double().sum(1)
-    z = process.corrupt(x, first, generator=generator)
-    start = reconstruction(process, denoiser.cavity(z, first), x, z, first).double().sum(1)
+
+    def at(time: Tensor, term: Callable[..., Tensor]) -> Tensor:
+        z = process.corrupt(x, time, generator=generator)
+        rows = batches(x, process.vocab_size)
+        terms = [term(process, denoiser.cavity(z[r], time[r]), x[r], z[r], time[r]) for r in rows]
+        return torch.cat(terms).double().sum(1)
+
+    with inference(denoiser):
+        diffusion = sum((at(t[:, k], nelbo) for k in range(times)), torch.zeros(len(x), device=x.device))
+        start = at(torch.full((len(x),), first, dtype=torch.float64), reconstruction)
     return Bound((1 - first) * diffusion / times, start, torch.full_like(start, prior(process) * x.shape[1]))

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uddm._random import as_generator
 from uddm._validation import check_log_probs, check_positive_int, check_time, check_tokens
 from uddm.schedule import Schedule, get_schedule
+from uddm.streams import as_generator
 
 
 class UniformProcess:
@@ -91,14 +91,14 @@ class UniformProcess:
         """
         cavity_at_z = cavity_at_z.double()
         noise_t = _column(self.one_minus_alpha(check_time("t", t)), cavity_at_z)
-        noise_s = _column(self.one_minus_alpha(s), cavity_at_z)
+        noise_s = _column(self.one_minus_alpha(check_time("s", s, closed=True)), cavity_at_z, "s")
         if bool((noise_s > noise_t).any()):
             raise ValueError(f"`s` must not exceed `t`, got s = {s} and t = {t}")
         alpha_t, alpha_s = 1 - noise_t, 1 - noise_s
-        removed = (noise_t - noise_s) / alpha_s  # 1 - alpha_t / alpha_s
+        removed = (noise_t - noise_s) / alpha_s.clamp_min(torch.finfo(torch.float64).tiny)  # 1 - alpha_t / alpha_s
         own = self.vocab_size * alpha_t * cavity_at_z
         denominator = own + noise_t
-        stay = own + noise_s * alpha_t / alpha_s  # r - alpha_t = alpha_t (1 - alpha_s) / alpha_s
+        stay = own + noise_s * (1 - removed)  # r - alpha_t = (1 - alpha_s) alpha_t / alpha_s
         return (
             stay / denominator,
             (noise_t - noise_s) / denominator,
@@ -129,11 +129,11 @@ class UniformProcess:
         return cavity_log_probs.scatter_add(-1, z[..., None], own[..., None]).log_softmax(-1)
 
 
-def _column(value: Tensor, like: Tensor) -> Tensor:
-    """A scalar or (B,) value as (B or 1, 1), on the device of `like`, to meet (B, L)."""
+def _column(value: Tensor, like: Tensor, name: str = "t") -> Tensor:
+    """A scalar or (B,) value as (B or 1, 1), on the device of `like`, to meet (B, L); errors speak of `name`."""
     value = value.to(like.device)
     if value.ndim > 1 or (value.ndim == 1 and value.shape[0] not in (1, like.shape[0])):
-        raise ValueError(f"`t` must be a scalar or have shape ({like.shape[0]},), got {tuple(value.shape)}")
+        raise ValueError(f"`{name}` must be a scalar or have shape ({like.shape[0]},), got {tuple(value.shape)}")
     return value.reshape(-1, 1)
 
 

@@ -12,7 +12,6 @@ from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig
 from uddm.corpora import ByteTokenizer, load_tokenizer
 from uddm.files import write_atomically
 
-
 SHAPE = {"vocab_size": 7, "length": 9, "hidden_dim": 16, "blocks": 2, "cond_dim": 8}
 
 
@@ -201,3 +200,23 @@ def test_content_is_complete_before_it_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", watch)
     write_atomically(path, b"x" * 100_000)
     assert seen == [(b"x" * 100_000, False)]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "3", '"text"'])
+def test_a_configuration_that_is_no_object_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json must hold a JSON object"):
+        DiT.from_pretrained(tmp_path)
+
+
+def test_a_missing_local_folder_does_not_go_to_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(FileNotFoundError, match="no model folder 'runs/model'"):
+        DiT.from_pretrained("runs/model")
+
+
+def test_files_can_be_read_by_others(tmp_path):
+    write_atomically(tmp_path / "file", b"content")
+    (tmp_path / "plain").write_bytes(b"content")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -1,6 +1,7 @@
 """The NELBO against its discrete-time limit, two other published forms, exact identities, and an exact entropy."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uddm import Denoiser, EmpiricalBayes, UniformProcess, evidence_bound, nelbo
-from uddm.objective import expected_nelbo, prior, reconstruction, stratified_times
+from uddm import Denoiser, DiT, DiTConfig, EmpiricalBayes, UniformProcess, evidence_bound, nelbo
+from uddm.objective import expected_nelbo, prior, reconstruction, stratified_times, time_weights
 
 SEEDS = st.integers(0, 2**32 - 1)
 LOG_TIMES = st.floats(-5, 0)  # decimal exponents of t
@@ -297,3 +298,66 @@ def test_bad_arguments_of_the_bound_are_named():
         evidence_bound(process, exact, DATA, times=0)
     with pytest.raises(ValueError, match="`x`"):
         evidence_bound(process, exact, DATA + 1)
+
+
+@given(st.integers(1, 70), st.floats(0, 1), st.integers(0, 2**31))
+def test_times_stratified_in_the_logarithm(n, log_fraction, seed):
+    t = stratified_times(n, low=1e-3, log_fraction=log_fraction, generator=seed)
+    assert t.shape == (n,)
+    assert ((t > 1e-3 * (1 - 1e-12)) & (t <= 1)).all()
+    weights = time_weights(t, low=1e-3, log_fraction=log_fraction)
+    assert (weights > 0).all()
+
+
+@pytest.mark.parametrize("log_fraction", [0.0, 0.3, 0.5, 1.0])
+def test_weights_undo_the_choice_of_times(log_fraction):
+    """Weighted means of 1, t and t^(-1/2) against their integrals: 4 standard errors of 2000 repetitions."""
+    low = 1e-3
+    integrals = [1.0, (1 + low) / 2, 2 * (1 - low**0.5) / (1 - low)]
+    t = torch.stack([stratified_times(64, low=low, log_fraction=log_fraction, generator=seed) for seed in range(2000)])
+    weights = torch.stack([time_weights(row, low=low, log_fraction=log_fraction) for row in t])
+    for power, integral in zip((0, 1, -0.5), integrals, strict=True):
+        means = (weights * t**power).mean(1)
+        assert abs(means.mean() - integral) <= 4 * means.std() / 2000**0.5 + 1e-12
+        if log_fraction and power:
+            unweighted = (t**power).mean()
+            assert abs(unweighted - integral) > 0.05 * integral, "negative control"
+
+
+def test_mismatched_tokens_are_refused():
+    process = UniformProcess(4)
+    log_probs = torch.full((3, 2, 4), -math.log(4))
+    x, z = torch.zeros(3, 2, dtype=torch.long), torch.zeros(1, 2, dtype=torch.long)
+    for term in (nelbo, reconstruction):
+        with pytest.raises(ValueError, match=r"`z` must have the shape of x, \(3, 2\), got \(1, 2\)"):
+            term(process, log_probs, x, z, 0.5)
+
+
+def test_bound_ignores_dropout_and_restores_the_mode():
+    torch.manual_seed(0)
+    model = DiT(DiTConfig(4, length=3, hidden_dim=8, blocks=1, heads=2, cond_dim=8, dropout=0.5))
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    x = torch.zeros(5, 3, dtype=torch.long)
+    one, other = (evidence_bound(model.process, model.train(), x, times=4, generator=1).total for _ in range(2))
+    assert torch.equal(one, other)
+    assert model.training
+
+
+def test_linear_schedule_is_finite_where_nothing_is_left():
+    process = UniformProcess(4, "linear")
+    log_probs = torch.randn(2, 3, 4).log_softmax(-1).requires_grad_()
+    x = torch.zeros(2, 3, dtype=torch.long)
+    loss = nelbo(process, log_probs, x, x + 1, 1.0)
+    assert torch.isfinite(loss).all()
+    loss.sum().backward()
+    assert torch.isfinite(log_probs.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_reduced_in_float32(dtype):
+    process = UniformProcess(50)
+    log_probs = torch.randn(2, 3, 50, generator=torch.Generator().manual_seed(0)).log_softmax(-1).to(dtype)
+    x = torch.zeros(2, 3, dtype=torch.long)
+    loss = nelbo(process, log_probs, x, x + 1, 1e-4)
+    torch.testing.assert_close(loss, nelbo(process, log_probs.float(), x, x + 1, 1e-4))

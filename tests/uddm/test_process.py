@@ -244,3 +244,25 @@ GOOD = {"log_probs": random_log_probs((2, 3, 4), 0), "z": random_ids((2, 3), 4, 
 def test_bad_arguments_are_named(error, name, call):
     with pytest.raises(error, match=name):
         call(UniformProcess(4))
+
+
+def test_nothing_moves_where_no_time_passes():
+    """s = t, also at t = 1 of the linear schedule, where alpha vanishes."""
+    process = UniformProcess(3, "linear")
+    log_probs = torch.randn(2, 4, 3, dtype=torch.float64).log_softmax(-1)
+    z = torch.randint(3, (2, 4))
+    for t in (0.3, 1.0):
+        posterior = process.posterior(log_probs, z, t, t)
+        torch.testing.assert_close(posterior, torch.nn.functional.one_hot(z, 3).double())
+
+
+@pytest.mark.parametrize("s", [-0.1, 1.5, torch.tensor([0.1, 0.1, 0.1])])
+def test_a_bad_earlier_time_is_named(s):
+    process = UniformProcess(3)
+    log_probs = torch.zeros(2, 4, 3).log_softmax(-1)
+    with pytest.raises(ValueError, match="`s`"):
+        process.posterior(log_probs, torch.zeros(2, 4, dtype=torch.long), 0.9, s)
+
+
+def test_numpy_integers_are_integers():
+    assert UniformProcess(np.int64(4)).vocab_size == 4

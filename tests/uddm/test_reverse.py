@@ -1,4 +1,4 @@
-"""The reverse process: each update against the exact posterior, and the whole chain against an exact joint posterior."""
+"""The reverse process: each update against its exact law, and the whole chain against an exact joint posterior."""
 
 import itertools
 from itertools import pairwise
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from uddm import Denoiser, DiT, DiTConfig, EmpiricalBayes, UniformProcess, reverse
-from uddm._reverse import END, LASTS, MODES, _update, inverse_cdf
+from uddm._reverse import END, LASTS, MODES, _update
+from uddm.streams import inverse_cdf
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
 DATA = torch.tensor([[0, 1, 2], [0, 1, 2], [2, 2, 2], [1, 0, 0], [0, 0, 2]])
@@ -291,3 +292,26 @@ def test_bad_arguments_are_named(name, change):
         reverse(exact.process, exact, **arguments)
     with pytest.raises(TypeError, match="`z`"):
         reverse(exact.process, exact, DATA.double(), steps=3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be an integer >= 1, got 0"),
+        ({"batch_size": -1}, "`batch_size`"),
+        ({"process": UniformProcess(7)}, "`process` must have the denoiser's vocabulary size 3, got 7"),
+    ],
+)
+def test_more_bad_arguments_are_named(changes, message):
+    process = UniformProcess(3)
+    denoiser = EmpiricalBayes(torch.zeros(2, 4, dtype=torch.long), process)
+    z = torch.zeros(1, 4, dtype=torch.long)
+    arguments = {"process": process, "denoiser": denoiser, "z": z, "steps": 2, "generator": 0} | changes
+    with pytest.raises(ValueError, match=message):
+        reverse(**arguments)
+
+
+def test_a_misshapen_time_is_named():
+    denoiser = EmpiricalBayes(torch.zeros(2, 4, dtype=torch.long), UniformProcess(3))
+    with pytest.raises(ValueError, match=r"`t` must be a scalar or have shape \(1,\), got \(3,\)"):
+        denoiser.cavity(torch.zeros(1, 4, dtype=torch.long), torch.tensor([0.1, 0.2, 0.3]))

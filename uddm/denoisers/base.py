@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from uddm._validation import check_positive_int
 from uddm.process import UniformProcess
 
 
@@ -52,6 +53,8 @@ def inference(denoiser: Denoiser) -> Iterator[None]:
 
 def batches(z: Tensor, vocab_size: int, batch_size: int | None = None) -> list[slice]:
     """Row slices of `z` (B, L) small enough for (b, L, K) to stay near 2**26 entries, and for b <= 1024."""
-    if batch_size is None:
+    if batch_size is not None:
+        check_positive_int("batch_size", batch_size)
+    else:
         batch_size = max(1, min(1024, 2**26 // (z.shape[1] * vocab_size)))
     return [slice(n, n + batch_size) for n in range(0, len(z), batch_size)]

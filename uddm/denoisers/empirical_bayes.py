@@ -12,10 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uddm._random import as_generator
 from uddm._validation import check_tokens
 from uddm.denoisers.base import Denoiser
-from uddm.process import UniformProcess
+from uddm.process import UniformProcess, _column
+from uddm.streams import as_generator
 
 
 class EmpiricalBayes(Denoiser):
@@ -46,13 +46,13 @@ class EmpiricalBayes(Denoiser):
 
     def weights(self, z: Tensor, t: float | Tensor) -> Tensor:
         """p(mu | z_t), (B, P) float64."""
-        b = self.process.evidence(t).reshape(-1, 1)
+        b = _column(self.process.evidence(t), z)
         return (b * self.overlaps(z)).softmax(-1)
 
     def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
         """As the posterior, with position l left out of n_mu: a matching row loses its factor exp(b)."""
         mass = self._token_mass(z, t)
-        own = -self.process.evidence(t).reshape(-1, 1, 1)
+        own = -_column(self.process.evidence(t), z)[..., None]
         return (mass.log() + torch.zeros_like(mass).scatter_(-1, z[..., None], 1) * own).log_softmax(-1)
 
     def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:

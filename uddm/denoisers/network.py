@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from uddm._validation import check_positive_int, check_tokens
 from uddm.denoisers.base import Denoiser
-from uddm.process import UniformProcess
+from uddm.process import UniformProcess, _column
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Network(nn.Module, Denoiser):
 
     def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
         z = check_tokens("z", z, self.config.vocab_size)
-        sigma = self.process.sigma(t).to(z.device, torch.float32).expand(len(z))
-        return self(z, sigma).float().log_softmax(-1)
+        sigma = _column(self.process.sigma(t), z).float().expand(len(z), 1)
+        return self(z, sigma.squeeze(1)).float().log_softmax(-1)
 
     @property
     def device(self) -> torch.device:

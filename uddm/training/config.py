@@ -21,6 +21,8 @@ class TrainConfig:
     clip : bound on the gradient norm.
     ema : decay of the weight average, warmed up as min(ema, (1 + n)/(10 + n)).
     first_time : times are stratified over (first_time, 1].
+    log_fraction : share of the times stratified in log t instead, in [0, 1]; losses are reweighted, so that the
+        objective stays the NELBO.
     seed : of the data order, times, corruption and dropout, each keyed by step.
     log_every, checkpoint_every : steps between lines of metrics.jsonl, and between saved states.
     """
@@ -35,6 +37,7 @@ class TrainConfig:
     clip: float = 1.0
     ema: float = 0.9999
     first_time: float = 1e-3
+    log_fraction: float = 0.0
     seed: int = 1
     log_every: int = 100
     checkpoint_every: int = 1000
@@ -45,11 +48,17 @@ class TrainConfig:
         check_positive_int("warmup", self.warmup, at_least=0)
         check_choice("decay", self.decay, ("constant", "cosine"))
         for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"`{name}` must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"`betas` must be two numbers in [0, 1), got {self.betas}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"`weight_decay` must be >= 0 and finite, got {self.weight_decay}")
         for name, value in (("ema", self.ema), ("first_time", self.first_time)):
             if not 0 < value < 1:
                 raise ValueError(f"`{name}` must lie in (0, 1), got {value}")
+        if not 0 <= self.log_fraction <= 1:
+            raise ValueError(f"`log_fraction` must lie in [0, 1], got {self.log_fraction}")
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ..., steps - 1."""

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from uddm._random import keyed_generator, keyed_seed
 from uddm._validation import check_tokens
-from uddm.checkpoints import dump_tensors, load_pretrained, load_weights, read_json, read_tensors, to_json
+from uddm.checkpoints import check_tensors, dump_tensors, load_pretrained, read_json, read_tensors, to_json
 from uddm.denoisers.network import Network
 from uddm.files import write_atomically
-from uddm.objective import expected_nelbo, nelbo, stratified_times
+from uddm.objective import expected_nelbo, nelbo, stratified_times, time_weights
+from uddm.streams import keyed_generator, keyed_seed
 from uddm.training.config import TrainConfig
 
 
@@ -76,15 +76,15 @@ def train(
     )
     try:
         with torch.random.fork_rng(), bar, (run / "metrics.jsonl").open("a") as metrics:
-            losses, begin = 0.0, time.perf_counter()
+            losses, begin = [], time.perf_counter()
             while state.step < config.steps:
                 loss, norm = _step(state, data[order.batch(state.step)], device)
-                losses += loss
+                losses.append(loss)
                 bar.update()
                 if state.step % config.log_every == 0:
                     line = {
                         "step": state.step,
-                        "loss": losses / config.log_every,
+                        "loss": sum(losses) / len(losses),
                         "gradient_norm": norm,
                         "learning_rate": config.rate(state.step - 1),
                         "seconds": time.perf_counter() - begin,
@@ -92,11 +92,12 @@ def train(
                     metrics.write(json.dumps(line) + "\n")
                     metrics.flush()
                     bar.set_postfix(loss=f"{line['loss']:.3f}")
-                    losses, begin = 0.0, time.perf_counter()
+                    losses, begin = [], time.perf_counter()
                 if state.step % config.checkpoint_every == 0:
                     state.save(run / "state.safetensors")
     except KeyboardInterrupt:
-        state.save(run / "state.safetensors")
+        if state.whole:
+            state.save(run / "state.safetensors")
         raise
     model.load_state_dict(state.average, strict=False)
     model.eval().save_pretrained(run / "model", tokenizer)
@@ -104,16 +105,21 @@ def train(
     return model
 
 
+_PARTS = ("weights", "average", "first", "second")  # of the saved state; the last two are AdamW's moments
+
+
 class _State:
     """Weights, their average and AdamW's moments after `step` steps."""
 
     def __init__(self, model: Network, config: TrainConfig):
         self.model, self.config, self.step = model, config, 0
+        self.whole = False  # whether weights, average and moments are all those of `step`, which is not 0
         self.parameters = dict(model.named_parameters())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), config.learning_rate, config.betas, weight_decay=config.weight_decay, fused=True
         )
+        self.optimizer.zero_grad()
 
     def advance(self) -> float:
         """One optimizer step on the gradients in place; returns their norm before clipping."""
@@ -122,6 +128,7 @@ class _State:
             raise FloatingPointError(f"gradient norm {norm} at step {self.step}: the last saved state is kept")
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
+        self.whole = False
         self.optimizer.step()
         self.optimizer.zero_grad()
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
@@ -129,6 +136,7 @@ class _State:
             for average, p in zip(self.average.values(), self.parameters.values(), strict=True):
                 average.lerp_(p, 1 - decay)
         self.step += 1
+        self.whole = True
         return norm
 
     def save(self, path: Path) -> None:
@@ -145,37 +153,33 @@ class _State:
 
     def load(self, path: Path) -> None:
         tensors = read_tensors(path)
-        if "step" not in tensors:
-            raise ValueError(f"{path} lacks step")
-        self.step = int(tensors.pop("step"))
-        parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "first": {}, "second": {}}
-        for key, tensor in tensors.items():
-            part, _, name = key.partition(".")
-            parts.get(part, {})[name] = tensor
-        buffers = dict(self.model.named_buffers())
-        load_weights(self.model, {**buffers, **parts["weights"]}, path)
+        own = {f"{part}.{name}": p for part in _PARTS for name, p in self.parameters.items()}
+        check_tensors(tensors, {"step": torch.tensor(0), **own}, path)
+        self.step = int(tensors["step"])
+        parts = {part: {name: tensors[f"{part}.{name}"] for name in self.parameters} for part in _PARTS}
+        self.model.load_state_dict(parts["weights"], strict=False)
         for name, p in self.parameters.items():
-            try:
-                self.average[name].copy_(parts["average"][name])
-                self.optimizer.state[p] = {
-                    "step": torch.tensor(float(self.step), device=p.device),
-                    "exp_avg": parts["first"][name].to(p.device),
-                    "exp_avg_sq": parts["second"][name].to(p.device),
-                }
-            except KeyError as error:
-                raise ValueError(f"{path} lacks a part of {name}") from error
+            self.average[name].copy_(parts["average"][name])
+            self.optimizer.state[p] = {
+                "step": torch.tensor(float(self.step), device=p.device),
+                "exp_avg": parts["first"][name].to(p.device),
+                "exp_avg_sq": parts["second"][name].to(p.device),
+            }
+        self.whole = True
 
 
 def _step(state: _State, x: Tensor, device: str | torch.device) -> tuple[float, float]:
     """Loss and gradient norm of one optimizer step on clean tokens x (B, L)."""
-    config, process = state.config, state.model.process
-    t = stratified_times(len(x), low=config.first_time, generator=keyed_generator(config.seed, "times", state.step))
-    z = process.corrupt(x, t, generator=keyed_generator(config.seed, "corruption", state.step))
-    x, z, t = x.to(device), z.to(device), t.to(device)
-    torch.manual_seed(keyed_seed(config.seed, "dropout", state.step))
+    config, process, step = state.config, state.model.process, state.step
+    times = {"low": config.first_time, "log_fraction": config.log_fraction}
+    t = stratified_times(len(x), **times, generator=keyed_generator(config.seed, "times", step))
+    z = process.corrupt(x, t, generator=keyed_generator(config.seed, "corruption", step))
+    weights = time_weights(t, **times).float()
+    x, z, t, weights = x.to(device), z.to(device), t.to(device), weights.to(device)
+    torch.manual_seed(keyed_seed(config.seed, "dropout", step))
     cavity = state.model.cavity(z, t)
     per_token = expected_nelbo(process, cavity, x, t) if state.model.hollow else nelbo(process, cavity, x, z, t)
-    loss = per_token.mean()
+    loss = (weights * per_token.mean(1)).mean()
     if not torch.isfinite(loss):
         raise FloatingPointError(f"loss {loss.item()} at step {state.step}: the last saved state is kept")
     loss.backward()

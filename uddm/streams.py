@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def keyed_seed(seed: int, *keys: int | str) -> int:
@@ -34,3 +35,10 @@ def as_generator(generator: int | torch.Generator | None, device: str | torch.de
     if isinstance(generator, bool) or not isinstance(generator, (int, np.integer)):
         raise TypeError(f"`generator` must be None, an int or a torch.Generator, got {type(generator).__name__}")
     return fresh.manual_seed(int(generator))
+
+
+def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:
+    """Categorical draws by inversion in float64: log-probabilities (..., K), numbers in [0, 1) (...) -> ids (...)."""
+    cdf = log_probs.double().exp().cumsum(-1)
+    drawn = torch.searchsorted(cdf, (uniform[..., None] * cdf[..., -1:]).contiguous(), right=True).squeeze(-1)
+    return drawn.clamp_max(log_probs.shape[-1] - 1)
