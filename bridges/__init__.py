@@ -40,7 +40,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"bridges.{_HOMES[name]}"), name)
+        value = globals()[name] = getattr(import_module(f"bridges.{_HOMES[name]}"), name)
+        return value
     raise AttributeError(f"module 'bridges' has no attribute {name!r}")
 
 

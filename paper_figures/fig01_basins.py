@@ -21,8 +21,8 @@ EXPECTED = (
 )
 CAPTION = (
     "A: sequences before corruption, corrupted, and after deterministic dynamics, at the smallest and the largest "
-    "training set; tokens are marked as corrupted and restored (bold green), corrupted and not restored (underlined "
-    "orange), intact but altered (boxed vermilion). B: fraction of all tokens equal to the original at the end, "
+    "training set; tokens are marked as corrupted and restored (bold green), corrupted and not restored (dotted "
+    "orange box), intact but altered (vermilion box). B: fraction of all tokens equal to the original at the end, "
     "against the noise of the corruption; the dynamics are told t = 1 and take the mode of the posterior at each "
     "step. Grey: nothing moves. Bands: 95 % bootstrap over sequences. Posterior-mode dynamics is frozen until its "
     "last updates, so this is a thresholded one-shot recall whose threshold depends on the number of steps."
@@ -56,13 +56,15 @@ def compute(ws: Workspace) -> xr.Dataset:
 
 
 def plot(ds: xr.Dataset) -> Figure:
-    fig = Figure(figsize=(10, 6.2), layout="constrained")
-    top, bottom = fig.subfigures(2, 1, height_ratios=[1, 1.15], squeeze=False).flat
+    fig = Figure(figsize=(10, 5.8), layout="constrained")
+    top, bottom = fig.subfigures(2, 1, height_ratios=[1, 1.5], squeeze=False).flat
     panels = top.subplots(1, 2)
     for ax, size in zip(panels, ds.example_size.values, strict=True):
         _texts(ax, ds.sel(example_size=size), ds.attrs["example_noise"])
         ax.set_title(f"{size} training sequences", loc="left")
     panels[0].set_title(f"A  {ds.example_size.values[0]} training sequences", loc="left", fontweight="bold")
+    for left, (name, look) in enumerate(_LOOKS.items()):
+        panels[0].text(20 * left, -ds.sizes["sample"] - 0.2, name, fontsize=7, family="monospace", **look)
     axes = bottom.subplots(1, 2, sharey=True)
     colours = style.gradient(ds.sizes["dataset_size"])
     for ax, split, title in zip(axes, ("train", "test"), ("B  training sequences", "unseen sequences"), strict=True):

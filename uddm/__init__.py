@@ -44,7 +44,8 @@ _ROOMS = ("corpora", "denoisers", "objective")
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
     if name in _ROOMS:
         return import_module(f"uddm.{name}")
     raise AttributeError(f"module 'uddm' has no attribute {name!r}")
