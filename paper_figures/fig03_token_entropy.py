@@ -26,8 +26,6 @@ CLASSES = {"recovered": style.GREEN, "failed": style.VERMILION}
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    sizes = language.sizes(ws)
-    chosen = sorted({sizes[0], sizes[len(sizes) // 2 - (len(sizes) % 2 == 0)], sizes[-1]})
     top = np.log(ws.blocks.vocab_size)
     edges = np.linspace(0, top, 41)
 
@@ -46,7 +44,7 @@ def compute(ws: Workspace) -> xr.Dataset:
             }
         )
 
-    dataset = stack(densities, dataset_size=chosen, split=language.SPLITS)
+    dataset = stack(densities, dataset_size=language.three_sizes(ws), split=language.SPLITS)
     coords = {"token_class": list(TOKEN_CLASSES), "entropy": (edges[1:] + edges[:-1]) / 2}
     return dataset.assign_coords(coords).assign_attrs(noise=language.class_noise(ws))
 

@@ -28,9 +28,7 @@ def compute(ws: Workspace) -> xr.Dataset:
         # numbered, so that fewer sequences than elsewhere are filled with NaN
         return entropies.astype(float).assign_coords(sample=range(entropies.sizes["sample"]))
 
-    sizes = language.sizes(ws)
-    chosen = sorted({sizes[0], sizes[len(sizes) // 2], sizes[-1]})
-    return stack(entropies, dataset_size=chosen, sequences=SEQUENCES)
+    return stack(entropies, dataset_size=language.three_sizes(ws), sequences=SEQUENCES)
 
 
 def plot(ds: xr.Dataset) -> Figure:

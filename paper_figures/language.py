@@ -38,6 +38,12 @@ def sizes(ws: Workspace, system: str | None = None) -> list[int]:
     return list(recipes[system if system in recipes else main(ws)].sizes)
 
 
+def three_sizes(ws: Workspace) -> list[int]:
+    """The smallest, a middle and the largest size."""
+    every = sizes(ws)
+    return sorted({every[0], every[(len(every) - 1) // 2], every[-1]})
+
+
 def tasks(ws: Workspace) -> list[tuple[Any, Any, float]]:
     """(function, argument, expected cost) of each independent piece of work."""
     trained = [
