@@ -87,7 +87,7 @@ def greedy_recovery(ws: Workspace, size: int, split: str) -> xr.Dataset:
     language = ws.preset.language
     arguments = {
         **{"noise": language.greedy_noise, "start": 1.0, "mode": "posterior_mode"},
-        **{"last": "ancestral", "steps": language.steps},
+        **{"last": "ancestral", "steps": language.greedy_steps},
     }
     return _recovery(ws, main(ws), size, split, "greedy", arguments)
 

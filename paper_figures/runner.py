@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
@@ -74,17 +75,26 @@ def _fill_cells(ws: Workspace, modules: dict[str, ModuleType], jobs: int) -> Non
             total=sum(cost for *_, cost in tasks), desc="cells", disable=None, bar_format="{l_bar}{bar}| {elapsed}"
         ) as bar,
     ):
-        calls = (delayed(_work)(ws, *task, 1 + n % jobs) for n, task in enumerate(tasks))
+        calls = (delayed(_work)(ws, *task, 1 + n % jobs, os.getpid()) for n, task in enumerate(tasks))
         for cost in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
             bar.update(cost)
 
 
-def _work(ws: Workspace, function: Any, argument: Any, cost: float, line: int) -> float:
+def _work(ws: Workspace, function: Any, argument: Any, cost: float, line: int, parent: int) -> float:
     import torch
 
     torch.set_num_threads(1)
+    if os.getpid() != parent:
+        Thread(target=_end_with, args=(parent,), daemon=True).start()
     function(ws, argument, line)
     return cost
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent is gone, however it was killed: nobody would wait for the result."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _draw(ws: Workspace, name: str, module: ModuleType) -> dict[str, Any]:
