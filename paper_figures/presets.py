@@ -35,9 +35,9 @@ class Language:
     generated: int
     greedy_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
     noise: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
-    steps: int = 32
+    steps: int = 16
     greedy_steps: int = 50
-    generation_steps: int = 128
+    generation_steps: int = 64
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ PRESETS: dict[str, Preset] = {
             recipes={
                 "hollow network": Recipe(
                     "HollowMLP",
-                    {64: 700, 256: 1000, 1024: 1600, 4096: 2400, 16384: 5000, 60000: 12000},
+                    {64: 700, 256: 1000, 1024: 1600, 4096: 2400, 16384: 5000, 60000: 10000},
                     HOLLOW,
                     {**FAST, "ema": 0.998, "log_fraction": 0.5},
                 ),

@@ -93,11 +93,19 @@ def reverse(
         if last == "ancestral":
             updates.append((END, 0.0))
         for t, s in tqdm(updates, desc="reverse", disable=None if progress else True, leave=False):
+            if mode == "posterior_mode" and _frozen(process, t, s):
+                continue
             choice, draw = torch.rand((2, *z.shape), dtype=torch.float64, generator=generator).to(z.device)
             z = torch.cat([_update(process, denoiser, z[r], t, s, mode, choice[r], draw[r]) for r in rows])
         if last == "greedy":
             z = torch.cat([denoiser.cavity(z[r], END).argmax(-1) for r in rows])
     return z
+
+
+def _frozen(process: UniformProcess, t: float, s: float) -> bool:
+    """Whether no token can move from t to s in posterior_mode, even if x_theta[y] = 1: no denoiser need be asked."""
+    noise_t, noise_s = process.one_minus_alpha(t), process.one_minus_alpha(s)
+    return bool((noise_t - noise_s) * (1 - noise_s) <= (1 - noise_t) * noise_s)
 
 
 def _update(

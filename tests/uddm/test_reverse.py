@@ -98,26 +98,32 @@ def test_chain_has_the_law_of_the_product_of_posteriors(mode, chi_square):
 @pytest.mark.parametrize(("start", "steps"), [(1.0, 8), (0.7, 12), (0.05, 3)])
 @pytest.mark.parametrize("last", LASTS)
 def test_posterior_mode_is_the_argmax_of_the_posterior_at_each_step(denoiser, start, steps, last):
+    """Against the chain of every update of the grid, of which `reverse` may skip those where nothing can move."""
     process, watched = denoiser.process, Recording(denoiser)
     z = process.prior((40, denoiser.length), generator=1)
     final = reverse(process, watched, z, start=start, steps=steps, mode="posterior_mode", last=last)
-    calls, moved = watched.calls, 0
-    grid = np.linspace(start, END, steps + 1)
-    regular = calls[:steps]
-    np.testing.assert_allclose([t for _, t in regular], grid[:-1], rtol=1e-12)
-    assert torch.equal(regular[0][0], z)
-    assert len(calls) == steps + (last != "none")
-    after = [tokens for tokens, _ in calls[1:]] + [final]
-    for k, (tokens, t) in enumerate(calls):
+    grid = np.linspace(start, END, steps + 1).tolist()
+    updates = list(itertools.pairwise(grid)) + ([(END, 0.0)] if last == "ancestral" else [])
+    chain, moving, tokens = [], [], z
+    for t, s in updates:
+        chain.append(tokens)
         with torch.no_grad():
-            log_probs = denoiser.cavity(tokens, t)
-        if k == steps and last == "greedy":
-            want = log_probs.argmax(-1)
-        else:
-            want = process.posterior(log_probs, tokens, t, grid[k + 1] if k < steps else 0.0).argmax(-1)
-        assert torch.equal(after[k], want)
-        moved += (after[k] != tokens).sum().item()
-    assert moved > 0
+            tokens = process.posterior(denoiser.cavity(tokens, t), tokens, t, s).argmax(-1)
+        if not torch.equal(tokens, chain[-1]):
+            moving.append(t)
+    if last == "greedy":
+        updates.append((END, None))
+        chain.append(tokens)
+        with torch.no_grad():
+            tokens = denoiser.cavity(tokens, END).argmax(-1)
+    assert torch.equal(final, tokens)
+    assert moving
+    asked = [t for _, t in watched.calls]
+    for t in moving:
+        assert np.isclose(asked, t, rtol=1e-12).any()
+    for state, t in watched.calls:
+        (step,) = (k for k, (time, _) in enumerate(updates) if np.isclose(time, t, rtol=1e-12))
+        assert torch.equal(state, chain[step])
 
 
 @pytest.mark.parametrize(("start", "steps", "moving"), [(1.0, 1000, 1), (0.3, 200, 1), (1.0, 100, 2), (0.6, 100, 2)])
@@ -127,8 +133,9 @@ def test_posterior_mode_is_frozen_until_its_last_regular_updates(start, steps, m
     certain, z = Recording(Fixed(process, [[0, 1, 0, 0]])), torch.tensor([[0], [1], [2], [3]])
     final = reverse(process, certain, z, start=start, steps=steps, mode="posterior_mode", last="none")
     assert torch.equal(final, torch.ones_like(z))
-    after = [tokens for tokens, _ in certain.calls[1:]] + [final]
-    assert [torch.equal(tokens, z) for tokens in after].index(False) == steps - moving
+    tokens, first = certain.calls[0]
+    assert torch.equal(tokens, z)
+    assert first == pytest.approx(np.linspace(start, END, steps + 1)[steps - moving], rel=1e-12)
 
 
 @pytest.mark.parametrize(("steps", "fires"), [(10, True), (32, True), (33, False), (90, False)])
@@ -140,7 +147,8 @@ def test_posterior_mode_from_pure_noise_fires_at_the_start_only_with_few_steps(s
     alpha_t, alpha_s = process.alpha(1.0).item(), process.alpha(1 - (1 - END) / steps).item()
     assert fires == ((alpha_s - alpha_t) * alpha_s > alpha_t * (1 - alpha_s))
     final = reverse(process, certain, z, steps=steps, mode="posterior_mode", last="none")
-    assert torch.equal(certain.calls[1][0], torch.ones_like(z) if fires else z)
+    assert (certain.calls[0][1] == 1.0) == fires
+    assert torch.equal(certain.calls[1][0] if fires else final, torch.ones_like(z))
     assert torch.equal(final, torch.ones_like(z))
 
 
@@ -315,3 +323,34 @@ def test_a_misshapen_time_is_named():
     denoiser = EmpiricalBayes(torch.zeros(2, 4, dtype=torch.long), UniformProcess(3))
     with pytest.raises(ValueError, match=r"`t` must be a scalar or have shape \(1,\), got \(3,\)"):
         denoiser.cavity(torch.zeros(1, 4, dtype=torch.long), torch.tensor([0.1, 0.2, 0.3]))
+
+
+@pytest.mark.parametrize("start", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("steps", [1, 7, 31, 50, 400])
+def test_frozen_updates_are_skipped_and_nothing_is_missed(start, steps):
+    """A denoiser certain of a token that never is there: it moves all tokens at the first update that can move any."""
+
+    class Certain(Denoiser):
+        calls: list
+
+        def __init__(self, process, length):
+            self.process, self.length, self.calls = process, length, []
+
+        def cavity(self, z, t):
+            self.calls.append(float(t))
+            wanted = (torch.zeros_like(z) == z).long()  # 1 where z is 0, else 0: never z itself
+            return torch.nn.functional.one_hot(wanted, self.process.vocab_size).double().log()
+
+    process = UniformProcess(5)
+    z = torch.zeros(1, 3, dtype=torch.long)
+    denoiser = Certain(process, 3)
+    reverse(process, denoiser, z, start=start, steps=steps, mode="posterior_mode", last="none")
+    grid = torch.linspace(start, END, steps + 1, dtype=torch.float64).tolist()
+    expected = []
+    for t, s in itertools.pairwise(grid):
+        posterior = process.posterior(denoiser.cavity(z, t), z, t, s)
+        if not torch.equal(posterior.argmax(-1), z):
+            expected.append(t)
+    asked = denoiser.calls[: -len(grid) + 1]
+    assert set(expected) <= set(asked)
+    assert len(asked) <= len(expected) + 1
