@@ -60,7 +60,7 @@ def test_discrete_time_limit(K, t, schedule):
 
 
 def three_numbers(process, log_probs, x, z, t):
-    """The form of SPEC II.4: only x_theta[z], x_theta[x] and S = sum_j log1p(c x_theta[j]) enter."""
+    """The three-number form: only x_theta[z], x_theta[x] and S = sum_j log1p(c x_theta[j]) enter."""
     K, alpha, slope = process.vocab_size, process.alpha(t).item(), -process.rate(t).item()
     p, c = log_probs.exp(), K * alpha / (1 - alpha)
     u_x, u_z = (1 + c * p.gather(-1, i[..., None])[..., 0] for i in (x, z))
@@ -92,7 +92,7 @@ def test_other_published_forms(form, t, tolerance):
 
 @pytest.mark.parametrize("schedule", ["log-linear", "linear"])
 def test_of_a_single_noised_token_is_its_log_loss(schedule):
-    """With a cavity c that does not change with time, int_0^1 E_z[l] dt + prior = -log c[x] (SPEC III.1)."""
+    """With a cavity c that does not change with time, int_0^1 E_z[l] dt + prior = -log c[x]."""
     process = UniformProcess(4, schedule)
     cavity = torch.tensor([0.55, 0.3, 0.1, 0.05], dtype=torch.float64)
     nodes, weights = np.polynomial.legendre.leggauss(200)
