@@ -24,7 +24,7 @@ h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 3rem; }}
 img {{ max-width: 100%; height: auto; }} figcaption, .note {{ font-size: .9rem; color: #444; }}
 figure {{ margin: 1rem 0; }} li {{ font-size: .85rem; font-variant-numeric: tabular-nums; }}
 pre {{ font-size: .75rem; background: #f6f6f6; padding: 1rem; overflow-x: auto; }}
-nav a {{ margin-right: 1rem; }}
+nav a {{ margin-right: 1rem; display: inline-block; }}
 </style>
 <h1>{title}</h1>
 <p>{about}</p>
@@ -49,15 +49,16 @@ def write_report(folder: Path) -> Path:
     Raises FileNotFoundError where nothing was run, ValueError for unreadable files.
     """
     record = _record(folder)
-    sections = [_section(folder, name, entry) for name, entry in record["figures"].items()]
     manifest = record["manifest"]
+    names = manifest["figures"]  # in their order
+    sections = [_section(folder, name, record["figures"][name]) for name in names]
     page = PAGE.format(
         title="Memorization to generalization in associative memories",
         about=html.escape(
             f"Preset {manifest['preset']} ({manifest['about']}); corpus: {', '.join(manifest['corpus'])}; "
             f"seed {manifest['seed']}; {manifest['seconds']:.0f} s on {manifest['jobs']} processes."
         ),
-        links="".join(f'<a href="#{name}">{name}</a>' for name in [*record["figures"], "manifest"]),
+        links="".join(f'<a href="#{name}">{name}</a>' for name in [*names, "manifest"]),
         sections="\n".join(sections),
         manifest=html.escape(json.dumps(manifest, indent=1)),
     )
@@ -71,6 +72,14 @@ def write_record(folder: Path, manifest: dict[str, Any], figures: dict[str, dict
     for name, entry in figures.items():
         entry["files"] = {str(file): _hash(folder / file) for file in _files(name)}
     write_atomically(folder / "figures.json", to_json({"manifest": manifest, "figures": figures}))
+
+
+def is_done(folder: Path, request: dict[str, Any]) -> bool:
+    """Whether the folder holds, whole and unaltered, what a run with these facts in its manifest would make."""
+    if not (folder / "figures.json").exists() or verify(folder):
+        return False
+    found = _record(folder)["manifest"]
+    return all(found.get(name) == value for name, value in json.loads(to_json(request)).items())
 
 
 def verify(folder: Path) -> list[str]:

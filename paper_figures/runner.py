@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -15,10 +16,10 @@ from typing import Any
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
-from bridges.manifest import manifest, to_attribute
+from bridges.manifest import code_version, manifest, to_attribute
 from paper_figures import style
-from paper_figures.report import write_record, write_report
-from paper_figures.workspace import Workspace, save
+from paper_figures.report import is_done, write_record, write_report
+from paper_figures.workspace import RESULTS, Workspace, save
 from uddm.files import write_atomically
 
 FIGURES = (
@@ -46,9 +47,16 @@ def choose(names: Sequence[str]) -> list[str]:
 def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) -> Path:
     """Make the named figures (all by default) and the report; returns the report's path.
 
-    Finished work is read back, so an interrupted run goes on where it stopped.
+    Finished work is read back, so an interrupted run goes on where it stopped; if nothing changed, neither the request
+    nor the code nor the files, there is nothing to do.
     """
     chosen, begin = choose(names), time.perf_counter()
+    request = {
+        **{"figures": chosen, "settings": asdict(ws.preset), "corpus": ws.corpus, "blocks": ws.blocks.sha256},
+        **{"seed": ws.seed, "results": RESULTS, **code_version()},
+    }
+    if not request["modified"] and is_done(ws.folder, request):
+        return ws.folder / "report.html"
     jobs = jobs or len(os.sched_getaffinity(0))
     modules = {name: import_module(f"paper_figures.{name}") for name in chosen}
     _fill_cells(ws, modules, jobs)
@@ -56,9 +64,8 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     for name in tqdm(chosen, desc="figures", disable=None):
         entries[name] = _draw(ws, name, modules[name])
     record = manifest(
-        **{"preset": ws.name, "about": ws.preset.about, "corpus": ws.corpus, "seed": ws.seed, "jobs": jobs},
-        blocks=ws.blocks.sha256,
-        seconds=time.perf_counter() - begin,
+        **{"preset": ws.name, "about": ws.preset.about, "jobs": jobs, "seconds": time.perf_counter() - begin},
+        **request,
     )
     write_record(ws.folder, record, entries)
     return write_report(ws.folder)

@@ -5,10 +5,13 @@ import re
 
 import numpy as np
 import pytest
+import xarray as xr
 
+import bridges.manifest
+from paper_figures import runner
 from paper_figures.report import verify, write_report
 from paper_figures.runner import FIGURES, choose, run
-from paper_figures.workspace import Workspace, load
+from paper_figures.workspace import Workspace, load, save
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,35 @@ def test_a_second_run_computes_nothing(results):
     again = load(results / "data" / "fig05_average_entropy.nc")
     np.testing.assert_array_equal(again.mean_entropy, data.mean_entropy)
     write_report(results)
+
+
+def test_nothing_is_done_where_nothing_changed(tmp_path, monkeypatch):
+    code = {"commit": "abc", "modified": False}
+    for module in (runner, bridges.manifest):
+        monkeypatch.setattr(module, "code_version", lambda: code)
+    drawn = []
+    monkeypatch.setattr(runner, "_fill_cells", lambda ws, modules, jobs: drawn.append(list(modules)))
+    monkeypatch.setattr(runner, "_draw", lambda ws, name, module: draw_nothing(ws, name))
+    for folder in ("data", "figures"):
+        (tmp_path / folder).mkdir()
+    first, again = (run(Workspace(tmp_path, "smoke"), ["fig02"]) for _ in range(2))
+    assert first == again == tmp_path / "report.html"
+    assert drawn == [["fig02_recovery"]]
+    run(Workspace(tmp_path, "smoke"), ["fig03"])
+    assert len(drawn) == 2, "another figure"
+    (tmp_path / "figures" / "fig03_token_entropy.png").write_bytes(b"altered")
+    run(Workspace(tmp_path, "smoke"), ["fig03"])
+    assert len(drawn) == 3, "an altered file"
+    code["modified"] = True
+    run(Workspace(tmp_path, "smoke"), ["fig03"])
+    assert len(drawn) == 4, "modified code"
+
+
+def draw_nothing(ws, name):
+    save(xr.Dataset({"value": 1.0}, attrs={"manifest": "{}"}), ws.folder / "data" / f"{name}.nc")
+    for suffix in ("png", "pdf"):
+        (ws.folder / "figures" / f"{name}.{suffix}").write_bytes(b"figure")
+    return {"title": name, "caption": "", "expected": "", "findings": []}
 
 
 def test_figures_are_chosen_by_short_name():
