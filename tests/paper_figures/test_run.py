@@ -51,7 +51,9 @@ def test_data_are_labelled_and_traceable(results):
     recovery = load(results / "data" / "fig02_recovery.nc").recovery
     assert recovery.dims == ("system", "dataset_size", "split", "noise", "estimate")
     low, value, high = (recovery.sel(estimate=name) for name in ("low", "value", "high"))
-    assert bool((low <= value).all() & (value <= high).all())
+    untrained = value.isnull().all(["split", "noise"])  # the transformer has fewer sizes
+    assert untrained.sum() == 2
+    assert bool(((low <= value) & (value <= high) | untrained).all())
 
 
 def test_the_memorization_limit_memorizes(results):
