@@ -53,7 +53,14 @@ class BinarySystem(MemorySystem):
         return _Logistic(self.beta * self.memory.local_field(to_spins(z)))
 
     def recover(
-        self, z: np.ndarray, *, start: float, mode: str, steps: int | None, last: str, rng: np.random.Generator
+        self,
+        z: np.ndarray,
+        *,
+        start: float = 1.0,
+        mode: str = "sample",
+        steps: int | None = None,
+        last: str = "ancestral",
+        rng: np.random.Generator,
     ) -> np.ndarray:
         states, _ = retrieve(
             self.memory,
@@ -65,7 +72,7 @@ class BinarySystem(MemorySystem):
         )
         return to_tokens(states)
 
-    def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
+    def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
         noise = rng.integers(2, size=(n, self.length))
         return self.recover(noise, start=1.0, mode="sample", steps=steps, last="none", rng=rng)
 

@@ -53,7 +53,14 @@ class DiffusionSystem(MemorySystem):
         return _Chunked(self.denoiser, lambda rows: distribution(rows, t), self._tokens(z), self.batch_size)
 
     def recover(
-        self, z: np.ndarray, *, start: float, mode: str, steps: int | None, last: str, rng: np.random.Generator
+        self,
+        z: np.ndarray,
+        *,
+        start: float = 1.0,
+        mode: str = "sample",
+        steps: int | None = None,
+        last: str = "ancestral",
+        rng: np.random.Generator,
     ) -> np.ndarray:
         tokens = self._tokens(z)
         steps = self.steps_taken(mode, steps)
@@ -75,7 +82,7 @@ class DiffusionSystem(MemorySystem):
         )
         return recovered.cpu().numpy()
 
-    def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
+    def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
         noise = rng.integers(self.vocab_size, size=(n, self.length))
         return self.recover(noise, start=1.0, mode="sample", steps=steps, last="ancestral", rng=rng)
 

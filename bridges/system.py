@@ -53,12 +53,19 @@ class MemorySystem(ABC):
 
     @abstractmethod
     def recover(
-        self, z: np.ndarray, *, start: float, mode: str, steps: int | None, last: str, rng: np.random.Generator
+        self,
+        z: np.ndarray,
+        *,
+        start: float = 1.0,
+        mode: str = "sample",
+        steps: int | None = None,
+        last: str = "ancestral",
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """Run the dynamics from z, told that it is at time `start`; returns the final tokens (B, L)."""
 
     @abstractmethod
-    def generate(self, n: int, *, steps: int | None, rng: np.random.Generator) -> np.ndarray:
+    def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
         """n sequences from the stochastic dynamics started at uniform noise, (n, L)."""
 
     def steps_taken(self, mode: str, steps: int | None) -> int | None:
