@@ -111,7 +111,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "laptop": Preset(
-        about="the transition on two cores in about 15 minutes",
+        about="the transition on two cores in under 20 minutes",
         language=Language(
             tokenizer="letters",
             length=16,
@@ -122,7 +122,7 @@ PRESETS: dict[str, Preset] = {
                     HOLLOW,
                     {**FAST, "ema": 0.998, "log_fraction": 0.5},
                 ),
-                "transformer": Recipe("DiT", {64: 1500, 256: 2500, 60000: 4000}, TRANSFORMER, {**FAST, "ema": 0.998}),
+                "transformer": Recipe("DiT", {64: 4000, 256: 4000, 60000: 4000}, TRANSFORMER, {**FAST, "ema": 0.998}),
             },
             sequences=500,
             generated=500,
