@@ -50,7 +50,7 @@ class Workspace:
     @cached_property
     def _text(self) -> tuple[Tokenizer, TokenBlocks]:
         language = self.preset.language
-        corpus = load_corpus(self.corpus[0] if len(self.corpus) == 1 else list(self.corpus))
+        corpus = load_corpus(self.corpus)
         tokenizer = tokenizer_from_name(language.tokenizer, corpus)
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
         blocks = prepare_blocks(corpus, tokenizer, language.length, cache_dir=self.folder / "corpus", seed=self.seed)

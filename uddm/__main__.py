@@ -56,7 +56,7 @@ def train(
     from uddm.streams import keyed_seed
 
     with user_errors():
-        text = load_corpus(corpus[0] if len(corpus) == 1 else list(corpus))
+        text = load_corpus(corpus)
         tokens = tokenizer_from_name(tokenizer, text)
         blocks_on_disk = prepare_blocks(text, tokens, length, cache_dir=out / "corpus", seed=seed)
         data = torch.from_numpy(blocks_on_disk.train(sequences))
@@ -130,7 +130,7 @@ def evaluate(
     with user_errors(), tempfile.TemporaryDirectory() as scratch:
         check_positive_int("n", n)
         model, tokenizer = _load(checkpoint)
-        text = load_corpus(corpus[0] if len(corpus) == 1 else list(corpus))
+        text = load_corpus(corpus)
         blocks = prepare_blocks(text, tokenizer, model.length, cache_dir=scratch, test_fraction=0.0)
         x = torch.from_numpy(blocks.train(min(n, blocks.train_size)))
         bound = evidence_bound(model.process, model, x, times=times, generator=seed)

@@ -46,9 +46,10 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
 
     Raises FileNotFoundError for a missing path, ValueError for text that is not UTF-8 or an empty corpus.
     """
-    if spec == "python-docs":
+    names = [spec] if isinstance(spec, str | Path) else list(spec)
+    if names == ["python-docs"]:
         return documentation_text()
-    paths = [Path(path) for path in ([spec] if isinstance(spec, str | Path) else spec)]
+    paths = [Path(name) for name in names]
     if not paths:
         raise ValueError("`corpus` must name at least one file or folder")
     documents = [document for path in paths for file in _files(path) for document in _read_documents(file)]
