@@ -1,12 +1,11 @@
-"""The numba kernels: single-spin dynamics with incremental local fields and counter-based randomness.
+"""The numba kernels of the dynamics: incremental integer local fields and counter-based randomness.
 
 Set AMTHEORY_NUMBA_CACHE=0 to keep compiled kernels off the disk. The kernels release the GIL.
 
-**Decisions do not depend on how a field was computed.** The dynamics is defined by the float64 sum of
-W_ij s_j in order of j. Any other order of summation, and k incremental updates, differ from it by at most
-(2L + k) u ||W_i||_1 (1 + O((L + k) u)), u = eps / 2 (Higham, Accuracy and Stability of Numerical
-Algorithms, section 4.2). Where a field is closer than twice that to its threshold, it is recomputed in the
-defining order. `rounding[i]` is eps ||W_i||_1, or 0 if all sums are exact (integer couplings).
+**Decisions do not depend on how a field was computed.** The dynamics is defined by `_defining_field`, a float64
+sum in a fixed order. The kernels follow v_i = sum_j n_ij s_j instead, W_ij = unit_i (n_ij + rounding), in
+integers, where sums are exact in any order, and know |h_i / unit_i - v_i| <= error_i (see `amtheory._fields`).
+What that leaves open is decided by the defining field. Couplings that are integers have error_i = 0.
 
 **Random numbers** are a function of (seed, row, sweep, counter), through the mixer of SplitMix64 (Steele,
 Lea and Flood, OOPSLA 2014), never of the order of execution. In sweep t of row r, counter k < L draws the
@@ -24,6 +23,27 @@ _jit = numba.njit(nogil=True, cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
+
+_REACH, _BINS = 32, 1024  # sigma(x) is tabulated on this many bins of [-reach, reach]
+_BINS_PER_UNIT = _BINS / (2 * _REACH)
+_SIGMA = 1 / (1 + np.exp(-np.linspace(-_REACH, _REACH, _BINS + 1)[1:-1]))
+# In each bin: u < sigma if the first 32 bits of u are < _SURELY, u >= sigma if they are > _HARDLY. The first and
+# the last bin reach to infinity.
+_SURELY = np.floor(2.0**32 * np.concatenate([[0.0], _SIGMA]) * (1 - 1e-9)).astype(np.uint32)
+_HARDLY = np.minimum(np.ceil(2.0**32 * np.concatenate([_SIGMA, [1.0]]) * (1 + 1e-9)), 2.0**32 - 1).astype(np.uint32)
+
+_SCAN = 64  # sites looked at together
+
+
+PARALLEL, SEQUENTIAL, TYPEWRITER = 0, 1, 2
+
+# Memories come as plain tuples, the fields of `amtheory._dynamics.Integers` and `DenseIntegers` in order: a type of our
+# own in a signature would make numba's cache on disk unreadable once it moves.
+COLUMNS, UNIT, ERROR, WEIGHTS, PATTERNS, WORDS, GROUP = range(7)
+D_PATTERNS, D_COLUMNS, D_WEIGHTS, D_LENGTH, D_BETA, D_UNIT = range(6)
+
+
+# --- random numbers
 
 
 @_jit
@@ -56,22 +76,200 @@ def _logit(bits):
     return math.log(u / (1.0 - u))
 
 
-@_jit
-def _canonical_field(site, state, couplings):
-    """The defining sum. Called rarely: the reference counts of array arguments cost more than a comparison."""
-    field = 0.0
-    for j in range(state.size):
-        field += couplings[site, j] * state[j]
-    return field
+# --- local fields
 
 
 @_jit
-def _flip(site, state, fields, columns):
-    state[site] = -state[site]
-    change = columns.dtype.type(2 * state[site])
-    column = columns[site]
-    for i in range(fields.size):
-        fields[i] += change * column[i]
+def _defining_field(site, state, couplings):
+    """sum_j W_ij s_j as eight interleaved partial sums and that of the last L mod 8 terms."""
+    a = b = c = d = e = f = g = h = tail = 0.0
+    whole = state.size - state.size % 8
+    for j in range(0, whole, 8):
+        a += couplings[site, j] * state[j]
+        b += couplings[site, j + 1] * state[j + 1]
+        c += couplings[site, j + 2] * state[j + 2]
+        d += couplings[site, j + 3] * state[j + 3]
+        e += couplings[site, j + 4] * state[j + 4]
+        f += couplings[site, j + 5] * state[j + 5]
+        g += couplings[site, j + 6] * state[j + 6]
+        h += couplings[site, j + 7] * state[j + 7]
+    for j in range(whole, state.size):
+        tail += couplings[site, j] * state[j]
+    return ((a + b) + (c + d)) + ((e + f) + (g + h)) + tail
+
+
+@_jit
+def _add_column(fields, column, spin):
+    """The field of one spin that has become `spin`."""
+    if spin > 0:
+        for i in range(fields.size):
+            fields[i] += 2 * np.int32(column[i])
+    else:
+        for i in range(fields.size):
+            fields[i] -= 2 * np.int32(column[i])
+
+
+@_jit
+def _add_columns(fields, W, sites, n, state, total):
+    """The fields of n spins that have flipped, at `sites`; `total` (L,) int16 holds the sums of `W[GROUP]` columns."""
+    columns = W[COLUMNS]
+    if W[GROUP] == 0:
+        for k in range(n):
+            _add_column(fields, columns[sites[k]], state[sites[k]])
+        return
+    k = 0
+    while k < n:
+        end = min(n, k + W[GROUP])
+        total[:] = 0
+        while k + 4 <= end:
+            column_a, column_b = columns[sites[k]], columns[sites[k + 1]]
+            column_c, column_d = columns[sites[k + 2]], columns[sites[k + 3]]
+            a, b = state[sites[k]], state[sites[k + 1]]
+            c, d = state[sites[k + 2]], state[sites[k + 3]]
+            for i in range(fields.size):
+                total[i] += a * column_a[i] + b * column_b[i] + c * column_c[i] + d * column_d[i]
+            k += 4
+        while k < end:
+            column_a, a = columns[sites[k]], state[sites[k]]
+            for i in range(fields.size):
+                total[i] += a * column_a[i]
+            k += 1
+        for i in range(fields.size):
+            fields[i] += 2 * np.int32(total[i])
+
+
+@_jit
+def _popcount(word):
+    """The number of bits set; compilers know the idiom and use the machine's instruction."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@_jit
+def _hebbian_field(state, field, W, total):
+    """v_i = sum_mu (x^mu . s) x_i^mu - P s_i, from the patterns alone; `W[WORDS]` holds their spins as bits."""
+    P, L = W[PATTERNS].shape
+    bits, overlaps = np.zeros(W[WORDS].shape[1], np.uint64), np.zeros(P + 3, np.int16)
+    for k in range(bits.size):
+        word = np.uint64(0)
+        for j in range(64 * k, min(64 * k + 64, L)):
+            word |= np.uint64(state[j] > 0) << np.uint64(j & 63)
+        bits[k] = word
+    for mu in range(P):
+        different = np.uint64(0)
+        for k in range(bits.size):
+            different += _popcount(bits[k] ^ W[WORDS][mu, k])
+        overlaps[mu] = L - 2 * np.int64(different)
+    for i in range(L):
+        field[i] = -P * np.int32(state[i])
+    total[:] = 0
+    room = 2**15 - 1  # what the int16 sums can still take
+    for mu in range(0, P, 4):
+        pattern_a, pattern_b = W[PATTERNS][mu], W[PATTERNS][min(mu + 1, P - 1)]
+        pattern_c, pattern_d = W[PATTERNS][min(mu + 2, P - 1)], W[PATTERNS][min(mu + 3, P - 1)]
+        a, b, c, d = overlaps[mu], overlaps[mu + 1], overlaps[mu + 2], overlaps[mu + 3]  # 0 beyond P
+        largest = abs(np.int64(a)) + abs(np.int64(b)) + abs(np.int64(c)) + abs(np.int64(d))
+        if room < largest:
+            for i in range(L):
+                field[i] += np.int32(total[i])
+            total[:] = 0
+            room = 2**15 - 1
+        if largest < 2**15:
+            room -= largest
+            for i in range(L):
+                total[i] += a * pattern_a[i] + b * pattern_b[i] + c * pattern_c[i] + d * pattern_d[i]
+        else:
+            for i in range(L):
+                field[i] += np.int32(a) * pattern_a[i] + np.int32(b) * pattern_b[i]
+                field[i] += np.int32(c) * pattern_c[i] + np.int32(d) * pattern_d[i]
+    for i in range(L):
+        field[i] += np.int32(total[i])
+
+
+@_jit
+def hebbian_fields(states, fields, W):
+    """Integer fields of `states` (M, L) from the patterns of W, into `fields`."""
+    total = np.empty(states.shape[1], np.int16)
+    for row in range(states.shape[0]):
+        _hebbian_field(states[row], fields[row], W, total)
+
+
+@_jit
+def column_fields(states, fields, W):
+    """Integer fields of `states` (M, L) from the columns of W, into `fields`, which start as those of all spins -1."""
+    L = states.shape[1]
+    sites, total = np.empty(L, np.int32), np.empty(L, np.int16)
+    for row in range(states.shape[0]):
+        n = 0
+        for site in range(L):
+            if states[row, site] > 0:
+                sites[n] = site
+                n += 1
+        _add_columns(fields[row], W, sites, n, states[row], total)
+
+
+# --- decisions
+
+
+@_jit
+def _bin(position):
+    return np.int32(min(max(position, np.float32(0)), np.float32(_BINS - 1)))
+
+
+@_jit
+def _verdict(agreement, scale, slack, spin, bits):
+    """Whether a spin stays (1) or flips (-1) at T > 0, as far as v_i s_i and the table of sigma tell; else 0.
+
+    With u' = u for spin +1 and 1 - u for -1, it stays iff u' < sigma(2 h_i s_i / T): mostly, as branches like it.
+    """
+    top = np.uint32(bits >> np.uint64(32))
+    if spin < 0:
+        top = ~top
+    position = np.float32(agreement) * scale + np.float32(_BINS / 2)
+    if top < _SURELY[_bin(position - slack)]:
+        return 1
+    if top > _HARDLY[_bin(position + slack)]:
+        return -1
+    return 0
+
+
+@_jit
+def _open_spin(site, state, v, W, noise, bits):
+    """sgn(h - noise logit(u)), a tie keeping the spin: the definition, for where v_i does not decide.
+
+    Called rarely: the reference counts of array arguments cost more than a comparison.
+    """
+    h = W[UNIT][site] * v if W[ERROR][site] == 0 else _defining_field(site, state, W[WEIGHTS])
+    gap = h - noise * _logit(bits) if noise > 0.0 else h
+    return 1 if gap > 0.0 else -1 if gap < 0.0 else state[site]
+
+
+@_jit
+def _unstable_sites(state, field, W, sites, limit):
+    """Fill `sites` with those that would flip at T = 0, and stop when there are `limit`; returns their number."""
+    L, n = state.size, 0
+    error = W[ERROR]
+    for start in range(0, L, _SCAN):
+        stop = min(start + _SCAN, L)
+        least = np.int32(1)
+        for i in range(start, stop):
+            least = min(least, np.int32(np.int32(state[i]) * field[i] - error[i]))
+        if least > 0:
+            continue
+        candidates = n
+        for i in range(start, stop):  # without branches
+            sites[candidates] = i
+            candidates += np.int32(state[i]) * field[i] <= error[i]
+        for k in range(n, candidates):
+            i = sites[k]
+            if state[i] * field[i] < -error[i] or _open_spin(i, state, field[i], W, 0.0, np.uint64(0)) != state[i]:
+                sites[n] = i
+                n += 1
+        if n >= limit:
+            break
+    return n
 
 
 @_jit
@@ -84,83 +282,239 @@ def _same(a, b):
     return True
 
 
-@_jit
-def relax_parallel(
-    states, fields, couplings, columns, rounding, noise, seed, first_row, max_sweeps, sweeps, cycle_length
-):
-    """All spins at once: s_i <- sgn(h_i - noise logit(u_i)), in place, one row of `states` after the other.
+# --- dynamics
 
-    A spin is reversed iff s_i (h_i - noise logit(u_i)) < 0, so that a tie keeps it.
-    `fields` (M, L) are those of `states`; `columns` is the transpose of `couplings`. At noise = 0 a row stops
-    when it flips nothing (fixed point), or flips what it flipped before (2-cycle, returned in the phase it
-    would have after `max_sweeps`).
+
+@_jit
+def _bins_of_unit(W, noise):
+    """Bins of the table of sigma per unit of v_i, and per error_i with room for the roundings of float32."""
+    L = W[UNIT].size
+    scale, slack = np.zeros(L, np.float32), np.zeros(L, np.float32)
+    if noise > 0.0:
+        for i in range(L):
+            bins = min(W[UNIT][i] / noise * _BINS_PER_UNIT, 1e30)
+            scale[i] = bins
+            slack[i] = bins * W[ERROR][i] * 1.001 + 1e-2
+    return scale, slack
+
+
+@_jit
+def _open_run(state, saved, row, max_sweeps, reference, overlaps):
+    """The record of a row: sweeps done, sweeps to do, when `saved` was the state, differences from it, flips before."""
+    saved[:] = state
+    if overlaps.size > 0:
+        overlap = np.int64(0)
+        for i in range(state.size):
+            overlap += state[i] * reference[row, i]
+        overlaps[row, 0] = overlap
+    return np.array([0, max_sweeps, 0, 0, 0])
+
+
+@_jit
+def _close_sweep(
+    record, n, flipped, before, saved, state, row, update, noise, max_sweeps, sweeps, cycle_length, reference, overlaps
+):
+    """Count a sweep that made n flips, recognise fixed points and cycles, and set how many sweeps are still to do.
+
+    Cycles are found by Brent's method (BIT 20, 176, 1980), which compares with the states of sweeps 0, 1, 2, 4,
+    8, ..., and those of length 2 in parallel dynamics also by the flips of two successive sweeps.
+    """
+    sweep, _, saved_at, different, n_before = record
+    sweep += 1
+    for k in range(n):
+        different += 1 if state[flipped[k]] != saved[flipped[k]] else -1
+    if overlaps.size > 0:
+        gain = np.int64(0)
+        for k in range(n):
+            gain += state[flipped[k]] * reference[row, flipped[k]]
+        overlaps[row, sweep] = overlaps[row, sweep - 1] + 2 * gain
+    if noise == 0.0 and cycle_length[row] == 0:
+        if n == 0:
+            cycle_length[row] = 1
+        elif update == PARALLEL and _same(flipped[:n], before[:n_before]):
+            cycle_length[row] = 2
+        elif update != SEQUENTIAL and different == 0:
+            cycle_length[row] = sweep - saved_at
+        if cycle_length[row] > 0:
+            sweeps[row] = sweep
+            record[1] = sweep + (max_sweeps - sweep) % cycle_length[row]
+        elif sweep >= 2 * saved_at:
+            saved[:] = state
+            saved_at, different = sweep, 0
+        before[:n] = flipped[:n]
+    record[0], record[2], record[3], record[4] = sweep, saved_at, different, n
+
+
+@_jit
+def _close_run(record, row, max_sweeps, sweeps, cycle_length, overlaps):
+    if cycle_length[row] == 0:
+        sweeps[row] = max_sweeps
+    elif overlaps.size > 0:
+        for sweep in range(record[0] + 1, max_sweeps + 1):
+            overlaps[row, sweep] = overlaps[row, sweep - cycle_length[row]]
+
+
+@_jit
+def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps, cycle_length, reference, overlaps):
+    """Run pairwise dynamics in place, one row of `states` after the other.
+
+    `update` is PARALLEL, SEQUENTIAL (a fresh random order each sweep) or TYPEWRITER (sites in order). `fields`
+    (M, L) int32 are those of `states`. At noise = 0 a row stops when it has met a fixed point or a state of
+    before; a cycle is returned in the phase it has after `max_sweeps`. If `overlaps` (M, max_sweeps + 1) is
+    not empty, it receives those with `reference` (M, L), times L, after each sweep.
     """
     L = states.shape[1]
-    flipped, before = np.empty(L, np.int64), np.empty(L, np.int64)
+    flipped, before, order = np.empty(L + 1, np.int32), np.empty(L + 1, np.int32), np.empty(L, np.int32)
+    saved, total = np.empty(L, np.int8), np.empty(L, np.int16)
+    error, columns = W[ERROR], W[COLUMNS]
+    scale, slack = _bins_of_unit(W, noise)
     for row in range(states.shape[0]):
         state, field = states[row], fields[row]
-        n_flipped, n_before, n_updates = 0, 0, 0
-        for sweep in range(max_sweeps):
-            stream = _stream(seed, first_row + row, sweep)
-            n_flipped = 0
-            for site in range(L):
-                threshold = noise * _logit(_draw(stream, L + site)) if noise > 0.0 else 0.0
-                error = (2 * L + n_updates) * rounding[site]
-                gap = np.float64(field[site]) - threshold
-                if abs(gap) < error:
-                    gap = _canonical_field(site, state, couplings) - threshold
-                if gap * state[site] < 0.0:
-                    flipped[n_flipped] = site
-                    n_flipped += 1
-            for k in range(n_flipped):
-                _flip(flipped[k], state, field, columns)
-            n_updates += n_flipped
-            sweeps[row] = sweep + 1
+        record = _open_run(state, saved, row, max_sweeps, reference, overlaps)
+        while record[0] < record[1]:
+            stream = _stream(seed, first_row + row, record[0])
+            n = 0
             if noise == 0.0:
-                if n_flipped == 0:
-                    cycle_length[row] = 1
-                    break
-                if _same(flipped[:n_flipped], before[:n_before]):
-                    cycle_length[row] = 2
-                    if (max_sweeps - sweep - 1) % 2 == 1:
-                        for k in range(n_flipped):
-                            state[flipped[k]] = -state[flipped[k]]
-                    break
-            flipped, before, n_before = before, flipped, n_flipped
+                n = _unstable_sites(state, field, W, flipped, L if update == PARALLEL else 1)
+            elif update == PARALLEL:
+                for site in range(L):
+                    bits = _draw(stream, L + site)
+                    verdict = _verdict(field[site] * state[site], scale[site], slack[site], state[site], bits)
+                    if verdict == 0:
+                        verdict = _open_spin(site, state, field[site], W, noise, bits) * state[site]
+                    if verdict < 0:
+                        flipped[n] = site
+                        n += 1
+            if update == PARALLEL:
+                for k in range(n):
+                    state[flipped[k]] = -state[flipped[k]]
+                if n >= W[PATTERNS].shape[0] > 0:
+                    _hebbian_field(state, field, W, total)
+                else:
+                    _add_columns(field, W, flipped, n, state, total)
+            elif n > 0 or noise > 0.0:
+                n = 0
+                for k in range(L):
+                    order[k] = k
+                for k in range(L):
+                    site = order[k]
+                    if update == SEQUENTIAL:
+                        chosen = k + _below(L - k, _draw(stream, k))
+                        site = order[chosen]
+                        order[chosen] = order[k]
+                    spin, bits = state[site], np.uint64(0)
+                    agreement = field[site] * spin
+                    if noise > 0.0:
+                        bits = _draw(stream, L + site)
+                        verdict = _verdict(agreement, scale[site], slack[site], spin, bits)
+                    else:
+                        verdict = 1 if agreement > error[site] else -1 if agreement < -error[site] else 0
+                    if verdict == 0:
+                        verdict = _open_spin(site, state, field[site], W, noise, bits) * spin
+                    if verdict < 0:
+                        state[site] = -spin
+                        _add_column(field, columns[site], -spin)
+                        flipped[n] = site
+                        n += 1
+            _close_sweep(
+                *(record, n, flipped, before, saved, state, row, update, noise, max_sweeps, sweeps),
+                *(cycle_length, reference, overlaps),
+            )
+        _close_run(record, row, max_sweeps, sweeps, cycle_length, overlaps)
+
+
+# --- dense memories
 
 
 @_jit
-def relax_sequential(
-    states, fields, couplings, columns, rounding, noise, seed, first_row, max_sweeps, sweeps, cycle_length
-):
-    """One spin at a time, in a fresh random order each sweep; otherwise as `relax_parallel`.
+def _pattern_overlaps(state, D, overlaps):
+    for mu in range(overlaps.size):
+        overlap = np.int64(0)
+        for i in range(state.size):
+            overlap += D[D_PATTERNS][mu, i] * state[i]
+        overlaps[mu] = overlap
 
-    At noise = 0 a row stops at the first sweep without a flip (fixed point).
-    """
-    L = states.shape[1]
-    order = np.empty(L, np.int64)
+
+@_jit
+def _logaddexp(a, b):
+    return max(a, b) + math.log1p(math.exp(-abs(a - b)))
+
+
+@_jit
+def _dense_field(site, spin, overlaps, D, finite):
+    """The local field h = (E(s_i = -1) - E(s_i = +1)) / 2, or, unless `finite`, a number of its sign."""
+    column, offset = D[D_COLUMNS][site], D[D_LENGTH]
+    if D[D_BETA] > 0.0:  # weights relative to the largest overlap
+        top = overlaps[0]
+        for mu in range(overlaps.size):
+            top = max(top, overlaps[mu])
+        offset = D[D_WEIGHTS].size - 2 - top
+    plus = minus = 0.0
+    for mu in range(overlaps.size):
+        x = column[mu]
+        weight = D[D_WEIGHTS][overlaps[mu] - x * spin + offset]
+        if x > 0:
+            plus += weight
+        else:
+            minus += weight
+    if D[D_BETA] == 0.0 or not finite:
+        return (plus - minus) * D[D_UNIT]
+    if plus == 0.0 or minus == 0.0:
+        return 1.0 if minus == 0.0 else -1.0
+    # log(plus + exp(-2 beta) minus) - log(exp(-2 beta) plus + minus), over 2 beta
+    ratio, twice = math.log(plus / minus), 2.0 * D[D_BETA]
+    return (_logaddexp(ratio, -twice) - _logaddexp(ratio - twice, 0.0)) / twice
+
+
+@_jit
+def dense_fields(states, fields, D):
+    """Local fields of `states` (M, L) into `fields`."""
+    overlaps = np.empty(D[D_PATTERNS].shape[0], np.int32)
     for row in range(states.shape[0]):
-        state, field = states[row], fields[row]
-        n_updates = 0
-        for sweep in range(max_sweeps):
-            stream = _stream(seed, first_row + row, sweep)
-            n_flipped = 0
+        _pattern_overlaps(states[row], D, overlaps)
+        for site in range(states.shape[1]):
+            fields[row, site] = _dense_field(site, states[row, site], overlaps, D, True)
+
+
+@_jit
+def relax_dense(states, D, update, noise, seed, first_row, max_sweeps, sweeps, cycle_length, reference, all_overlaps):
+    """As `relax`, for a dense memory: the overlaps with all patterns are followed instead of the local fields."""
+    L, P = states.shape[1], D[D_PATTERNS].shape[0]
+    flipped, before, order = np.empty(L, np.int32), np.empty(L, np.int32), np.empty(L, np.int32)
+    saved, overlaps = np.empty(L, np.int8), np.empty(P, np.int32)
+    for row in range(states.shape[0]):
+        state = states[row]
+        _pattern_overlaps(state, D, overlaps)
+        record = _open_run(state, saved, row, max_sweeps, reference, all_overlaps)
+        while record[0] < record[1]:
+            stream = _stream(seed, first_row + row, record[0])
+            n = 0
             for k in range(L):
                 order[k] = k
             for k in range(L):
-                chosen = k + _below(L - k, _draw(stream, k))
-                site = order[chosen]
-                order[chosen] = order[k]
-                threshold = noise * _logit(_draw(stream, L + site)) if noise > 0.0 else 0.0
-                error = (2 * L + n_updates + n_flipped) * rounding[site]
-                gap = np.float64(field[site]) - threshold
-                if abs(gap) < error:
-                    gap = _canonical_field(site, state, couplings) - threshold
+                site = order[k]
+                if update == SEQUENTIAL:
+                    chosen = k + _below(L - k, _draw(stream, k))
+                    site = order[chosen]
+                    order[chosen] = order[k]
+                gap = _dense_field(site, state[site], overlaps, D, noise > 0.0)
+                if noise > 0.0:
+                    gap -= noise * _logit(_draw(stream, L + site))
                 if gap * state[site] < 0.0:
-                    _flip(site, state, field, columns)
-                    n_flipped += 1
-            n_updates += n_flipped
-            sweeps[row] = sweep + 1
-            if noise == 0.0 and n_flipped == 0:
-                cycle_length[row] = 1
-                break
+                    flipped[n] = site
+                    n += 1
+                    if update != PARALLEL:
+                        state[site] = -state[site]
+                        for mu in range(P):
+                            overlaps[mu] += 2 * state[site] * D[D_COLUMNS][site, mu]
+            if update == PARALLEL:
+                for k in range(n):
+                    site = flipped[k]
+                    state[site] = -state[site]
+                    for mu in range(P):
+                        overlaps[mu] += 2 * state[site] * D[D_COLUMNS][site, mu]
+            _close_sweep(
+                *(record, n, flipped, before, saved, state, row, update, noise, max_sweeps, sweeps),
+                *(cycle_length, reference, all_overlaps),
+            )
+        _close_run(record, row, max_sweeps, sweeps, cycle_length, all_overlaps)

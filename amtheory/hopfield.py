@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from amtheory import _validation as check
-from amtheory._memory import PairwiseMemory
+from amtheory._memory import Dynamics, PairwiseMemory
 
 
 class Hopfield(PairwiseMemory):
@@ -26,15 +26,23 @@ class Hopfield(PairwiseMemory):
 
     def fit(self, patterns: ArrayLike) -> Self:
         """Learn `patterns` (P, L). Raises ValueError unless they are spins in {-1, +1}."""
-        x = check.spins("patterns", patterns).astype(np.float64)
-        self.integer_couplings_ = (x.T @ x).astype(np.int32)
-        np.fill_diagonal(self.integer_couplings_, 0)
-        self.couplings_ = self.integer_couplings_ / x.shape[1]
+        self._patterns = check.spins("patterns", patterns).copy()
+        x = self._patterns.astype(np.float32 if len(self._patterns) < 2**24 else np.float64)  # sums stay exact
+        J = (x.T @ x).astype(np.int32)
+        np.fill_diagonal(J, 0)
+        J.setflags(write=False)
+        self.integer_couplings_ = J
+        self.couplings_ = J / x.shape[1]
         return self
+
+    def _make_dynamics(self) -> Dynamics:
+        from amtheory._dynamics import pairwise
+
+        return pairwise(self.integer_couplings_, 1 / len(self.integer_couplings_), self._patterns)
 
     def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
         """h_i = (1/L) sum_j J_ij s_j for each of `states` (M, L); the sum is exact; returns (M, L)."""
-        L = len(self.couplings_)
+        L = self.length_
         return check.spins("states", states, length=L) @ self.integer_couplings_.astype(np.float64) / L
 
     def energy(self, states: ArrayLike) -> NDArray[np.float64]:
@@ -42,6 +50,6 @@ class Hopfield(PairwiseMemory):
 
         The sum over pairs is an exact integer, divided once by 2L: equal energies compare equal.
         """
-        s = check.spins("states", states, length=len(self.couplings_)).astype(np.float64)
+        s = check.spins("states", states, length=self.length_).astype(np.float64)
         J = self.integer_couplings_.astype(np.float64)
         return -np.sum(s * (s @ J), axis=1) / (2 * len(J))

@@ -15,7 +15,7 @@ MAX_SWEEPS = 100
 
 
 class BinarySystem(MemorySystem):
-    """A fitted memory with couplings W, whose conditionals are p(s_l | s without l) = sigma(2 beta s_l h_l), h = W s.
+    """A fitted memory, whose conditionals are p(s_l | s without l) = sigma(2 beta s_l h_l), h its local field.
 
     Token 1 is spin +1, token 0 is spin -1. Noise t flips each spin with probability t/2 (alpha_t = 1 - t at K = 2).
     The dynamics have one fixed temperature, so the time a system is told has no effect: "sample" runs at T = 1/beta,
@@ -44,7 +44,7 @@ class BinarySystem(MemorySystem):
             raise ValueError(f"`beta` must be positive and finite, got {beta}")
         self.memory, self.beta = memory, float(beta)
         self.update: Literal["parallel", "sequential"] = update
-        self.length = len(memory.couplings_)
+        self.length = memory.length_
 
     def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
         return np.where(rng.random(x.shape) < noise, rng.integers(2, size=x.shape), x)

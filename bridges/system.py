@@ -98,12 +98,12 @@ def as_system(memory: Any, **options: Any) -> MemorySystem:
         from bridges.diffusion import DiffusionSystem
 
         return DiffusionSystem(memory, **options)
-    if hasattr(memory, "couplings_"):
+    if hasattr(memory, "length_"):
         from bridges.binary import BinarySystem
 
         return BinarySystem(memory, **options)
     raise TypeError(
-        "`memory` must be a fitted binary memory (with couplings_), a denoiser (with cavity) or a checkpoint folder, "
+        "`memory` must be a fitted binary memory (of amtheory), a denoiser (with cavity) or a checkpoint folder, "
         f"got {type(memory).__name__}"
     )
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import subprocess
 import sys
 
@@ -13,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from amtheory import Hopfield, PseudoLikelihood, retrieve
+from amtheory import Couplings, DenseMemory, Hopfield, PseudoLikelihood, retrieve
 from amtheory.patterns import flip, overlap, random_patterns
 from amtheory.theory.hopfield import one_step_overlap
 
-UPDATES = ("parallel", "sequential")
+UPDATES = ("parallel", "sequential", "typewriter")
 
 
-# --- the reference: one row at a time, Python integers and floats, sums in order of j, no incremental fields
+# --- the reference: one row at a time, Python integers and floats, sums in the defining order, nothing incremental
 
 
 def _mix(z):
@@ -34,10 +35,15 @@ def _bits(seed, row, sweep, counter):
     return _mix((stream + (counter + 1) * 0x9E3779B97F4A7C15) % 2**64)
 
 
+def _field(weights, s):
+    """Eight interleaved partial sums, and one of the last terms."""
+    terms, whole = [weight * spin for weight, spin in zip(weights, s)], len(s) - len(s) % 8
+    a, b, c, d, e, f, g, h = (sum(terms[k:whole:8]) for k in range(8))
+    return ((a + b) + (c + d)) + ((e + f) + (g + h)) + sum(terms[whole:])
+
+
 def _new_spin(couplings, unit, s, site, temperature, bits):
-    field = 0 * couplings[0][0]
-    for weight, spin in zip(couplings[site], s):
-        field += weight * spin
+    field = _field(couplings[site], s)
     u = ((bits >> 12) + 0.5) * 2.0**-52
     threshold = unit * temperature / 2 * math.log(u / (1 - u)) if temperature else 0
     return s[site] if field == threshold else 1 if field > threshold else -1
@@ -56,6 +62,9 @@ def reference(couplings, unit, states, update, temperature, max_sweeps, rng):
                 continue
             order = list(range(L))
             for k in range(L):
+                if update == "typewriter":
+                    s[k] = _new_spin(couplings, unit, s, k, temperature, noise[k])
+                    continue
                 chosen = k + ((_bits(seed, row, sweep, k) >> 32) * (L - k) >> 32)
                 order[k], order[chosen] = order[chosen], order[k]
                 s[order[k]] = _new_spin(couplings, unit, s, order[k], temperature, noise[order[k]])
@@ -64,7 +73,7 @@ def reference(couplings, unit, states, update, temperature, max_sweeps, rng):
 
 
 def _systems(P, L, seed):
-    """(what `retrieve` is given, couplings in the reference's arithmetic, unit): ties, rounded ties, none."""
+    """(what `retrieve` is given, couplings in the reference's arithmetic, unit): ties, rounded ties, none, scales."""
     memory = Hopfield().fit(random_patterns(P, L, rng=seed))
     noise = np.random.default_rng(seed).standard_normal((L, L))
     np.fill_diagonal(noise, 0)
@@ -73,6 +82,13 @@ def _systems(P, L, seed):
         "integers": (memory.integer_couplings_, memory.integer_couplings_, 1),
         "Hebb / L in floats": (memory.couplings_, memory.couplings_, 1),
         "asymmetric": (noise, noise, 1),
+        "with a diagonal": (noise + np.eye(L), noise + np.eye(L), 1),
+        "over many decades": (noise**15, noise**15, 1),
+        "large": (1e300 * noise, 1e300 * noise, 1),
+        "small": (1e-300 * noise, 1e-300 * noise, 1),
+        "large integers": (np.rint(1e6 * noise).astype(int), np.rint(1e6 * noise).astype(int), 1),
+        "integers that overflow": (np.rint(1e9 * noise).astype(int), np.rint(1e9 * noise).astype(int), 1),
+        "bytes": (np.rint(9 * noise).astype(np.int8), np.rint(9 * noise).astype(int), 1),
     }
 
 
@@ -89,7 +105,7 @@ def test_equals_the_reference(update, temperature, P, L, sweeps, seed):
 
 
 def test_rounded_ties_follow_the_defining_order_of_summation():
-    """Hebb / L in float64 has ties that rounding breaks. The result is that of the sum in order of j."""
+    """Hebb / L in float64 has ties that rounding breaks. The result is that of one order of summation."""
     memory = Hopfield().fit(random_patterns(20, 60, rng=0))
     start = random_patterns(200, 60, rng=1)
     final, _ = retrieve(memory.couplings_, start, max_sweeps=1)
@@ -100,24 +116,103 @@ def test_rounded_ties_follow_the_defining_order_of_summation():
     assert (final != backwards).any()
 
 
+@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("temperature", [0.0, 0.3])
+@pytest.mark.parametrize(("P", "L"), [(5, 200), (60, 200), (150, 300), (300, 130)])
+def test_every_way_to_the_fields_gives_the_same_states(update, temperature, P, L):
+    """Low rank, matrix products, columns (few states), and float couplings that happen to be integers."""
+    x = random_patterns(P, L, rng=0)
+    memory, start = Hopfield().fit(x), flip(x[np.arange(40) % P], L // 5, rng=1)
+    options = {"update": update, "max_sweeps": 30, "rng": 2}
+    ways = {
+        "low rank": (memory, temperature),
+        "integers": (memory.integer_couplings_, L * temperature),
+        "prepared integers": (Couplings(memory.integer_couplings_), L * temperature),
+        "floats": (memory.integer_couplings_.astype(float), L * temperature),
+        "scaled floats": (memory.integer_couplings_ * 2.0**-40, 2.0**-40 * L * temperature),
+    }
+    runs = {name: retrieve(w, start, temperature=t, **options) for name, (w, t) in ways.items()}
+    few = [retrieve(memory.integer_couplings_, start[k : k + 1], temperature=L * temperature, first_row=k, **options)
+           for k in range(40)]  # fmt: skip
+    runs["columns"] = np.concatenate([s for s, _ in few]), runs["integers"][1]
+    for name, (states, info) in runs.items():
+        np.testing.assert_array_equal(states, runs["low rank"][0], err_msg=name)
+        np.testing.assert_array_equal(info.sweeps, runs["low rank"][1].sweeps, err_msg=name)
+
+
+def test_large_fields_are_exact():
+    """Correlated patterns: couplings beyond int8 and int16, overlaps that fill int16, sums beyond float32."""
+    for P, L, bias in ((2, 9000, 0.9), (9000, 60, 0.9), (40000, 520, 0.99)):
+        signs = np.random.default_rng(0).random((P, L)) < (1 + bias) / 2
+        x = np.where(signs, 1, -1).astype(np.int8)
+        memory, start = Hopfield().fit(x), random_patterns(3, L, rng=1)
+        after, _ = retrieve(memory, np.concatenate([start, x[:3]]), max_sweeps=1)
+        start = np.concatenate([start, x[:3]])
+        exact = start.astype(np.int64) @ x.T.astype(np.int64) @ x.astype(np.int64) - P * start.astype(np.int64)
+        np.testing.assert_array_equal(after, np.where(exact == 0, start, np.sign(exact)))
+
+
+def test_any_layout_and_dtype_of_the_input():
+    memory, start = _memories()["PseudoLikelihood"], random_patterns(20, 60, rng=4)
+    expected, _ = retrieve(memory, start)
+    W = memory.couplings_
+    padded = np.zeros((120, 120))
+    padded[::2, ::2] = W
+    for couplings in (W, np.asfortranarray(W), padded[::2, ::2], W.tolist(), W.astype(np.longdouble)):
+        for states in (start, start.astype(float), np.asfortranarray(start), np.repeat(start, 2, axis=1)[:, ::2]):
+            np.testing.assert_array_equal(retrieve(couplings, states)[0], expected)
+    single = W.astype(np.float32)
+    np.testing.assert_array_equal(retrieve(single, start)[0], retrieve(single.astype(np.float64), start)[0])
+
+
+def test_patterns_and_couplings_are_kept_as_they_were_given():
+    x = random_patterns(5, 60, rng=0)
+    given, start = x.copy(), random_patterns(20, 60, rng=1)
+    memory, couplings = Hopfield().fit(given), np.random.default_rng(0).standard_normal((60, 60))
+    fixed = Couplings(couplings)
+    before = retrieve(memory, start)[0], retrieve(fixed, start)[0]
+    given *= -1
+    given[:, ::2] *= -1
+    couplings *= -1
+    memory._dynamics = fixed._dynamics = None
+    np.testing.assert_array_equal(retrieve(memory, start)[0], before[0])
+    np.testing.assert_array_equal(retrieve(fixed, start)[0], before[1])
+    with pytest.raises(ValueError, match="read-only"):
+        fixed.couplings_[0, 0] = 1
+    np.testing.assert_array_equal(retrieve(memory.fit(-x[:2]), x[:2])[0], x[:2])  # a new fit is a new dynamics
+
+
+def test_memories_can_be_pickled():
+    start = random_patterns(20, 60, rng=1)
+    for memory in (*_memories().values(), Couplings(np.eye(60)), DenseMemory().fit(start)):
+        again = pickle.loads(pickle.dumps(memory))
+        np.testing.assert_array_equal(retrieve(again, start)[0], retrieve(memory, start)[0])
+
+
 # --- reproducibility
 
 
 def _memories():
     x = random_patterns(24, 60, rng=3)
     hopfield = Hopfield().fit(x)
-    return {"Hopfield": hopfield, "Hebb / L": hopfield.couplings_, "PseudoLikelihood": PseudoLikelihood().fit(x)}
+    dense = {f"dense {order}": DenseMemory(order).fit(x) for order in (3, "exp")}
+    fitted = {"Hopfield": hopfield, "PseudoLikelihood": PseudoLikelihood().fit(x)}
+    return {**fitted, "Hebb / L": hopfield.couplings_, **dense}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.4])
 @pytest.mark.parametrize("update", UPDATES)
-@pytest.mark.parametrize("name", ["Hopfield", "Hebb / L", "PseudoLikelihood"])
+@pytest.mark.parametrize("name", ["Hopfield", "Hebb / L", "PseudoLikelihood", "dense 3", "dense exp"])
 def test_threads_and_batches_do_not_matter(name, update, temperature):
     memory = _memories()[name]
     start = random_patterns(300, 60, rng=4)
     options = {"update": update, "temperature": temperature, "max_sweeps": 15, "rng": 5}
     whole, info = retrieve(memory, start, threads=1, **options)
-    runs = {"two threads": ([(0, 300)], 2), "batches of 64": ([(a, a + 64) for a in range(0, 300, 64)], 1)}
+    runs = {
+        "two threads": ([(0, 300)], 2),
+        "four threads": ([(0, 300)], 4),
+        "batches of 64": ([(a, a + 64) for a in range(0, 300, 64)], 1),
+    }
     runs["batches of 1"] = ([(a, a + 1) for a in range(300)], 1)
     for run, (pieces, threads) in runs.items():
         parts = [retrieve(memory, start[a:b], threads=threads, first_row=a, **options) for a, b in pieces]
@@ -136,17 +231,23 @@ def test_seeds_matter():
 
 
 def _digest():
-    memory = Hopfield().fit(random_patterns(4, 16, rng=0))
+    x = random_patterns(4, 16, rng=0)
+    memory = Hopfield().fit(x)
+    asymmetric = np.random.default_rng(0).standard_normal((16, 16))
+    ways = {"low rank": memory, "integers": memory.integer_couplings_, "floats": memory.couplings_,
+            "asymmetric": asymmetric,
+            "dense 3": DenseMemory(3).fit(x), "dense exp": DenseMemory("exp").fit(x)}  # fmt: skip
     digest = {}
-    for couplings in (memory, memory.couplings_):
+    for name, couplings in ways.items():
         for update in UPDATES:
             for temperature in (0.0, 0.5):
-                final, info = retrieve(
-                    *(couplings, random_patterns(6, 16, rng=1)),
-                    update=update, temperature=temperature, max_sweeps=8, rng=2, threads=2,
-                )  # fmt: skip
-                key = f"{type(couplings).__name__} {update} {temperature}"
-                digest[key] = hashlib.sha256(final.tobytes() + info.sweeps.tobytes()).hexdigest()
+                for M in (2, 6):
+                    final, info = retrieve(
+                        *(couplings, random_patterns(M, 16, rng=1)),
+                        update=update, temperature=temperature, max_sweeps=8, rng=2, threads=2, reference=x[0],
+                    )  # fmt: skip
+                    result = final.tobytes() + info.sweeps.tobytes() + info.overlaps.tobytes()
+                    digest[f"{name} {update} {temperature} {M}"] = hashlib.sha256(result).hexdigest()
     return digest
 
 
@@ -219,11 +320,50 @@ def test_the_phase_of_a_two_cycle_is_that_after_max_sweeps():
         np.testing.assert_array_equal(info.cycle_length, [2 if sweeps > 1 else 0, 1])
 
 
-def test_longer_cycles_are_reported_as_neither():
-    ring = np.roll(np.eye(3), 1, axis=0)  # spin i copies spin i - 1: period 3
-    final, info = retrieve(ring, [[1, -1, -1]], max_sweeps=7)
-    np.testing.assert_array_equal(final, [[-1, 1, -1]])
-    assert (info.sweeps[0], info.cycle_length[0], info.converged[0]) == (7, 0, False)
+@pytest.mark.parametrize(("L", "shift"), [(3, 1), (5, 1), (12, 1), (12, 5), (40, 1)])
+def test_longer_cycles_are_recognised(L, shift):
+    """In a ring spin i copies spin i - shift, so a single + spin travels round it: period L if shift is coprime."""
+    ring, start = np.roll(np.eye(L), shift, axis=0), -np.ones((1, L))
+    start[0, 0] = 1
+    for sweeps in range(3 * L, 4 * L):
+        final, info = retrieve(ring, start, max_sweeps=sweeps)
+        np.testing.assert_array_equal(final, np.roll(start, sweeps * shift, axis=1))
+        assert (info.cycle_length[0], info.converged[0]) == (L, False)
+        assert L <= info.sweeps[0] <= 3 * L
+    _, unfinished = retrieve(ring, start, max_sweeps=L - 1)
+    assert (unfinished.cycle_length[0], unfinished.sweeps[0]) == (0, L - 1)
+
+
+@pytest.mark.parametrize("update", ["parallel", "typewriter"])
+def test_cycles_of_asymmetric_couplings_return_to_their_states(update):
+    couplings = np.random.default_rng(0).standard_normal((20, 20))
+    start = random_patterns(200, 20, rng=1)
+    final, info = retrieve(couplings, start, update=update, max_sweeps=3000)
+    assert (info.cycle_length > 0).all()
+    assert (info.cycle_length > 2).any()
+    for length in set(info.cycle_length):
+        of_length = final[info.cycle_length == length]
+        again = [retrieve(couplings, of_length, update=update, max_sweeps=n)[0] for n in range(1, length + 1)]
+        np.testing.assert_array_equal(again[-1], of_length)
+        assert all((state != of_length).any(axis=1).all() for state in again[:-1])  # and not before
+
+
+@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_overlaps_are_those_of_shorter_runs(update, temperature):
+    """Fixed points, 2-cycles and longer cycles among them."""
+    x = random_patterns(30, 40, rng=0)
+    for couplings in (Hopfield().fit(x), np.random.default_rng(0).standard_normal((40, 40))):
+        options = {"update": update, "temperature": temperature, "rng": 1, "reference": x}
+        _, info = retrieve(couplings, x, max_sweeps=40, **options)
+        assert info.overlaps.shape == (30, 41)
+        assert (info.overlaps[:, 0] == 1).all()
+        for sweeps in (1, 2, 5, 39, 40):
+            final, _ = retrieve(couplings, x, max_sweeps=sweeps, **options)
+            np.testing.assert_array_equal(info.overlaps[:, sweeps], overlap(final, x))
+    one = retrieve(couplings, x, update=update, rng=1, max_sweeps=3, reference=x[0])[1]
+    np.testing.assert_array_equal(one.overlaps[:, 0], overlap(x, x[0]))
+    assert retrieve(couplings, x, max_sweeps=3)[1].overlaps is None
 
 
 def test_zero_fields_keep_the_spins():
@@ -326,6 +466,14 @@ GOOD = np.array([[0.0, 1.0], [1.0, 0.0]])
         (GOOD, [[1, 1]], {"rng": "seed"}, TypeError, "`rng` must be None, an integer >= 0 or a numpy"),
         (GOOD, [[1, 1]], {"rng": -3}, ValueError, "`rng` must be at least 0, got -3"),
         (GOOD, [[1, 1]], {"threads": 0}, ValueError, "`threads` must be at least 1, got 0"),
+        (GOOD, [[1, 1]], {"reference": [1, 1, 1]}, ValueError, "`reference` must have 2 spins"),
+        (
+            GOOD,
+            [[1, 1]],
+            {"reference": [[1, 1], [1, 1]]},
+            ValueError,
+            r"`reference` must have shape \(2,\) or \(1, 2\)",
+        ),
         (GOOD, [[1, 1]], {"first_row": -1}, ValueError, "`first_row` must be at least 0, got -1"),
     ],
 )
@@ -335,7 +483,7 @@ def test_bad_input(couplings, states, options, error, message):
 
 
 def test_memories_must_be_fitted():
-    with pytest.raises(AttributeError, match=r"PseudoLikelihood has no `couplings_` yet: call `fit\(patterns\)`"):
+    with pytest.raises(AttributeError, match=r"PseudoLikelihood has no `length_` yet: call `fit\(patterns\)`"):
         retrieve(PseudoLikelihood(), [[1, 1]])
     with pytest.raises(AttributeError, match=r"Hopfield has no"):
         retrieve(Hopfield(), [[1, 1]])

@@ -283,10 +283,10 @@ def test_binary_sampling_has_the_boltzmann_law(chi_square):
 
 
 class Fields:
-    """A memory with given fields and no couplings to speak of."""
+    """A memory with given fields."""
 
     def __init__(self, fields):
-        self.fields, self.couplings_, self.beta = np.asarray(fields, float), np.zeros((len(fields),) * 2), 1.0
+        self.fields, self.length_, self.beta = np.asarray(fields, float), len(fields), 1.0
 
     def local_field(self, states):
         return np.broadcast_to(self.fields, np.shape(states))
