@@ -16,14 +16,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amtheory import patterns, theory
+    from amtheory import basins, patterns, theory
+    from amtheory._memory import Couplings
+    from amtheory.dense import DenseMemory
     from amtheory.hopfield import Hopfield
+    from amtheory.perceptron import PerceptronMargin
+    from amtheory.pseudoinverse import PseudoInverse
     from amtheory.pseudolikelihood import PseudoLikelihood
     from amtheory.retrieval import retrieve
 
-__all__ = ["Hopfield", "PseudoLikelihood", "patterns", "retrieve", "theory"]
+__all__ = [
+    "Couplings",
+    "DenseMemory",
+    "Hopfield",
+    "PerceptronMargin",
+    "PseudoInverse",
+    "PseudoLikelihood",
+    "basins",
+    "patterns",
+    "retrieve",
+    "theory",
+]
 
-_HOME = {"Hopfield": "hopfield", "PseudoLikelihood": "pseudolikelihood", "retrieve": "retrieval"}
+_HOME = {
+    "Couplings": "_memory",
+    "DenseMemory": "dense",
+    "Hopfield": "hopfield",
+    "PerceptronMargin": "perceptron",
+    "PseudoInverse": "pseudoinverse",
+    "PseudoLikelihood": "pseudolikelihood",
+    "retrieve": "retrieval",
+}
 
 
 def __getattr__(name: str) -> Any:
