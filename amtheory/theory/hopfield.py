@@ -1,18 +1,32 @@
-"""Hopfield memory: one step of parallel dynamics, and the retrieval state of large systems at T = 0.
+"""Hopfield memory: steps of parallel dynamics, and the states of large systems in equilibrium.
+
+Temperatures are in units in which W_ij = (1 / L) sum_mu x_i^mu x_j^mu, as `amtheory.Hopfield` has them.
 
 References: Amit, Gutfreund and Sompolinsky, Phys. Rev. Lett. 55, 1530 (1985) and Ann. Phys. 173, 30 (1987).
 """
 
 from collections.abc import Callable
 from functools import cache
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import betainc, erf
 
 from amtheory import _validation as check
+from amtheory.theory import _ags, _gauss
+
+_COLD = 1e-8  # the lowest temperature told from 0; results there differ by about as much
+_WARM = 0.9995  # where lines are replaced by their asymptotic form
+
+
+class OrderParameters(NamedTuple):
+    """Of one retrieval state: overlap m, Edwards-Anderson q, and r; see `order_parameters`."""
+
+    m: float
+    q: float
+    r: float
 
 
 def one_step_overlap(L: int, P: int, flips: int, ties: Literal["keep", "random"] = "keep") -> float:
@@ -45,50 +59,238 @@ def one_step_overlap(L: int, P: int, flips: int, ties: Literal["keep", "random"]
     return ((L - flips) * intact + flips * reversed_) / L
 
 
-def one_step_map(alpha: ArrayLike, m0: ArrayLike) -> NDArray[np.float64]:
+def one_step_map(alpha: ArrayLike, m0: ArrayLike, diagonal: bool = False) -> NDArray[np.float64]:
     """m_1 = erf(m_0 / sqrt(2 alpha)): overlap after one parallel T = 0 step from overlap m_0, L -> infinity.
+
+    With the `diagonal` of the Hebbian couplings kept, W_ii = alpha holds every spin where it is,
+
+        m_1 = (1 + m_0)/2 erf((m_0 + alpha) / sqrt(2 alpha)) + (1 - m_0)/2 erf((m_0 - alpha) / sqrt(2 alpha)).
 
     `alpha` > 0 and `m0` in [-1, 1] broadcast. Raises ValueError out of range.
     """
-    alpha, m0 = np.asarray(alpha, dtype=np.float64), np.asarray(m0, dtype=np.float64)
-    if not (alpha > 0).all():
-        raise ValueError(f"`alpha` must be > 0, got {alpha}")
-    if not (np.abs(m0) <= 1).all():
-        raise ValueError(f"`m0` must be in [-1, 1], got {m0}")
-    return erf(m0 / np.sqrt(2 * alpha))
+    alpha, m0 = _load_and_overlap(alpha, m0)
+    if not diagonal:
+        return erf(m0 / np.sqrt(2 * alpha))
+    width = np.sqrt(2 * alpha)
+    return (1 + m0) / 2 * erf((m0 + alpha) / width) + (1 - m0) / 2 * erf((m0 - alpha) / width)
 
 
-def overlap(alpha: ArrayLike) -> NDArray[np.float64]:
-    """Overlap m of the retrieval state at T = 0, L -> infinity, replica symmetry.
+def two_step_map(alpha: ArrayLike, m0: ArrayLike) -> NDArray[np.float64]:
+    """Overlap m_2 after two parallel T = 0 steps from overlap m_0, L -> infinity, zero diagonal.
 
-    m = erf(y) with y the largest root of
+    Exact: the field of the second step remembers the first state through every pattern. With u = m_0 / sqrt(alpha),
+    m_1 of `one_step_map`, c = 2 sqrt(alpha) phi(u) and v = alpha + 4 phi(u)^2 + 4 sqrt(alpha) m_0 m_1 phi(u),
+
+        m_2 = (1 + m_0)/2 erf((m_1 + c) / sqrt(2 v)) + (1 - m_0)/2 erf((m_1 - c) / sqrt(2 v)).
+
+    `alpha` > 0 and `m0` in [-1, 1] broadcast. Raises ValueError out of range. Reference: Gardner, Derrida and
+    Mottishaw, J. Physique 48, 741 (1987).
+    """
+    alpha, m0 = _load_and_overlap(alpha, m0)
+    m1 = one_step_map(alpha, m0)
+    phi = _gauss.density(m0 / np.sqrt(alpha))
+    c = 2 * np.sqrt(alpha) * phi
+    width = np.sqrt(2 * (alpha + 4 * phi**2 + 4 * np.sqrt(alpha) * m0 * m1 * phi))
+    return (1 + m0) / 2 * erf((m1 + c) / width) + (1 - m0) / 2 * erf((m1 - c) / width)
+
+
+def overlap(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """Overlap m of the retrieval state, L -> infinity, replica symmetry.
+
+    At T = 0, m = erf(y) with y the largest root of
 
         sqrt(2 alpha) = erf(y) / y - (2 / sqrt(pi)) exp(-y^2);
 
-    0.0 above the critical load, where there is none. `alpha` = P / L >= 0, of any shape, which the result
-    has too. Raises ValueError if `alpha` is negative or NaN.
+    for T > 0 see `order_parameters`. 0.0 above the critical load, where there is none. `alpha` = P / L >= 0 and
+    `temperature` >= 0 broadcast. Raises ValueError if one is negative or NaN.
     """
-    loads = np.asarray(alpha, dtype=np.float64)
-    if not (loads >= 0).all():
-        raise ValueError(f"`alpha` must be >= 0, got {loads}")
-    return np.reshape([_overlap(load) for load in loads.flat], loads.shape)[()]
+
+    def one(load: float, T: float) -> float:
+        if T < _COLD:
+            return _overlap(load)
+        state = _ags.retrieval_at(load, T)
+        return 0.0 if state is None else state.m
+
+    return _gauss.elementwise(one, *_load_and_temperature(alpha, temperature))
+
+
+def order_parameters(alpha: float, temperature: float = 0.0) -> OrderParameters:
+    """Overlap m, q and r of the retrieval state, L -> infinity, replica symmetry; NaN where there is none.
+
+    At temperature T, with averages over z ~ N(0, 1),
+
+        m = <tanh((sqrt(alpha r) z + m) / T)>,   q = <tanh^2>,   r = q / (1 - (1 - q) / T)^2;
+
+    q is the overlap of two states of the same valley, alpha r the variance of the crosstalk. Example:
+    0.98908516, 0.98441696, 1.15780903 at (0.1, 0.2). Raises ValueError unless `alpha`, `temperature` >= 0.
+    """
+    load, T = map(float, _load_and_temperature(alpha, temperature))
+    if T < _COLD:
+        m = _overlap(load)
+        return OrderParameters(m, 1.0, _r(load, m)) if m else OrderParameters(np.nan, np.nan, np.nan)
+    state = _ags.retrieval_at(load, T)
+    return OrderParameters(state.m, state.q, state.r) if state else OrderParameters(np.nan, np.nan, np.nan)
+
+
+def free_energy(
+    alpha: ArrayLike, temperature: ArrayLike, state: Literal["retrieval", "spin glass"] = "retrieval"
+) -> NDArray[np.float64]:
+    """Free energy per spin, of H = -(1/2) sum_{i != j} W_ij s_i s_j, L -> infinity, replica symmetry.
+
+        f = alpha/2 + m^2/2 + (alpha T / 2) [log(1 - C) - (q / T) / (1 - C)] + alpha r C / 2
+            - T <log 2 cosh((sqrt(alpha r) z + m) / T)>,   C = (1 - q) / T,
+
+    at T = 0 the energy alpha/2 - m^2/2 - alpha r/2. NaN where there is no retrieval state. The "spin glass" is the
+    state of m = 0: q > 0 below `spin_glass_temperature`, the paramagnet q = 0 above; at T = 0 its replica
+    symmetric energy is -1/pi - sqrt(2 alpha / pi). Arguments broadcast. Raises ValueError if one is negative.
+    """
+    check.choice("state", state, ("retrieval", "spin glass"))
+
+    def one(load: float, T: float) -> float:
+        if state == "spin glass":
+            return _ags.free_energy(load, T, _ags.spin_glass(load, T)) if T >= _COLD else _glass_energy(load)
+        if T < _COLD:
+            m = _overlap(load)
+            return load / 2 - m**2 / 2 - load * _r(load, m) / 2 if m else np.nan
+        found = _ags.retrieval_at(load, T)
+        return _ags.free_energy(load, T, found) if found else np.nan
+
+    return _gauss.elementwise(one, *_load_and_temperature(alpha, temperature, largest=np.finfo(float).max))
+
+
+def critical_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """alpha_M(T), the largest load with a retrieval state (replica symmetry): 0.1379... at T = 0, 0.0 for T >= 1.
+
+    Slightly larger at T = 0.02 than at T = 0, an artefact of replica symmetry. Raises ValueError unless
+    `temperature` >= 0.
+    """
+
+    def one(T: float) -> float:
+        return _on_line(lambda u: _ags.spinodal(u).alpha, T) if T >= _COLD else _critical_load()
+
+    return _gauss.elementwise(one, _temperature(temperature))
+
+
+def first_order_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """alpha_c1(T), the load up to which retrieval has a lower free energy than the spin glass; 0.0 for T >= 1.
+
+    0.0518543 at T = 0. Raises ValueError unless `temperature` >= 0.
+    """
+
+    def one(T: float) -> float:
+        return _on_line(_ags.first_order, T) if T >= _COLD else _first_order_load()
+
+    return _gauss.elementwise(one, _temperature(temperature))
+
+
+def spinodal_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
+    """T_M(alpha), the highest temperature with a retrieval state; NaN for alpha > 0.13818, where there is none.
+
+    1.0 at alpha = 0, and 1 - 1.95 sqrt(alpha) to first order. Raises ValueError unless `alpha` >= 0.
+    """
+    return _gauss.elementwise(lambda a: _highest_temperature(critical_load, a), _load(alpha))
+
+
+def first_order_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
+    """T_c(alpha), up to which retrieval has the lowest free energy; NaN where it has at no temperature.
+
+    1.0 at alpha = 0, and 1 - 2.6 sqrt(alpha) to first order. Raises ValueError unless `alpha` >= 0.
+    """
+    return _gauss.elementwise(lambda a: _highest_temperature(first_order_load, a), _load(alpha))
+
+
+def spin_glass_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
+    """T_g = 1 + sqrt(alpha), below which the paramagnet freezes into a spin glass. Raises ValueError if alpha < 0."""
+    return (1 + np.sqrt(_load(alpha)))[()]
+
+
+def _load(alpha: ArrayLike) -> NDArray[np.float64]:
+    return _gauss.checked("alpha", alpha, lambda a: a >= 0, ">= 0")
+
+
+def _temperature(temperature: ArrayLike) -> NDArray[np.float64]:
+    return _gauss.checked("temperature", temperature, lambda T: T >= 0, ">= 0")
+
+
+def _load_and_temperature(
+    alpha: ArrayLike, temperature: ArrayLike, largest: float = np.inf
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    loads, temperatures = _load(alpha), _temperature(temperature)
+    if (loads > largest).any() or (temperatures > largest).any():
+        raise ValueError(f"`alpha` and `temperature` must be finite, got {alpha} and {temperature}")
+    return loads, temperatures
+
+
+def _load_and_overlap(alpha: ArrayLike, m0: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    alpha = _gauss.checked("alpha", alpha, lambda a: a > 0, "> 0")
+    return alpha, _gauss.checked("m0", m0, lambda m: np.abs(m) <= 1, "in [-1, 1]")
 
 
 @cache
-def critical_load() -> float:
-    """alpha_c = 0.1379..., the largest load with a retrieval state at T = 0 (replica symmetry)."""
+def _critical_load() -> float:
     return _root_of_load(_critical_argument()) ** 2 / 2
 
 
-def _overlap(alpha: float) -> float:
-    if alpha > critical_load():
-        return 0.0
+@cache
+def _first_order_load() -> float:
+    def gap(load: float) -> float:
+        m = _overlap(load)
+        return load / 2 - m**2 / 2 - load * _r(load, m) / 2 - _glass_energy(load)
+
+    return _solve(gap, 0.01, 0.1)
+
+
+def _glass_energy(load: float) -> float:
+    return -1 / np.pi - np.sqrt(2 * load / np.pi)
+
+
+def _r(load: float, m: float) -> float:
+    """r = (m / y)^2 / (2 alpha) at T = 0, with m = erf(y) for which `m` may be too close to 1."""
+    if load == 0:
+        return 1.0
+    y = _overlap_argument(load)
+    return (m / y) ** 2 / (2 * load)
+
+
+def _on_line(line: Callable[[float], float], T: float) -> float:
+    """`line` at T > 0; proportional to (1 - T)^2 near 1, where free energies differ by little more than rounding."""
+    return line(min(T, _WARM)) * min(1.0, max(1 - T, 0.0) / (1 - _WARM)) ** 2
+
+
+@cache
+def _peak(line: Callable[[float], Any]) -> tuple[float, float]:
+    """Where a line alpha(T) is highest, and how high: replica symmetric lines fall only above T = 0.02 or 0.1."""
+    found: Any = minimize_scalar(lambda T: -line(T), bounds=(1e-3, 0.3), method="bounded", options={"xatol": 1e-6})
+    return float(found.x), -float(found.fun)
+
+
+def _highest_temperature(line: Callable[[float], Any], alpha: float) -> float:
     if alpha == 0:
         return 1.0
+    T, highest = _peak(line)
+    if alpha > highest:
+        return np.nan
+    # the lines are close to (1 - T)^2 near T = 1
+    edge = 1.0
+    while line(1 - edge / 2) > alpha:
+        edge /= 2
+    return _solve(lambda T: np.sqrt(line(T)) - np.sqrt(alpha), max(T, 1 - edge), 1 - edge / 2)
+
+
+def _overlap(alpha: float) -> float:
+    if alpha > _critical_load():
+        return 0.0
+    return float(erf(_overlap_argument(alpha))) if alpha else 1.0
+
+
+def _overlap_argument(alpha: float) -> float:
+    """y = m / sqrt(2 alpha r) at 0 < `alpha` <= the critical load."""
     lowest, highest = _critical_argument(), 1 / np.sqrt(2 * alpha)
+    if highest > 20:  # erf(20) = 1
+        return float(highest)
     if _root_of_load(lowest) <= np.sqrt(2 * alpha):
-        return erf(lowest)
-    return erf(_solve(lambda y: _root_of_load(y) - np.sqrt(2 * alpha), lowest, highest))
+        return lowest
+    return _solve(lambda y: _root_of_load(y) - np.sqrt(2 * alpha), lowest, highest)
 
 
 def _root_of_load(y: float) -> float:

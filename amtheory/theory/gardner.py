@@ -1,0 +1,102 @@
+"""Optimal storage of random patterns: the largest margin of a perceptron with L -> infinity inputs.
+
+The stability of a pattern at a neuron is Delta = x_l W_l . x / ||W_l||, the margin its minimum over the patterns.
+Without self-coupling each neuron has L - 1 inputs, so at finite size compare with load = P / (L - 1).
+Replica symmetric, exact for margins >= 0. References: Gardner, J. Phys. A 21, 257 (1988); Kepler and Abbott,
+J. Physique 49, 1657 (1988).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtr
+
+from amtheory.theory import _gauss
+from amtheory.theory.stability import StabilityDistribution
+
+
+def capacity(margin: ArrayLike, bias: ArrayLike = 0.0) -> Any:
+    """Largest load P / L at which random patterns can be stored with `margin` kappa >= 0.
+
+        1 / load = F(kappa),  F(a) = int_{-a}^inf (t + a)^2 phi(t) dt = (1 + a^2) Phi(a) + a phi(a);
+
+    patterns of mean spin `bias` b in (-1, 1), with s = sqrt(1 - b^2):
+
+        1 / load = min_v (1 + b)/2 F((kappa - v b) / s) + (1 - b)/2 F((kappa + v b) / s).
+
+    2.0 at margin 0 and bias 0. Arguments broadcast. Raises ValueError out of range.
+    """
+    margin = _gauss.checked("margin", margin, lambda k: (k >= 0) & (k < np.inf), "finite and >= 0")
+    bias = _bias(bias)
+    return _gauss.elementwise(lambda k, b: 1 / _inverse_load(k, b), margin, bias)
+
+
+def max_margin(load: ArrayLike, bias: ArrayLike = 0.0) -> Any:
+    """Largest margin kappa at P / L = `load`: the inverse of `capacity`; NaN where it would be negative.
+
+    `load` > 0 and `bias` in (-1, 1) broadcast. Raises ValueError out of range. Example: 1.034314 at load 0.5.
+    """
+    return _gauss.elementwise(_max_margin, _gauss.positive("load", load), _bias(bias))
+
+
+def support_fraction(load: ArrayLike) -> Any:
+    """Fraction Phi(kappa) of the unbiased patterns that lie on the margin; times `load`, support vectors per input.
+
+    `load` in (0, 2]. Raises ValueError out of range.
+    """
+    return ndtr(max_margin(_separable(load)))[()]
+
+
+def stability_distribution(load: float) -> StabilityDistribution:
+    """P(Delta) = Phi(kappa) delta(Delta - kappa) + phi(Delta) [Delta > kappa] at the largest margin kappa.
+
+    `load` in (0, 2], unbiased patterns. Raises ValueError out of range.
+    """
+    kappa = float(max_margin(_separable(load)))
+    t, w = _gauss.rule([kappa])
+    keep = t > kappa
+    nodes, weights = np.append(t[keep], kappa), np.append(w[keep], ndtr(kappa))
+    return StabilityDistribution(nodes, weights / weights.sum())
+
+
+def _separable(load: ArrayLike) -> Any:
+    return _gauss.checked("load", load, lambda g: (g > 0) & (g <= 2), "in (0, 2]")
+
+
+def _bias(bias: ArrayLike) -> Any:
+    return _gauss.checked("bias", bias, lambda b: np.abs(b) < 1, "in (-1, 1)")
+
+
+def _f(a: Any) -> Any:
+    return (1 + a**2) * ndtr(a) + a * _gauss.density(a)
+
+
+def _slope(a: Any) -> Any:
+    """F'(a) / 2."""
+    return a * ndtr(a) + _gauss.density(a)
+
+
+def _inverse_load(kappa: float, bias: float) -> float:
+    b, s = abs(bias), np.sqrt((1 - bias) * (1 + bias))
+    if b == 0:
+        return float(_f(kappa))
+
+    def downhill(v: float) -> Any:  # decreasing in v, positive at v = 0, since F is convex
+        return (1 + b) * _slope((kappa - v * b) / s) - (1 - b) * _slope((kappa + v * b) / s)
+
+    high = 1.0
+    while downhill(high) > 0:
+        high *= 2
+    v = _gauss.root(downhill, 0.0, high)
+    return float(((1 + b) * _f((kappa - v * b) / s) + (1 - b) * _f((kappa + v * b) / s)) / 2)
+
+
+def _max_margin(load: float, bias: float) -> float:
+    if load * _inverse_load(0.0, bias) > 1:
+        return np.nan
+    # F(a) >= (1 + a^2) / 2, for a >= 0, and bias only helps
+    high = 1.0
+    while load * _inverse_load(high, bias) < 1:
+        high *= 2
+    return _gauss.root(lambda k: load * _inverse_load(k, bias) - 1, 0.0, high)

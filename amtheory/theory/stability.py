@@ -1,0 +1,107 @@
+"""The distribution of the stabilities Delta = x_l W_l . x / ||W_l|| of stored patterns, and what follows from it.
+
+If the couplings are many and small, the field of a stored pattern seen through a state of overlap m_0 is Gaussian
+around m_0 Delta with variance 1 - m_0^2, so that after one parallel T = 0 step
+
+    m_1 = f(m_0) = E erf(m_0 Delta / sqrt(2 (1 - m_0^2))).
+
+Reference: Kepler and Abbott, J. Physique 49, 1657 (1988).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf
+
+from amtheory.theory import _gauss
+
+
+@dataclass(frozen=True, eq=False)
+class StabilityDistribution:
+    """The discrete distribution with probability `weights[i]` at the stability `nodes[i]`.
+
+    A density is represented by the nodes of a quadrature. Raises ValueError unless both are one-dimensional, of
+    the same length, finite, and the weights are >= 0 and sum to 1 (within 1e-9).
+    """
+
+    nodes: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        nodes, weights = np.asarray(self.nodes, np.float64), np.asarray(self.weights, np.float64)
+        if nodes.ndim != 1 or nodes.shape != weights.shape or not len(nodes) or not np.isfinite(nodes).all():
+            raise ValueError(
+                f"`nodes` and `weights` must be finite, one-dimensional and of the same length >= 1, "
+                f"got shapes {nodes.shape} and {weights.shape}"
+            )
+        if not ((weights >= 0).all() and abs(weights.sum() - 1) < 1e-9):
+            raise ValueError(f"`weights` must be >= 0 and sum to 1, got a sum of {weights.sum()}")
+        object.__setattr__(self, "nodes", nodes)
+        object.__setattr__(self, "weights", weights)
+
+    def mean(self) -> float:
+        """E Delta."""
+        return float(self.weights @ self.nodes)
+
+    def variance(self) -> float:
+        """E (Delta - E Delta)^2."""
+        return float(self.weights @ (self.nodes - self.mean()) ** 2)
+
+    def first_step(self, m0: ArrayLike) -> Any:
+        """f(m_0), the overlap after one step from `m0` in [-1, 1]; f(1) = P(Delta > 0) - P(Delta < 0).
+
+        For a density f(1) is taken at its nodes, with an error of the order of their spacing.
+        """
+        m0 = _gauss.checked("m0", m0, lambda m: np.abs(m) <= 1, "in [-1, 1]")
+        with np.errstate(divide="ignore"):
+            gain = m0 / np.sqrt(2 * (1 - m0) * (1 + m0))
+        with np.errstate(invalid="ignore"):
+            steps = erf(gain[..., None] * self.nodes)
+        return (np.where(self.nodes == 0, 0.0, steps) @ self.weights)[()]
+
+    def slope(self) -> float:
+        """f'(0) = sqrt(2 / pi) E Delta; above 1, the pattern attracts from any overlap in a dilute memory."""
+        return np.sqrt(2 / np.pi) * self.mean()
+
+    def dilute_edge(self) -> float:
+        """The smallest overlap from which iterating f reaches its highest fixed point: its last unstable fixed point.
+
+        Exact edge of the basin only in extremely dilute asymmetric memories. 0.0 if f(m) > m right from 0; 1.0 if
+        no fixed point in (0, 1] is attractive, up to overlaps of 1 - 1e-10.
+        """
+        # the map is flat in m and steep in its field near m = 1: a grid in both
+        tail = 1 - np.logspace(-10, -2, 161)[::-1]
+        grid = np.concatenate([np.linspace(1e-3, 0.99, 496)[:-1], tail])
+        gains = np.asarray(self.first_step(grid)) - grid
+        above = np.flatnonzero(gains > 0)
+        if not len(above):
+            return 1.0
+        below = np.flatnonzero(gains[: above[-1]] <= 0)
+        if not len(below):
+            return 0.0
+        i = below[-1]
+        return _gauss.root(lambda m: float(self.first_step(m)) - m, float(grid[i]), float(grid[i + 1]))
+
+
+def hebb(load: float) -> StabilityDistribution:
+    """The Hopfield memory at P / L = `load` > 0: Delta ~ N(1 / sqrt(load), 1), L -> infinity."""
+    load = float(_gauss.positive("load", load))
+    centre = 1 / np.sqrt(load)
+    t, w = _gauss.rule([-centre])
+    return StabilityDistribution(centre + t, w / w.sum())
+
+
+def pseudo_inverse(load: float) -> StabilityDistribution:
+    """The projection memory without its diagonal at P / L = `load` in (0, 1): Delta = sqrt((1 - load) / load)."""
+    load = float(_gauss.checked("load", load, lambda v: (v > 0) & (v < 1), "in (0, 1)"))
+    return StabilityDistribution(np.array([np.sqrt((1 - load) / load)]), np.ones(1))
+
+
+def empirical(stabilities: ArrayLike) -> StabilityDistribution:
+    """Measured stabilities, all of the same weight. Raises ValueError if there is none, or one is not finite."""
+    nodes = np.asarray(stabilities, np.float64).ravel()
+    if not len(nodes) or not np.isfinite(nodes).all():
+        raise ValueError(f"`stabilities` must be finite and at least one, got shape {np.shape(stabilities)}")
+    return StabilityDistribution(nodes, np.full(len(nodes), 1 / len(nodes)))
