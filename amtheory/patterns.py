@@ -1,5 +1,9 @@
-"""Ensembles of patterns, corruption and overlaps."""
+"""Ensembles of patterns, corruption and overlaps.
 
+With the same seed the result is the same, and fewer patterns are a prefix of more.
+"""
+
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,14 +14,86 @@ from amtheory import _validation as check
 
 Spins = NDArray[np.int8]
 
+_BLOCK = 2**22  # real numbers held at a time
+
 
 def random_patterns(P: int, L: int, *, rng: Any = None) -> Spins:
     """Independent unbiased spins: P(x = +1) = 1/2 for each entry of the (P, L) int8 result.
 
-    With the same seed, fewer patterns are a prefix of more. Raises TypeError or ValueError unless P, L >= 1.
+    Raises TypeError or ValueError unless P, L >= 1.
     """
     shape = check.integer("P", P, 1), check.integer("L", L, 1)
     return _fair_spins(check.generator(rng), shape)
+
+
+def biased_patterns(P: int, L: int, bias: float, *, rng: Any = None) -> Spins:
+    """Independent spins of mean `bias`: P(x = +1) = (1 + bias) / 2 for each entry of the (P, L) int8 result.
+
+    Raises TypeError or ValueError unless P, L >= 1 and -1 < bias < 1.
+    """
+    shape = check.integer("P", P, 1), check.integer("L", L, 1)
+    return _spins(check.generator(rng), shape, _between("bias", bias, -1, 1))
+
+
+def correlated_chains(
+    P: int, L: int, correlation: float, *, along: Literal["sites", "patterns"] = "sites", rng: Any = None
+) -> Spins:
+    """Unbiased spins in stationary Markov chains, (P, L) int8, with correlations that decay exponentially:
+
+        along sites:     < x_i^mu x_j^nu > = delta_{mu nu} c^|i - j|
+        along patterns:  < x_i^mu x_j^nu > = delta_{ij} c^|mu - nu|
+
+    Along sites each pattern is a configuration of an open Ising chain with tanh(J / T) = c: spatially correlated
+    patterns. Along patterns each is the one before with its spins flipped independently with probability (1 - c) / 2:
+    semantically correlated patterns (Löwe, Ann. Appl. Probab. 8, 1216, 1998, for both).
+
+    Raises TypeError or ValueError unless P, L >= 1, -1 < c < 1 and `along` is one of the two.
+    """
+    shape = check.integer("P", P, 1), check.integer("L", L, 1)
+    correlation = _between("correlation", correlation, -1, 1)
+    check.choice("along", along, ("sites", "patterns"))
+    of_starts, of_steps = check.generator(rng).spawn(2)
+    steps = _spins(of_steps, shape, correlation)  # x_{i+1} / x_i
+    if along == "sites":
+        steps[:, 0] = _fair_spins(of_starts, (P,))
+        return np.cumprod(steps, axis=1, dtype=np.int8)
+    steps[0] = _fair_spins(of_starts, (L,))
+    return np.cumprod(steps, axis=0, dtype=np.int8)
+
+
+def prototypes(P: int, L: int, K: int, quality: float, *, rng: Any = None) -> tuple[Spins, Spins, Callable[..., Spins]]:
+    """Noisy examples of K prototypes: x_i^mu = chi_i^mu p_i^(mu mod K), < chi > = r, so that < x . p / L > = r.
+
+    The prototypes p in {-1, +1}^L have independent unbiased spins, and each spin of an example differs from its
+    prototype independently with probability (1 - r) / 2: learning K concepts, from P / K examples each, of quality r
+    (Fontanari, J. Phys. France 51, 2421, 1990; Agliari et al., arXiv 2401.16114). Two examples of one prototype
+    have the mean overlap r^2.
+
+    Returns
+    -------
+    patterns : (P, L) int8
+        Example mu belongs to prototype mu mod K, ``prototypes[np.arange(P) % K]``.
+    prototypes : (K, L) int8
+    sample_unseen : function ``(n, rng=None) -> (n, L) int8``
+        New examples of the same prototypes, in the same order. With ``rng=None`` it continues a stream of its own, so
+        the examples of successive calls are independent, and reproducible from the seed given here.
+
+    With the same seed, the prototypes do not depend on P.
+
+    Raises TypeError or ValueError unless P, L, K >= 1 and 0 <= r <= 1.
+    """
+    P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 1)
+    quality = _between("quality", quality, 0, 1, closed=True)
+    of_prototypes, of_patterns, of_unseen = check.generator(rng).spawn(3)
+    of_each = _fair_spins(of_prototypes, (K, L))
+
+    def sample(n: int, generator: np.random.Generator) -> Spins:
+        examples = _spins(generator, (n, L), quality)
+        for k in range(K):
+            examples[k::K] *= of_each[k]
+        return examples
+
+    return sample(P, of_patterns), of_each, _unseen(sample, of_unseen)
 
 
 def random_features(
@@ -44,7 +120,7 @@ def random_features(
         New examples made of the same features. With ``rng=None`` it continues a stream of its own, so the
         examples of successive calls are independent, and reproducible from the seed given here.
 
-    With the same seed, fewer patterns are a prefix of more, and the features do not depend on P.
+    With the same seed, the features do not depend on P.
 
     Raises ValueError if binary coefficients would meet an even number of features, where ties sgn(0) occur.
     """
@@ -57,6 +133,8 @@ def random_features(
     of_features, of_patterns, of_unseen = check.generator(rng).spawn(3)
     features = _fair_spins(of_features, (D, L))
 
+    signals = features.astype(np.float64)
+
     def sample(n: int, generator: np.random.Generator) -> Spins:
         of_coefficients, of_supports = generator.spawn(2)
         if coefficients == "gaussian":
@@ -65,13 +143,49 @@ def random_features(
             c = _fair_spins(of_coefficients, (n, D)).astype(np.float64)
         if active < D:
             c *= _random_subsets(of_supports, (n, D), active)
-        return np.where(c @ features > 0, np.int8(1), np.int8(-1))
+        above = [c[rows] @ signals > 0 for rows in _blocks(n, L)]
+        return _as_spins(np.concatenate(above))
 
-    def sample_unseen(n: int, rng: Any = None) -> Spins:
-        """`n` new examples of the same features, (n, L) int8."""
-        return sample(check.integer("n", n, 1), of_unseen if rng is None else check.generator(rng))
+    return sample(P, of_patterns), features, _unseen(sample, of_unseen)
 
-    return sample(P, of_patterns), features, sample_unseen
+
+def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike = "median") -> Spins:
+    """Real data (n, ...) as spins (n, L): +1 where a feature exceeds its threshold, -1 where it does not.
+
+    The trailing dimensions are flattened, in C order. A value equal to its threshold gives -1: with "median", half or
+    more of the spins of a feature are -1.
+
+    Parameters
+    ----------
+    data : (n, ...) real numbers or booleans, all finite
+    threshold : "median" or "mean" of each feature over the n rows; or one number for all features; or an array with
+        one number for each, of the shape of ``data[0]``. To treat new data as the old: ``np.median(old, axis=0)``
+
+    Warns (UserWarning) if "median" or "mean" meets features that are constant over the rows. They are kept, as -1.
+
+    Raises ValueError for NaN or infinity, anything not real, less than two dimensions, an empty dimension, or
+    thresholds of another shape.
+    """
+    array = np.asarray(data)
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(f"`data` must have at least two dimensions, none of size 0, got shape {array.shape}")
+    shape = array.shape[1:]
+    array = _finite("data", array).reshape(len(array), -1)
+    if not isinstance(threshold, str):
+        thresholds = _finite("threshold", np.asarray(threshold))
+        if thresholds.shape not in ((), shape):
+            raise ValueError(f"`threshold` must be one number or have shape {shape}, got shape {thresholds.shape}")
+        return _as_spins(array > thresholds.ravel())
+    check.choice("threshold", threshold, ("median", "mean"))
+    above = array > (np.median(array, axis=0) if threshold == "median" else array.mean(axis=0, dtype=np.float64))
+    constant = (array == array[0]).all(axis=0)
+    if constant.any():
+        above[:, constant] = False  # a rounded mean may lie below
+        warnings.warn(
+            f"{np.count_nonzero(constant)} of {len(constant)} features of `data` are constant: their spins are all -1",
+            stacklevel=2,
+        )
+    return _as_spins(above)
 
 
 def flip(states: ArrayLike, flips: int, *, rng: Any = None) -> Spins:
@@ -98,3 +212,46 @@ def _fair_spins(rng: np.random.Generator, shape: tuple[int, ...]) -> Spins:
 def _random_subsets(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> NDArray[np.bool]:
     """Indicators, along the last axis, of independent uniform subsets of `size` elements."""
     return rng.permuted(np.broadcast_to(np.arange(shape[-1]) < size, shape), axis=-1)
+
+
+def _spins(rng: np.random.Generator, shape: tuple[int, int], mean: float) -> Spins:
+    """Independent spins with this mean."""
+    P, L = shape
+    return _as_spins(np.concatenate([rng.random((len(rows), L)) < (1 + mean) / 2 for rows in _blocks(P, L)]))
+
+
+def _as_spins(up: NDArray[np.bool]) -> Spins:
+    return 2 * up.view(np.int8) - 1
+
+
+def _blocks(P: int, L: int) -> list[range]:
+    """The rows 0, ..., P - 1 in blocks of about _BLOCK numbers."""
+    step = max(1, _BLOCK // L)
+    return [range(start, min(start + step, P)) for start in range(0, P, step)]
+
+
+def _unseen(sample: Callable[[int, np.random.Generator], Spins], stream: np.random.Generator) -> Callable[..., Spins]:
+    def sample_unseen(n: int, rng: Any = None) -> Spins:
+        """`n` new examples, (n, L) int8; from a stream of their own if `rng` is None."""
+        return sample(check.integer("n", n, 1), stream if rng is None else check.generator(rng))
+
+    return sample_unseen
+
+
+def _between(name: str, value: Any, low: float, high: float, *, closed: bool = False) -> float:
+    """`value` as a float in (low, high), or [low, high] if closed."""
+    allowed = f"a number in [{low}, {high}]" if closed else f"a number in ({low}, {high})"
+    if isinstance(value, bool | np.bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"`{name}` must be {allowed}, got {value!r}")
+    if not (low < value < high or (closed and value in (low, high))):
+        raise ValueError(f"`{name}` must be {allowed}, got {value}")
+    return float(value)
+
+
+def _finite(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"`{name}` must contain real numbers, got dtype {array.dtype}")
+    unusable = np.count_nonzero(~np.isfinite(array))
+    if unusable:
+        raise ValueError(f"`{name}` must be finite, got {unusable} NaN or infinity")
+    return array
