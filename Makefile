@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: figures test test-long lint clean
+.PHONY: figures test test-long bench-am lint clean
 
 figures: .venv/installed
 	$(BIN)/python -m paper_figures run --preset laptop --out $(OUT)
@@ -13,6 +13,9 @@ test: lint
 
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
+
+bench-am: .venv/installed
+	$(BIN)/python -m benchmarks.am
 
 lint: .venv/installed
 	$(BIN)/ruff check .

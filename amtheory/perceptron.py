@@ -31,8 +31,9 @@ class PerceptronMargin(PairwiseMemory):
 
         min_mu Delta_l^mu = kappa_lo  <=  kappa_max  <=  kappa_up = ||W_l|| / sum_mu a_mu.
 
-    Rows that are not separable (kappa_lo <= 0) are reported by a RuntimeWarning and in `separable_`; their kappa_up
-    shows it. "exact" then returns couplings of nearly least squared violations sum_mu max(0, 1 - M_mu)^2.
+    Rows that are not separable are reported by a RuntimeWarning and in `separable_`, and a kappa_up of about 0 shows it.
+    "exact" gives them couplings of nearly least squared violations sum_mu max(0, 1 - M_mu)^2, the other methods the
+    last ones they tried.
 
     Parameters
     ----------
@@ -113,14 +114,14 @@ class PerceptronMargin(PairwiseMemory):
         return upper - lower <= self.tolerance * upper if self.margin is None else lower >= self.margin
 
     def _warn(self, done: NDArray[np.bool]) -> None:
-        goal = f"a margin of {self.margin}" if self.margin is not None else f"a gap of {self.tolerance:g}"
-        lost = np.count_nonzero(~self.separable_)
-        warnings.warn(
-            f"{np.count_nonzero(~done)} of {len(done)} rows did not reach {goal}; {lost} of them have patterns that "
-            "are not stable, and are not separable if `margin_bounds_` is about 0",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        L, goal = len(done), self.tolerance if self.margin is None else self.margin
+        impossible = int(np.count_nonzero(~done & (self.margin_bounds_ <= goal)))
+        open_ = int(np.count_nonzero(~done)) - impossible
+        if self.margin is None:
+            text = f"{impossible} of {L} rows are not separable, {open_} are not certified to a gap of {goal:g}"
+        else:
+            text = f"{impossible} of {L} rows cannot have a margin of {goal:g}, {open_} did not reach it"
+        warnings.warn(f"{text}: see `margins_` and `margin_bounds_`", RuntimeWarning, stacklevel=3)
 
     def _exact(self, x: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         from amtheory import _fit_kernels

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from amtheory import Hopfield, PseudoLikelihood
+from amtheory import DenseMemory, Hopfield, PerceptronMargin, PseudoInverse, PseudoLikelihood
 from amtheory.patterns import random_patterns
 from bridges import BinarySystem, DiffusionSystem, MemorySystem, as_system, likelihood_beta, to_spins, to_tokens
 from bridges.binary import MAX_SWEEPS
@@ -28,6 +28,16 @@ def logistic_conditionals(system, z):
         h = sum(W[l, m] * (2 * z[b, m] - 1) for m in range(system.length) if m != l)
         result[b, l] = sigmoid(-2 * system.beta * h), sigmoid(2 * system.beta * h)
     return result
+
+
+def boltzmann_conditionals(system, z):
+    """p(s_l | others) from the energies of both values of the spin."""
+    result = np.zeros((*z.shape, 2))
+    for l, value in np.ndindex(system.length, 2):
+        s = 2 * z - 1
+        s[:, l] = 2 * value - 1
+        result[:, l, value] = np.exp(-system.beta * system.memory.energy(s))
+    return result / result.sum(-1, keepdims=True)
 
 
 def bayes_conditionals(system, z):
@@ -62,6 +72,9 @@ def systems():
     exact = EmpiricalBayes(data, UniformProcess(4))
     return {
         "Hopfield": (as_system(Hopfield().fit(patterns), beta=1.5), logistic_conditionals),
+        "PseudoInverse": (as_system(PseudoInverse().fit(patterns), beta=2.0), logistic_conditionals),
+        "PerceptronMargin": (as_system(PerceptronMargin().fit(patterns[:2]), beta=0.5), logistic_conditionals),
+        "DenseMemory": (as_system(DenseMemory("exp", beta=0.4).fit(patterns)), boltzmann_conditionals),
         "PseudoLikelihood": (
             as_system(PseudoLikelihood(beta=0.7).fit(patterns), update="sequential"),
             logistic_conditionals,
