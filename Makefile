@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: figures test test-long bench-am lint clean
+.PHONY: figures test test-long bench-am docs lint clean
 
 figures: .venv/installed
 	$(BIN)/python -m paper_figures run --preset laptop --out $(OUT)
@@ -16,6 +16,10 @@ test-long: .venv/installed
 
 bench-am: .venv/installed
 	$(BIN)/python -m benchmarks.am
+
+docs: .venv/installed
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m sphinx -W -b html docs docs/_build
 
 lint: .venv/installed
 	$(BIN)/ruff check .

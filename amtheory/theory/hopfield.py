@@ -290,7 +290,8 @@ def _overlap_argument(alpha: float) -> float:
         return float(highest)
     if _root_of_load(lowest) <= np.sqrt(2 * alpha):
         return lowest
-    return _solve(lambda y: _root_of_load(y) - np.sqrt(2 * alpha), lowest, highest)
+    # the root is below `highest`, by less than rounding if alpha is small
+    return _solve(lambda y: _root_of_load(y) - np.sqrt(2 * alpha), lowest, 1.001 * highest)
 
 
 def _root_of_load(y: float) -> float:

@@ -1,54 +1,65 @@
 """Hopfield memory of patterns made of random features, L -> infinity, T = 0, replica symmetry.
 
-The P = alpha L examples are x = sgn(sum_k c_k f_k), with D = alpha_D L random features f_k and Gaussian (or fair sign)
-coefficients c_k. With few examples the Hebbian memory stores them; with many it learns the features, and then has
-attractors at mixtures of few features that it has never seen.
+The P = alpha L examples are x = sgn(sum_k c_k f_k), with D = alpha_D L random features f_k, each in every example, with
+Gaussian (or fair sign) coefficients c_k. With few examples the Hebbian memory stores them; with many it learns the
+features, and then has attractors at mixtures of few features that it has never seen.
 
-With k1^2 = 2 / pi, ks^2 = 1 - 2 / pi, a = alpha / alpha_D and t = 1 / sqrt(alpha qh), a state with overlap m with each
-of n features (n odd) solves, zeta being the positive odd numbers up to n with p = binom(n, (n + zeta) / 2) / 2^n,
+With K = 2 / pi, a = alpha / alpha_D and averages over a local field in units of its noise, y per feature, a state with
+overlap m with each of n features (n odd) solves, xi being the sum of n fair signs,
 
-    dq = 4 t sum p phi(zeta y),         m = (2 / n) sum p zeta erf(zeta y / sqrt(2)),    y = a dph m t,
-    d1 = 1 - k1^2 dq / d2 - ks^2 dq,    d2 = 1 - a dq dph,                               dph = k1^2 / d1,
-    pd = n m^2 / alpha_D + (1 + a dq^2 ph) / d2^2,    ph = k1^2 (k1^2 pd + ks^2) / d1^2,
-    qh = ks^2 (k1^2 pd + ks^2) / d1^2 + (ph + a dph^2) / d2^2;
+    dq = 2 t <phi(y xi)>,    n m = <xi erf(y xi / sqrt(2))>,    y = a (K / d1) m t,    t = 1 / sqrt(alpha qh),
+    d1 = 1 - K dq / d2 - (1 - K) dq,    d2 = 1 - a dq K / d1,
+    pd = n m^2 / alpha_D + (1 + a dq^2 ph) / d2^2,    ph = K (K pd + 1 - K) / d1^2,
+    qh = (1 - K) (K pd + 1 - K) / d1^2 + (ph + a K^2 / d1^2) / d2^2.
 
-for an example, n = 1 with y = m t and without m^2 in pd. At given y all but the equation for t is explicit, and the
-states are the y where t^2 alpha qh = 1: the spinodal is the load at which the minimum over y of the left side is 1.
+An example has an overlap m with the state by itself, and w by its features, m and w being those with x and with the
+Gaussian sum u = sum_k c_k f_k / sqrt(D) that it is the sign of:
+
+    dq = 2 t <phi(y0 + y1 |u|)>,   m = <erf((y0 + y1 |u|) / sqrt(2))>,   w = <|u| erf((y0 + y1 |u|) / sqrt(2))>,
+    y0 = m t,    y1 = a (K / d1) w t,    and w^2 in the place of n m^2 in pd.
+
+The states at given alpha_D are a curve, parametrised by y or y0; its turning point is the spinodal.
 
 References: Negri, Lauditi, Perugini, Lucibello and Malatesta, Phys. Rev. Lett. 131, 257301 (2023), and, for mixtures,
-Kalaj, Lauditi, Perugini, Lucibello, Malatesta and Negri, arXiv 2407.05658.
+Kalaj, Lauditi, Perugini, Lucibello, Malatesta and Negri, arXiv 2407.05658. The code published with the former has
+d1 for d1^2 in ph for a feature, which lowers its learning line by up to 7 %, and leaves out w, which raises its
+storage line (0.0680 instead of 0.0221 at alpha_D = 0.05); simulations agree with the equations above.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
-from scipy.special import comb, erf
+from scipy.special import comb, erf, ndtr, owens_t
 
 from amtheory import _validation as check
 from amtheory.theory import _gauss
 
-_LINEAR = 2 / np.pi
-_REST = 1 - _LINEAR
-_LARGEST = 1e6  # of the learning loads looked for
+_K = 2 / np.pi  # the part of the variance of a sign that is linear in its Gaussian argument
+
+
+class _State(NamedTuple):
+    alpha: float
+    a: float
+    overlap: float
 
 
 def storage_load(alpha_D: ArrayLike) -> Any:
     """The largest alpha = P / L at which the examples are attractors, for `alpha_D` = D / L in [1e-4, 1e6].
 
-    Tends to the 0.1379 of independent patterns for many features. Raises ValueError out of range. Example:
-    0.0364 at alpha_D = 0.01.
+    Tends to the 0.1379 of independent patterns for many features, to half of alpha_D for few. Raises ValueError out of
+    range. Example: 0.0221 at alpha_D = 0.05.
     """
-    return _gauss.elementwise(lambda d: _spinodal(d, 0), _features(alpha_D))
+    return _gauss.elementwise(lambda d: _example(_storage_spinodal(d), d).alpha, _features(alpha_D))
 
 
 def learning_load(alpha_D: ArrayLike) -> Any:
     """The smallest alpha = P / L at which the features are attractors, for `alpha_D` = D / L in [1e-4, 1e6].
 
-    np.inf if there is none up to 1e6, as for alpha_D >= 0.1379, where even perfectly learned features are too many.
-    Raises ValueError out of range. Example: 0.0979 at alpha_D = 0.01.
+    np.inf if there is none, for alpha_D >= 0.1379, where even perfectly learned features are too many. Raises
+    ValueError out of range. Example: 0.0979 at alpha_D = 0.01.
     """
     return generalization_load(alpha_D, 1)
 
@@ -56,76 +67,155 @@ def learning_load(alpha_D: ArrayLike) -> Any:
 def generalization_load(alpha_D: ArrayLike, n: int) -> Any:
     """The smallest alpha = P / L at which symmetric mixtures of `n` features are attractors, seen before or not.
 
-    `n` odd, at most 99; 1 is `learning_load`. np.inf if there is none up to 1e6. Raises ValueError out of range.
-    Example: 0.521 at alpha_D = 0.01 and n = 3.
+    `n` odd, at most 99; 1 is `learning_load`. np.inf if there is none. Raises ValueError out of range. Example: 0.521
+    at alpha_D = 0.01 and n = 3.
     """
-    n = check.integer("n", n, 1, 99)
-    if n % 2 == 0:
-        raise ValueError(f"`n` must be odd, got {n}")
-    return _gauss.elementwise(lambda d: _spinodal(d, n), _features(alpha_D))
+    n = _number(n)
+
+    def one(d: float) -> float:
+        y = _mixture_spinodal(d, n)
+        return d * _mixture(y, d, n).a if y else np.inf
+
+    return _gauss.elementwise(one, _features(alpha_D))
+
+
+def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> Any:
+    """Overlap of an example with its attractor at alpha = P / L > 0 and `alpha_D`; 0.0 above `storage_load`.
+
+    Arguments broadcast. Raises ValueError out of range. Example: 0.99937 at alpha = 0.03 and alpha_D = 0.2.
+    """
+
+    def one(load: float, d: float) -> float:
+        y = _storage_spinodal(d)
+        if load > _example(y, d).alpha:
+            return 0.0
+        high = 1 / np.sqrt(load)  # since qh >= 1
+        return _example(_gauss.root(lambda v: _example(v, d).alpha - load, y, high), d).overlap if y < high else 1.0
+
+    return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
+
+
+def learning_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> Any:
+    """Overlap of a feature with its attractor at alpha = P / L > 0 and `alpha_D`; 0.0 below `learning_load`.
+
+    Arguments broadcast. Raises ValueError out of range. Example: 0.99378 at alpha = 0.14 and alpha_D = 0.01.
+    """
+    return generalization_overlap(alpha, alpha_D, 1)
+
+
+def generalization_overlap(alpha: ArrayLike, alpha_D: ArrayLike, n: int) -> Any:
+    """Overlap of the sign of the sum of `n` features with its attractor; 0.0 below `generalization_load`.
+
+    `alpha` = P / L > 0 and `alpha_D` broadcast; `n` odd, at most 99. Raises ValueError out of range.
+    """
+    n = _number(n)
+
+    def one(load: float, d: float) -> float:
+        y = _mixture_spinodal(d, n)
+        if y == 0 or load < d * _mixture(y, d, n).a:
+            return 0.0
+        high = 1 / np.sqrt(d)
+        return _mixture(_gauss.root(lambda v: 1 / _mixture(v, d, n).a - d / load, y, high), d, n).overlap
+
+    return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
 
 
 def _features(alpha_D: ArrayLike) -> Any:
     return _gauss.checked("alpha_D", alpha_D, lambda d: (d >= 1e-4) & (d <= 1e6), "in [1e-4, 1e6]")
 
 
-@lru_cache(maxsize=1024)
-def _spinodal(alpha_D: float, n: int) -> float:
-    """Of an example if n = 0, else of a mixture of n features."""
-
-    def lowest(log_alpha: float) -> float:
-        """The minimum over y of log(t^2 alpha qh): there is a state if it is negative."""
-        alpha = float(np.exp(log_alpha))
-        grid = np.linspace(np.log(0.02), np.log(50), 400)
-        values = _log_ratio(grid, alpha, alpha_D, n)
-        i = int(np.argmin(values))
-        ends = (grid[max(i - 1, 0)], grid[min(i + 1, 399)])
-        found: Any = minimize_scalar(
-            lambda u: float(_log_ratio(np.array([u]), alpha, alpha_D, n)[0]), bounds=ends, method="bounded"
-        )
-        return min(float(found.fun), float(values[i]))
-
-    # from where there is no state: an example at high load, a feature at low load
-    down, up = np.log(0.2) - 0.1 * np.arange(120), np.arange(np.log(alpha_D) - 2, np.log(_LARGEST), 0.1)
-    scan = up if n else down
-    previous = float(scan[0])
-    for point in map(float, scan):
-        if lowest(point) < 0:
-            return float(np.exp(_gauss.root(lowest, previous, point)))
-        previous = point
-    return np.inf
+def _number(n: Any) -> int:
+    n = check.integer("n", n, 1, 99)
+    if n % 2 == 0:
+        raise ValueError(f"`n` must be odd, got {n}")
+    return n
 
 
-def _log_ratio(log_y: Any, alpha: float, alpha_D: float, n: int) -> Any:
-    """log(t^2 alpha qh) at each y; inf where the equations have no solution."""
-    y = np.exp(log_y)
-    a, k = alpha / alpha_D, max(n, 1)
-    zeta = np.arange(1, k + 1, 2)
-    p = comb(k, (k + zeta) // 2) / 2.0**k
-    m = 2 / k * erf(np.multiply.outer(y, zeta) / np.sqrt(2)) @ (p * zeta)
-    dq_over_t = 4 * _gauss.density(np.multiply.outer(y, zeta)) @ p
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if n == 0:
-            t = y / m
-            dq = dq_over_t * t
-            # d1 d2 = d1 - a k1^2 dq = (1 - ks^2 dq) d2 - k1^2 dq; d2 -> 1 as dq -> 0
-            rest, linear = 1 - _REST * dq, _LINEAR * dq
-            half = (rest + linear * (1 - a)) / 2
-            d2 = (half + np.sqrt(half**2 - rest * linear)) / rest
-            d1 = rest - linear / d2
-        else:
-            t_over_d1 = y / (a * _LINEAR * m)
-            d2 = 1 - dq_over_t * y / m
-            d1 = 1 / (1 + dq_over_t * t_over_d1 * (_REST + _LINEAR / d2))
-            t = t_over_d1 * d1
-            dq = dq_over_t * t
-        # pd = first + second ph, ph = (k1^2 pd + ks^2) k1^2 / d1^2
-        first = n * m**2 / alpha_D + 1 / d2**2
-        second = a * (dq / d2) ** 2
-        weight = _LINEAR / d1**2
-        share = 1 - second * weight * _LINEAR
-        pd = (first + second * weight * _REST) / share
-        signal = (_LINEAR * pd + _REST) / d1**2
-        qh = _REST * signal + (_LINEAR * signal + a * (_LINEAR / d1) ** 2) / d2**2
-        good = (d1 > 0) & (d2 > 0) & (share > 0)
-        return np.where(good, np.log(t**2 * alpha * np.where(good, qh, 1.0)), np.inf)
+def _alpha(a: float, t: float, dq: float, d2: float, d1: float, signal: float) -> float:
+    """alpha from t^2 alpha qh = 1, with pd = a signal / alpha + ...; -inf outside of the domain of the equations."""
+    feedback = a * (dq / d2) ** 2 * _K / d1**2 if d1 > 0 and d2 > 0 else np.inf  # of ph on itself, through pd
+    if feedback * _K >= 1:
+        return -np.inf
+    slope = _K * (1 - _K + _K / d2**2) / d1**2 / (1 - feedback * _K)  # d qh / d(pd without ph)
+    rest = slope * (1 / _K - 1) + a * (_K / (d1 * d2)) ** 2
+    return (1 / t**2 - slope * signal * a) / (slope / d2**2 + rest)
+
+
+@lru_cache(maxsize=4096)
+def _example(y0: float, alpha_D: float) -> _State:
+    def state(y1: float) -> _State:
+        # averages over |u| of Phi, phi and |u| Phi at y0 + y1 |u|
+        scale = np.sqrt(1 + y1**2)
+        h = y0 / scale
+        m = 2 * ndtr(h) - 1 + 4 * owens_t(h, y1)
+        width = 4 / scale * _gauss.density(h) * ndtr(-h * y1)
+        w = np.sqrt(_K) * (2 * ndtr(y0) - 1) + y1 * width
+        t = y0 / m
+        dq, d2, a_over_d1 = width * t, 1 - width * y1 / w, y1 / (t * _K * w)
+        d1 = 1 - dq * (_K / d2 + 1 - _K)
+        a = a_over_d1 * d1
+        return _State(_alpha(a, t, dq, d2, d1, w**2), a, float(m))
+
+    def excess(y1: float) -> float:
+        found = state(y1)
+        return max(found.alpha, -1.0) - alpha_D * found.a
+
+    return state(_gauss.root(excess, 0.0, 1.0))
+
+
+@lru_cache(maxsize=4096)
+def _mixture(y: float, alpha_D: float, n: int) -> _State:
+    """The state of the smallest alpha; infinite alpha and a where there is none."""
+    xi, p = _signs(n)
+    m, width = float(p * xi @ erf(y * xi / np.sqrt(2))) / n, float(2 * p @ _gauss.density(y * xi))
+    overlap, d2 = float(p @ (np.sign(xi) * erf(y * xi / np.sqrt(2)))), 1 - width * y / m
+    if alpha_D >= (m * d2 / y) ** 2:  # the limit a -> infinity, or t -> 0
+        return _State(np.inf, np.inf, overlap)
+
+    def state(log_t: float) -> _State:
+        t = float(np.exp(log_t))
+        d1 = 1 - width * t * (_K / d2 + 1 - _K)
+        a = y / (t * _K * m) * d1
+        return _State(_alpha(a, t, width * t, d2, d1, n * m**2), a, overlap)
+
+    def excess(log_t: float) -> float:
+        found = state(log_t)
+        return found.alpha / found.a - alpha_D if found.a > 0 and found.alpha > 0 else -alpha_D
+
+    high = -np.log(n * m**2 * y)  # alpha < 0
+    low = high - 1
+    while excess(low) < 0:
+        low -= 2
+    return state(_gauss.root(excess, low, high))
+
+
+@lru_cache(maxsize=16)
+def _signs(n: int) -> Any:
+    """The values of a sum of n fair signs, and their probabilities."""
+    k = np.arange(n + 1)
+    return 2.0 * k - n, comb(n, k) / 2.0**n
+
+
+@lru_cache(maxsize=256)
+def _storage_spinodal(alpha_D: float) -> float:
+    found: Any = minimize_scalar(
+        lambda y: -_example(y, alpha_D).alpha, bounds=(0.5, 4.0), method="bounded", options={"xatol": 1e-9}
+    )
+    return float(found.x)
+
+
+@lru_cache(maxsize=256)
+def _mixture_spinodal(alpha_D: float, n: int) -> float:
+    """The y of the smallest alpha; 0.0 if there is no state."""
+    grid = np.geomspace(0.05, 20, 120)
+    values = np.array([_mixture(y, alpha_D, n).a for y in map(float, grid)])
+    i = int(np.argmin(values))
+    if values[i] == np.inf:
+        return 0.0
+    found: Any = minimize_scalar(
+        lambda y: -1 / _mixture(y, alpha_D, n).a,
+        bounds=(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return float(found.x)

@@ -246,3 +246,11 @@ def test_two_step_map_is_odd_and_bounded(alpha, m0):
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_overlap_has_a_root_at_every_load():
+    """Where m = 1 to rounding the bracket of the root must not close."""
+    loads = np.linspace(1e-4, 0.1379, 5000)
+    m = overlap(loads)
+    assert (np.diff(m) <= 1e-12).all()
+    assert m[0] == 1

@@ -1,0 +1,11 @@
+"""Sphinx: ``make docs``."""
+
+project = "amtheory"
+author = "The amtheory developers"
+extensions = ["myst_nb"]
+myst_enable_extensions = ["dollarmath", "amsmath"]
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+html_theme = "furo"
+exclude_patterns = ["_build"]

@@ -1,0 +1,60 @@
+"""The tutorial runs, and what its prose says is what its cells find."""
+
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "associative-memories.md"
+
+
+@pytest.fixture(scope="module")
+def names():
+    mpl.use("Agg")
+    found = {}
+    cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(cells) == 7
+    with mpl.rc_context():
+        for cell in cells:
+            exec(compile(cell.replace("plt.show()", "plt.close('all')"), str(PAGE), "exec"), found)
+    return found
+
+
+def test_hopfield_follows_the_replica_theory_below_its_capacity(names):
+    """L = 1000: within 4 standard errors of 5 samples, and 1e-4, where alpha <= .1; loss of retrieval beyond .138."""
+    assert names["hopfield"].critical_load() == pytest.approx(0.1379055665, abs=1e-9)
+    mean, error = names["measured"].T
+    P = np.round(np.array([0.021, 0.061, 0.101]) * 1000)
+    theory = names["hopfield"].overlap(P / 1000)
+    assert (np.abs(mean[:3] - theory) < 4 * error[:3] + 1e-4).all()
+    assert mean[-1] < 0.7
+    assert abs(np.mean(names["steps"]) - names["exact"]) < 4 * names["step_error"]
+
+
+def test_margins_follow_gardner_and_are_certified(names):
+    assert names["gap"] < 1e-6
+    for load, fit in names["fits"].items():
+        assert fit.margins_.mean() == pytest.approx(names["gardner"].max_margin(load), abs=0.01)
+
+
+def test_the_largest_margin_does_not_have_the_largest_basin(names):
+    inverse, margin, likelihood = names["radii"].values()
+    assert inverse.value < margin.value < likelihood.value
+    assert likelihood.low > margin.high
+    assert names["curves"]["Hebb"].recovered.max() < 0.05
+
+
+def test_examples_then_features_then_unseen_examples_are_attractors(names):
+    loads, kept, lines = names["loads"], names["kept"], names["lines"]
+    features, unseen = np.array(kept["features"]), np.array(kept["unseen examples"])
+    assert kept["training examples"][0] > 0.95 > kept["training examples"][4]  # stored, and no more
+    assert (features[loads > 1.5 * lines[0]] > 0.97).all()
+    assert features[loads < 0.5 * lines[0]].max() < 0.9
+    assert (unseen[loads > 1.8 * lines[1]] > 0.97).all()
+    assert unseen[loads < 0.5 * lines[1]].max() < 0.95
+
+
+def test_failed_retrieval_ends_in_two_cycles(names):
+    assert names["two_cycles"] > 0.9
