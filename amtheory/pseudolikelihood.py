@@ -5,23 +5,30 @@ field f_l = beta sum_{m != l} W_lm s_m and, on an example x, the margin M_l = x_
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh
-from scipy.optimize import minimize
+from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
+from scipy.optimize import minimize, root_scalar
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from amtheory import _validation as check
 from amtheory._memory import PairwiseMemory
 
 _CHUNK = 2**19  # margins held at a time
-_STAGE = 20  # L-BFGS iterations between two preconditioners
+_STAGE = 20  # joint L-BFGS iterations between two preconditioners
 _DEFAULT_RIDGE = 1e-3
+_FIELDS = 2**23  # that are fitted together
+_MEMORY = 3  # pairs of the row by row L-BFGS
+_PRECISION, _FIRST = 0.1, 1e-3  # of line searches, of the first one of Newton's method
+_SAMPLE = 32  # rows that stand for all as long as their gradients are too long
+_PATIENCE = 5  # iterations without progress after which a stage of a fit ends
+_FLOOR = 1e-6  # relative size of the gradients that float32 resolves
 
 
 def loss(couplings: ArrayLike, patterns: ArrayLike, beta: float) -> float:
@@ -47,7 +54,7 @@ def gradient(couplings: ArrayLike, patterns: ArrayLike, beta: float) -> NDArray[
 
 @dataclass(eq=False)
 class PseudoLikelihood(PairwiseMemory):
-    """Couplings that minimise the negative log-pseudo-likelihood, W_ll = 0, not symmetric.
+    """Couplings that minimise the negative log-pseudo-likelihood, W_ll = 0, not symmetric unless asked for.
 
     Row l minimises l_l = (1/P) sum_x log(1 + exp(-2 M_l)), M_l = beta x_l sum_{m != l} W_lm x_m. On linearly
     separable patterns (random ones: P < 2L) this alone sends ||W_l|| to infinity, so one of two conditions
@@ -55,25 +62,27 @@ class PseudoLikelihood(PairwiseMemory):
 
     - `ridge`: add (ridge / 2) ||W_l||^2 (the default, with ridge = 1e-3);
     - `beta_norm`: fix beta ||W_l|| = beta_norm, as if training were stopped there. On random patterns this
-      leads from Hebb's rule (beta_norm -> 0) to the largest margin (beta_norm -> infinity). If l_l has a
-      minimum of smaller norm, which takes patterns that are not separable, the solution is a local minimum on
-      the sphere.
+      leads from Hebb's rule (beta_norm -> 0) to the largest margin (beta_norm = infinity, the couplings of
+      `amtheory.PerceptronMargin`, scaled so that the smallest x_l (W_l . x) is 1). If l_l has a minimum of
+      smaller norm, which takes patterns that are not separable, the solution is a local minimum on the sphere.
 
     Parameters
     ----------
     beta : inverse temperature > 0
-    ridge, beta_norm : > 0, at most one of them
+    ridge, beta_norm : > 0, at most one of them; `beta_norm` may be infinite
     tolerance : the fit ends when for every row the gradient of l_l + (ridge / 2) ||W_l||^2, or that of log l_l
         along the sphere, has a Euclidean norm of at most this; with `ridge`, W_l is then within tolerance / ridge
-        of the minimum. Float64 losses do not resolve gradients much below 1e-8
-    max_iterations : L-BFGS iterations, after which the fit warns
+        of the minimum. Float64 losses do not resolve gradients much below 1e-8. With beta_norm = infinity, the
+        relative gap between the margins and their upper bounds
+    max_iterations : after which the fit warns
+    symmetric : minimise the sum over l of the above over W = W^T; needs `ridge`. Gradients are then symmetrised
 
     Attributes
     ----------
     couplings_ : (L, L) float64
     norms_ : (L,) ||W_l||
     converged_ : whether `tolerance` was reached
-    n_iter_ : iterations used
+    n_iter_ : iterations used, by the slowest row; 0 with beta_norm = infinity
 
     Raises TypeError or ValueError naming the parameter that is out of range.
     """
@@ -84,6 +93,7 @@ class PseudoLikelihood(PairwiseMemory):
     beta_norm: float | None = None
     tolerance: float = 1e-6
     max_iterations: int = 2000
+    symmetric: bool = False
 
     def __post_init__(self) -> None:
         check.real("beta", self.beta, positive=True)
@@ -91,48 +101,299 @@ class PseudoLikelihood(PairwiseMemory):
         check.integer("max_iterations", self.max_iterations, 1)
         if self.ridge is not None and self.beta_norm is not None:
             raise ValueError(f"give `ridge` or `beta_norm`, not both, got {self.ridge} and {self.beta_norm}")
-        for name in ("ridge", "beta_norm"):
-            if getattr(self, name) is not None:
-                check.real(name, getattr(self, name), positive=True)
+        if self.ridge is not None:
+            check.real("ridge", self.ridge, positive=True)
+        if self.beta_norm is not None and self.beta_norm != np.inf:
+            check.real("beta_norm", self.beta_norm, positive=True)
+        if self.symmetric and self.beta_norm is not None:
+            raise ValueError(f"`symmetric` needs `ridge`: it cannot fix the norm of each row, got {self.beta_norm}")
 
-    def fit(self, patterns: ArrayLike) -> Self:
-        """Learn `patterns` (P, L), P >= 1, L >= 2.
+    def fit(self, patterns: ArrayLike, start: ArrayLike | None = None) -> Self:
+        """Learn `patterns` (P, L), P >= 1, L >= 2, from the couplings `start` (L, L), the diagonal of which is ignored.
 
-        All rows are minimised jointly by L-BFGS in coordinates W H^(1/2), where H, renewed every few iterations,
-        is the Hessian averaged over rows. Matrix products use as many threads as the environment variable
-        AMTHEORY_NUM_THREADS says, one by default.
+        The minimum does not depend on `start`, only the time it takes (none of it with beta_norm = infinity).
+
+        With `ridge`, each row has its own steps, but all share matrix products and one approximate Hessian: for
+        P < L Newton's method in the span of the patterns, otherwise, or if that stalls, preconditioned L-BFGS.
+        Float32 leads to the minimum as far as it resolves gradients, float64 from there. With `beta_norm` or
+        `symmetric` all rows are minimised jointly by preconditioned L-BFGS. Matrix products use as many threads as
+        the environment variable AMTHEORY_NUM_THREADS says, one by default.
 
         Warns (RuntimeWarning) if `tolerance` is not reached. Raises ValueError unless the patterns are spins
-        in {-1, +1}, or if `beta_norm` is given and a spin is uncorrelated with all others.
+        in {-1, +1}, if `beta_norm` is given and a spin is uncorrelated with all others, or if it is infinite and
+        a row is not separable.
         """
         x = check.spins("patterns", patterns)
-        if x.shape[1] < 2:
+        L = x.shape[1]
+        if L < 2:
             raise ValueError(f"`patterns` must have at least 2 spins each, got shape {x.shape}")
-        if self.beta_norm is None:
-            problem = _Ridge(x, self.beta, _DEFAULT_RIDGE if self.ridge is None else self.ridge)
-        else:
-            problem = _Sphere(x, self.beta, self.beta_norm / self.beta)
-        with threadpool_limits(check.threads(None), user_api="blas"):
-            point, self.n_iter_, progress = problem.at(problem.start()), 0, 1
-            while point.residual > self.tolerance and self.n_iter_ < self.max_iterations and progress:
-                iterations = min(_STAGE, self.max_iterations - self.n_iter_)
-                point, progress = _descend(problem, point, iterations, self.tolerance)
-                self.n_iter_ += progress
-        self.couplings_ = point.couplings
-        self.converged_ = bool(point.residual <= self.tolerance)
+        W = None
+        if start is not None:
+            W = check.couplings("start", start).astype(np.float64)
+            if len(W) != L:
+                raise ValueError(f"`start` must have the shape {(L, L)} that `patterns` ask for, got {W.shape}")
+            np.fill_diagonal(W, 0)
+            if self.beta_norm is not None and not W.any(axis=1).all():
+                raise ValueError("`start` must have no row of zeros, which has no direction, with `beta_norm`")
+        if self.beta_norm == np.inf:
+            return self._fit_largest_margin(x)
+        ridge = _DEFAULT_RIDGE if self.ridge is None else self.ridge
+        with (
+            threadpool_limits(check.threads(None), user_api="blas"),
+            tqdm(desc="pseudo-likelihood", unit=" iterations", disable=None, delay=2, leave=False) as bar,
+        ):
+            if self.symmetric or self.beta_norm is not None:
+                norm = None if self.beta_norm is None else self.beta_norm / self.beta
+                problem = _Symmetric(x, self.beta, ridge) if norm is None else _Sphere(x, self.beta, norm)
+                W, iterations, residual = self._fit_jointly(problem, W, bar.update)
+            else:
+                rows = _Rows(x, self.beta, ridge, self.tolerance, self.max_iterations, bar.update)
+                W, iterations, residual = rows.fit(np.zeros((L, L)) if W is None else W)
+        self.couplings_, self.n_iter_, self.converged_ = W, iterations, residual <= self.tolerance
         if not self.converged_:
             warnings.warn(
                 f"pseudo-likelihood fit stopped after {self.n_iter_} iterations with a gradient norm of "
-                f"{point.residual:.1e} > tolerance = {self.tolerance:.1e}: raise `max_iterations`, `tolerance` or "
+                f"{residual:.1e} > tolerance = {self.tolerance:.1e}: raise `max_iterations`, `tolerance` or "
                 "`ridge`, or lower `beta_norm`",
                 RuntimeWarning,
                 stacklevel=2,
             )
         return self
 
+    def _fit_largest_margin(self, x: NDArray[np.int8]) -> Self:
+        from amtheory.perceptron import PerceptronMargin
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of what is raised here, or in `converged_`
+            perceptron = PerceptronMargin(tolerance=self.tolerance).fit(x)
+        lost = np.flatnonzero(~perceptron.separable_)
+        if lost.size:
+            raise ValueError(
+                f"`patterns`: rows {lost[:5].tolist()} of the couplings ({lost.size} in all) cannot separate them, "
+                "so that `beta_norm` must be finite"
+            )
+        self.couplings_, self.n_iter_, self.converged_ = perceptron.couplings_, 0, perceptron.converged_
+        return self
+
+    def _fit_jointly(
+        self, problem: "_Sphere | _Symmetric", start: NDArray | None, count: Callable[[int], object]
+    ) -> tuple[NDArray[np.float64], int, float]:
+        point, iterations, progress = problem.at(problem.start() if start is None else start), 0, 1
+        while point.residual > self.tolerance and iterations < self.max_iterations and progress:
+            stage = min(_STAGE, self.max_iterations - iterations)
+            point, progress = _descend(problem, point, stage, self.tolerance)
+            iterations += progress
+            count(progress)
+        return point.couplings, iterations, point.residual
+
     def conditional_field(self, states: ArrayLike) -> NDArray[np.float64]:
         """f_l = beta sum_{m != l} W_lm s_m, for which p(s_l = +1 | s_others) = sigma(2 f_l); (M, L) -> (M, L)."""
         return self.beta * self.local_field(states)
+
+
+@dataclass
+class _Rows:
+    """Minimises l_l + (ridge / 2) ||W_l||^2 for every row l, chunk by chunk, each row with its own steps."""
+
+    x: NDArray[np.int8]
+    beta: float
+    ridge: float
+    tolerance: float
+    max_iterations: int
+    count: Callable[[int], object]
+
+    def fit(self, W: NDArray[np.float64]) -> tuple[NDArray[np.float64], int, float]:
+        """The couplings reached from W, the iterations and the largest norm of a gradient, in float64."""
+        P, L = self.x.shape
+        result, most, worst = np.empty_like(W), 0, 0.0
+        coarse = _FLOOR * self.beta * np.sqrt(L)  # no gradient of a loss is longer than beta sqrt(L)
+        size = max(1, _FIELDS // P)
+        for rows in (np.arange(i, min(i + size, L)) for i in range(0, L, size)):
+            w, n, residual = W[rows], 0, np.inf
+            for dtype, tolerance in ((np.float32, max(self.tolerance, coarse)), (np.float64, self.tolerance)):
+                if P < L and residual > self.tolerance and (dtype == np.float32 or self.tolerance < coarse):
+                    w, n, residual = self._newton(w, rows, dtype, tolerance, n)
+                if dtype == np.float64 or residual > tolerance:
+                    w, n, residual = self._quasi_newton(w, rows, dtype, tolerance, n)
+            result[rows], most, worst = w, max(most, n), max(worst, residual)
+        return result, most, worst
+
+    def _newton(self, W: NDArray, rows: NDArray, dtype: type, tolerance: float, n: int) -> tuple[NDArray, int, float]:
+        """Newton's method for P < L, on the coefficients A of W_l = sum_mu A_l^mu x^mu, diagonal removed.
+
+        Fields are h_l = K_l A_l with K_l = K - y y^T, K the Gram matrix and y the spins l of the patterns, and
+        gradients sum_mu R_l^mu x^mu with R = ridge A - (2 beta / P) y sigma(-2 M). With D the second derivatives of
+        the loss in the fields, the step -(ridge + D K_l)^-1 R_l is approximated by (ridge / d + K_l)^-1 V_l, with
+        d = mean D, for all rows at once: V is -R / D, as far as ridge and a typical eigenvalue kappa of K_l tell.
+        The first step leads along the fields of W or, if that is 0, of the pseudo-inverse.
+        """
+        from amtheory import _likelihood_kernels as kernels
+
+        P = len(self.x)
+        x, y = self.x.astype(dtype), np.ascontiguousarray(self.x.T[rows])
+        K, spins = x @ x.T, y.astype(dtype)
+        A, fields, weights = np.zeros_like(spins), np.zeros_like(spins), spins / 2
+        losses, linear, quadratic = np.full(len(rows), np.log(2)), np.empty(len(rows)), np.empty(len(rows))
+        margin, d = self._pseudo_inverse()
+        V = W.astype(dtype) @ x.T if W.any() else dtype(margin) * spins
+        U, precision, residuals = np.empty_like(V), _FIRST, []
+
+        def shared() -> tuple[float, float, NDArray, NDArray, NDArray]:
+            shift = self.ridge / d
+            C = _inverse(K.astype(np.float64) + shift * np.eye(P))
+            kappa, C = 1 / C.diagonal().mean() - shift, C.astype(dtype)
+            Cy = spins @ C
+            return shift, kappa, C, Cy, 1 - _dots(spins, Cy)
+
+        resolution = np.sqrt(np.finfo(dtype).eps)
+        shift, kappa, C, Cy, left = shared()
+        while True:
+            np.matmul(V, C, out=U)
+            kernels.leave_spin(U, Cy, left, y, A, shift, resolution, V, linear, quadratic)
+            U *= self._search(precision, fields, V, y, self.ridge * linear, self.ridge * quadratic, losses, weights)
+            A += U
+            n += 1
+            self.count(1)
+            R = U
+            kernels.residuals(A, weights, self.beta, self.ridge, R)
+            some = np.argpartition(-_dots(R, R), min(_SAMPLE, len(R)) - 1)[:_SAMPLE]
+            residual = _residual(R[some], K, spins[some])
+            residuals.append(residual if residual > tolerance else _residual(R, K, spins))
+            if residuals[-1] <= tolerance or n == self.max_iterations or _stalled(residuals, 4):
+                break
+            d, precision = self._mean_curvature(weights), _PRECISION
+            if not 0.5 < shift * d / self.ridge < 2:
+                shift, kappa, C, Cy, left = shared()
+            kernels.targets(R, weights, self.beta, self.ridge, shift, kappa, V)
+        W = A @ x
+        W[np.arange(len(rows)), rows] = 0
+        return W, n, residuals[-1]
+
+    def _pseudo_inverse(self) -> tuple[float, float]:
+        """The best a for couplings of coefficients a (K_l)^-1 y, and D there; y^T (K_l)^-1 y is about P / (L - P)."""
+        P, L = self.x.shape
+        pull = self.ridge * P / (2 * self.beta**2 * (L - P))
+        m = root_scalar(lambda m: pull * m - expit(-2 * m), bracket=(0, 1 / pull)).root
+        return m / self.beta, 4 * self.beta**2 / P * expit(2 * m) * expit(-2 * m)
+
+    def _mean_curvature(self, weights: NDArray) -> float:
+        """Mean second derivative of the loss in the fields."""
+        sizes = np.abs(weights)
+        return 4 * self.beta**2 / len(self.x) * float(np.mean(sizes) - np.vdot(sizes, sizes) / sizes.size)
+
+    def _quasi_newton(
+        self, W: NDArray, rows: NDArray, dtype: type, tolerance: float, n: int
+    ) -> tuple[NDArray[np.float64], int, float]:
+        """L-BFGS row by row from B = (d X^T X + ridge)^-1, d the mean second derivative, restricted to W_ll = 0."""
+        from amtheory import _likelihood_kernels as kernels
+
+        x, y, result = self.x.astype(dtype), np.ascontiguousarray(self.x.T[rows]), W.astype(dtype)
+        W, active, residuals, losses = result, np.arange(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+        fields = W @ x.T
+        weights = np.empty_like(fields)
+        kernels.weigh(fields, y, self.beta, losses, weights)
+        gradient = self._slope(W, weights, x, rows)
+        most, pairs, d, B = [], [], 0.0, np.empty(0)
+        while True:
+            residuals[active] = _norms(gradient)
+            most.append(residuals.max())
+            stalled = dtype == np.float32 and _stalled(most, 20)
+            if most[-1] <= tolerance or n == self.max_iterations or stalled:
+                break
+            keep = residuals[active] > tolerance
+            if 2 * np.count_nonzero(keep) < len(active):
+                result[active] = W
+                active, rows, W, y = active[keep], rows[keep], W[keep], y[keep]
+                fields, losses, weights, gradient = fields[keep], losses[keep], weights[keep], gradient[keep]
+                pairs = [(step[keep], change[keep]) for step, change in pairs]
+            mean = self._mean_curvature(weights)
+            if not 0.5 < d / mean < 2:
+                d, X = mean, self.x.astype(np.float64)
+                B = _inverse(d * (X.T @ X) + self.ridge * np.eye(len(X.T))).astype(dtype)
+            step = -_two_loops(gradient, pairs, lambda q, B=B, rows=rows: _restricted(q @ B, B, rows))
+            linear, quadratic = self.ridge * _dots(W, step), self.ridge * _dots(step, step)
+            step *= self._search(_PRECISION, fields, step @ x.T, y, linear, quadratic, losses, weights)
+            if not step.any():
+                break
+            W = W + step
+            before, gradient = gradient, self._slope(W, weights, x, rows)
+            pairs = [*pairs, (step, gradient - before)][-_MEMORY:]
+            n += 1
+            self.count(1)
+        if W is not result:
+            result[active] = W
+        return result.astype(np.float64, copy=False), n, most[-1]
+
+    def _slope(self, W: NDArray, weights: NDArray, x: NDArray, rows: NDArray) -> NDArray:
+        """ridge W - (2 beta / P) weights x without the diagonal."""
+        (gemm,) = get_blas_funcs(("gemm",), (x,))
+        slope = gemm(-2 * self.beta / len(x), x.T, weights.T, self.ridge, W.T).T
+        slope[np.arange(len(rows)), rows] = 0
+        return slope
+
+    def _search(
+        self,
+        precision: float,
+        fields: NDArray,
+        change: NDArray,
+        y: NDArray,
+        linear: NDArray,
+        quadratic: NDArray,
+        losses: NDArray,
+        weights: NDArray,
+    ) -> NDArray:
+        """Move `fields` along `change`; returns the steps (rows, 1)."""
+        from amtheory import _likelihood_kernels as kernels
+
+        steps = np.empty(len(y))
+        linear, quadratic = linear.astype(np.float64), quadratic.astype(np.float64)
+        kernels.search(fields, change, y, self.beta, linear, quadratic, precision, losses, weights, steps)
+        return steps.astype(fields.dtype)[:, None]
+
+
+def _inverse(positive: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of a positive definite matrix."""
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (positive,))
+    lower = potri(potrf(positive, lower=True)[0], lower=True)[0]
+    return np.tril(lower) + np.tril(lower, -1).T
+
+
+def _dots(a: NDArray, b: NDArray) -> NDArray:
+    """Scalar products of rows."""
+    return np.einsum("ij,ij->i", a, b)
+
+
+def _restricted(z: NDArray, B: NDArray, rows: NDArray) -> NDArray:
+    """The solutions z = B q, q_l = 0, of row l in `rows` corrected to those at z_l = 0."""
+    own = np.arange(len(rows)), rows
+    z = z - (z[own] / B.diagonal()[rows])[:, None] * B[rows]
+    z[own] = 0
+    return z
+
+
+def _residual(R: NDArray, K: NDArray, y: NDArray) -> float:
+    """The largest norm of sum_mu R_l^mu x^mu without spin l, the square of which is R_l^T (K - y_l y_l^T) R_l."""
+    return np.sqrt(max((_dots(R, R @ K) - _dots(R, y) ** 2).max(), 0))
+
+
+def _stalled(residuals: list[float], patience: int) -> bool:
+    """Whether the last `patience` residuals are all above half the best one before."""
+    return len(residuals) > patience and min(residuals[-patience:]) > min(residuals[:-patience]) / 2
+
+
+def _two_loops(gradient: NDArray, pairs: list[tuple[NDArray, NDArray]], solve: Callable[[NDArray], NDArray]) -> NDArray:
+    """Row by row the L-BFGS product of inverse Hessian and `gradient`; steps of 0 drop out."""
+    q, later = gradient, []
+    for step, change in reversed(pairs):
+        curvature = _dots(step, change)
+        rho = np.divide(1, curvature, out=np.zeros_like(curvature), where=curvature > 0)
+        alpha = (rho * _dots(step, q))[:, None]
+        q = q - alpha * change
+        later.append((step, change, rho, alpha))
+    z = solve(q)
+    for step, change, rho, alpha in reversed(later):
+        z += (alpha - (rho * _dots(change, z))[:, None]) * step
+    return z
 
 
 class _Point(NamedTuple):
@@ -146,22 +407,13 @@ class _Point(NamedTuple):
     multiplier: float  # of ||W_l||^2 / 2, averaged over rows
 
 
-@dataclass
-class _Ridge:
-    """F = sum_l l_l + (ridge / 2) ||W||^2 with W = U."""
+class _Coordinates(NamedTuple):
+    """Of free parameters U, such that the mean Hessian is 1 in them."""
 
-    x: NDArray[np.int8]
-    beta: float
-    ridge: float
-
-    def start(self) -> NDArray[np.float64]:
-        return np.zeros((self.x.shape[1], self.x.shape[1]))
-
-    def at(self, free: NDArray[np.float64]) -> _Point:
-        losses, slopes = _losses_and_slopes(free, self.x, self.beta)
-        slopes += self.ridge * free
-        values = losses + self.ridge / 2 * np.sum(free**2, axis=1)
-        return _Point(free, values, slopes, _largest_row(slopes), np.ones(len(free)), self.ridge)
+    start: NDArray[np.float64]
+    free: Callable[[NDArray], NDArray]  # U
+    pull: Callable[[NDArray], NDArray]  # dF/dU as a derivative in the coordinates
+    entries: int  # coordinates that a row of W depends on
 
 
 @dataclass
@@ -171,6 +423,16 @@ class _Sphere:
     x: NDArray[np.int8]
     beta: float
     norm: float
+
+    def coordinates(self, W: NDArray, curvatures: NDArray, axes: NDArray) -> _Coordinates:
+        """U H^(1/2). U_ll = 0 means that row l is orthogonal to row l of H^(-1/2), on which slopes are projected."""
+        root, inverse_root = axes * curvatures**0.5 @ axes.T, axes * curvatures**-0.5 @ axes.T
+        return _Coordinates(
+            W @ root,
+            lambda y: _hollow(y @ inverse_root),
+            lambda slope: _orthogonal(slope @ inverse_root, inverse_root),
+            len(W),
+        )
 
     def start(self) -> NDArray[np.float64]:
         """Hebb's rule, the direction of the minimum for norm -> 0."""
@@ -191,32 +453,56 @@ class _Sphere:
         slopes /= losses[:, None]
         multipliers = -np.sum(couplings * slopes, axis=1, keepdims=True) / self.norm**2
         slopes += multipliers * couplings
-        residual, multiplier = _largest_row(slopes), float(multipliers.mean())
+        residual, multiplier = _norms(slopes).max(), float(multipliers.mean())
         return _Point(couplings, np.log(losses), scale * slopes, residual, 1 / losses, multiplier)
 
 
-def _descend(problem: _Ridge | _Sphere, point: _Point, iterations: int, tolerance: float) -> tuple[_Point, int]:
-    """Up to `iterations` of L-BFGS in Y = U H^(1/2) from U = W; returns the new point and the number done.
+@dataclass
+class _Symmetric:
+    """F = sum_l l_l + (ridge / 2) ||W||^2 with W = (U + U^T) / 2."""
 
-    U_ll = 0 means that Y_l is orthogonal to row l of H^(-1/2), on which gradients are projected.
-    """
+    x: NDArray[np.int8]
+    beta: float
+    ridge: float
+
+    def coordinates(self, W: NDArray, curvatures: NDArray, axes: NDArray) -> _Coordinates:
+        """In the basis of the axes of H, an entry U_ij of the symmetric U has the curvature (H_i + H_j) / 2."""
+        scale = np.sqrt((curvatures + curvatures[:, None]) / 2)
+        return _Coordinates(
+            scale * (axes.T @ W @ axes),
+            lambda y: _hollow(axes @ (y / scale) @ axes.T),
+            lambda slope: (axes.T @ slope @ axes) / scale,
+            W.size,
+        )
+
+    def start(self) -> NDArray[np.float64]:
+        return np.zeros((self.x.shape[1], self.x.shape[1]))
+
+    def at(self, free: NDArray[np.float64]) -> _Point:
+        W = (free + free.T) / 2
+        losses, slopes = _losses_and_slopes(W, self.x, self.beta)
+        slopes = (slopes + slopes.T) / 2 + self.ridge * W
+        values = losses + self.ridge / 2 * _dots(W, W)
+        return _Point(W, values, slopes, _norms(slopes).max(), np.ones(len(W)), self.ridge)
+
+
+def _descend(problem: _Sphere | _Symmetric, point: _Point, iterations: int, tolerance: float) -> tuple[_Point, int]:
+    """Up to `iterations` of L-BFGS from U = W in coordinates Y of U; returns the new point and the number done."""
     curvatures, axes = eigh(_mean_hessian(point, problem.x, problem.beta))
-    root, inverse_root = axes * curvatures**0.5 @ axes.T, axes * curvatures**-0.5 @ axes.T
+    start, free, pull, entries = problem.coordinates(point.couplings, curvatures, axes)
 
     def at(y: NDArray[np.float64]) -> _Point:
-        free = y.reshape(root.shape) @ inverse_root
-        np.fill_diagonal(free, 0)
-        return problem.at(free)
+        return problem.at(free(y.reshape(start.shape)))
 
     def value_and_slope(y: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         _, values, slope, *_ = at(y)
         gain = np.sum(values - point.values)  # differences row by row keep the digits that a sum would lose
-        return gain, _orthogonal(slope @ inverse_root, inverse_root).ravel()
+        return gain, pull(slope).ravel()
 
-    # ||dF/dU_l|| <= sqrt(max curvature) ||dF/dY_l|| <= sqrt(L max curvature) max |dF/dY|
-    gtol = tolerance / np.sqrt(len(root) * curvatures[-1])
+    # ||dF/dU_l|| <= sqrt(max curvature) ||dF/dY|| <= sqrt(entries max curvature) max |dF/dY|
+    gtol = tolerance / np.sqrt(entries * curvatures[-1])
     options = {"maxiter": iterations, "gtol": gtol, "ftol": 0.0}
-    result = minimize(value_and_slope, (point.couplings @ root).ravel(), jac=True, method="L-BFGS-B", options=options)
+    result = minimize(value_and_slope, start.ravel(), jac=True, method="L-BFGS-B", options=options)
     return at(result.x), result.nit
 
 
@@ -265,5 +551,11 @@ def _orthogonal(rows: NDArray[np.float64], normals: NDArray[np.float64]) -> NDAr
     return rows - parts * normals
 
 
-def _largest_row(rows: NDArray[np.float64]) -> float:
-    return np.linalg.norm(rows, axis=1).max()
+def _hollow(square: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`square`, its diagonal set to 0."""
+    np.fill_diagonal(square, 0)
+    return square
+
+
+def _norms(rows: NDArray) -> NDArray:
+    return np.sqrt(_dots(rows, rows))

@@ -7,6 +7,7 @@ from scipy.special import expit
 
 from amtheory import Hopfield, PseudoLikelihood
 from amtheory.patterns import random_features, random_patterns
+from amtheory.perceptron import PerceptronMargin
 from amtheory.pseudolikelihood import gradient, loss
 
 
@@ -68,6 +69,151 @@ def test_ridge_solution_equals_one_solver_per_row(P):
 
         row = minimize(objective, np.zeros(19), tol=1e-10)
         np.testing.assert_allclose(np.delete(memory.couplings_[l], l), row.x, atol=1e-6)
+
+
+def row_by_row(x, beta, ridge):
+    """The minimum by Newton's method from SciPy, row by row."""
+    P, L = x.shape
+    found = np.zeros((L, L))
+    for l in range(L):
+        inputs = np.delete(x, l, axis=1) * x[:, l, None] * beta
+
+        def objective(w, inputs=inputs):
+            slope = ridge * w - 2 / P * expit(-2 * inputs @ w) @ inputs
+            return np.logaddexp(0, -2 * inputs @ w).mean() + ridge / 2 * w @ w, slope
+
+        def hessian(w, inputs=inputs):
+            curvatures = 4 / P * expit(2 * inputs @ w) * expit(-2 * inputs @ w)
+            return inputs.T * curvatures @ inputs + ridge * np.eye(L - 1)
+
+        row = minimize(
+            objective, np.zeros(L - 1), jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-12}
+        )
+        found[l, np.arange(L) != l] = row.x
+    return found
+
+
+def longest_gradient(memory, x, ridge):
+    return np.linalg.norm(gradient(memory.couplings_, x, memory.beta) + ridge * memory.couplings_, axis=1).max()
+
+
+SYSTEMS = {
+    "one pattern": random_patterns(1, 12, rng=0),
+    "P < L": random_patterns(12, 30, rng=1),
+    "P = L - 1": random_patterns(19, 20, rng=2),
+    "P = L": random_patterns(20, 20, rng=3),
+    "P > L": random_patterns(50, 20, rng=4),
+    "repeated patterns": random_patterns(6, 20, rng=5)[[0, 1, 2, 3, 4, 5, 0, 0, 1]],
+    "opposite patterns": np.concatenate([random_patterns(4, 20, rng=6), -random_patterns(4, 20, rng=6)]),
+    "all spins equal": np.ones((3, 10), np.int8),
+    "two spins": np.array([[1, 1], [1, -1], [1, 1]]),
+    "contradiction": np.array([[1, 1, 1], [1, 1, -1], [-1, 1, 1], [-1, 1, -1]]),
+    "features, P < L": random_features(15, 30, 5, rng=7)[0],
+    "features, P > L": random_features(90, 30, 5, rng=8)[0],
+}
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize(("beta", "ridge"), [(1.0, 1e-3), (0.5, 0.1), (3.0, 1e-4)])
+def test_ridge_solutions_equal_those_of_scipy(name, beta, ridge):
+    x = SYSTEMS[name]
+    memory = PseudoLikelihood(beta, ridge=ridge, tolerance=1e-10).fit(x)
+    assert memory.converged_
+    assert (np.diag(memory.couplings_) == 0).all()
+    assert longest_gradient(memory, x, ridge) < 1.1e-10
+    np.testing.assert_allclose(memory.couplings_, row_by_row(x, beta, ridge), atol=1e-6)
+
+
+@pytest.mark.parametrize(("P", "L"), [(40, 100), (95, 100), (100, 100), (150, 100), (300, 100)])
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6, 1e-9])
+def test_convergence_is_that_of_the_float64_gradient(P, L, tolerance):
+    x = random_patterns(P, L, rng=9)
+    memory = PseudoLikelihood(ridge=1e-3, tolerance=tolerance).fit(x)
+    assert memory.converged_
+    assert longest_gradient(memory, x, 1e-3) < tolerance * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("P", [20, 90])
+def test_rows_may_be_fitted_in_chunks(P, monkeypatch):
+    x = random_patterns(P, 40, rng=10)
+    whole = PseudoLikelihood(tolerance=1e-9).fit(x)
+    monkeypatch.setattr("amtheory.pseudolikelihood._FIELDS", 7 * P)
+    chunks = PseudoLikelihood(tolerance=1e-9).fit(x)
+    np.testing.assert_allclose(chunks.couplings_, whole.couplings_, atol=3e-6)
+
+
+@pytest.mark.parametrize("P", [20, 90])
+@pytest.mark.parametrize("parameters", [{}, {"beta_norm": 1.5}, {"symmetric": True}])
+def test_gauge_covariance(P, parameters):
+    """x_l -> g_l x_l takes W_lm to g_l W_lm g_m."""
+    x, g = random_patterns(P, 30, rng=11), random_patterns(1, 30, rng=12)[0]
+    memory = PseudoLikelihood(tolerance=1e-8, **parameters)
+    expected = g[:, None] * memory.fit(x).couplings_ * g
+    np.testing.assert_allclose(memory.fit(x * g).couplings_, expected, atol=3e-5)
+
+
+@pytest.mark.parametrize("P", [20, 90])
+@pytest.mark.parametrize("parameters", [{}, {"beta_norm": 1.5}, {"symmetric": True}])
+def test_the_start_does_not_change_the_minimum(P, parameters):
+    x = random_patterns(P, 40, rng=13)
+    memory = PseudoLikelihood(tolerance=1e-7, **parameters)
+    cold, iterations = memory.fit(x).couplings_, memory.n_iter_
+    elsewhere = memory.fit(x, np.random.default_rng(14).standard_normal((40, 40))).couplings_
+    np.testing.assert_allclose(elsewhere, cold, atol=2e-4)
+    start = cold.copy()
+    np.testing.assert_allclose(memory.fit(x, start).couplings_, cold, atol=2e-4)
+    assert memory.n_iter_ <= iterations
+    np.testing.assert_array_equal(start, cold)
+
+
+def test_a_warm_start_saves_iterations():
+    x = random_patterns(60, 40, rng=15)
+    start = PseudoLikelihood(ridge=1.1e-3).fit(x).couplings_
+    cold, warm = PseudoLikelihood(ridge=1e-3).fit(x), PseudoLikelihood(ridge=1e-3).fit(x, start)
+    assert warm.n_iter_ < cold.n_iter_
+
+
+@pytest.mark.parametrize("P", [5, 12, 40])
+def test_symmetric_couplings_minimise_the_sum_of_all_rows(P):
+    L, beta, ridge = 8, 1.3, 0.01
+    x = random_patterns(P, L, rng=16)
+    memory = PseudoLikelihood(beta, ridge=ridge, tolerance=1e-8, symmetric=True).fit(x)
+    W, pairs = memory.couplings_, np.triu_indices(L, 1)
+    np.testing.assert_array_equal(W, W.T)
+    assert memory.converged_
+    assert (np.diag(W) == 0).all()
+
+    def objective(w):
+        couplings = np.zeros((L, L))
+        couplings[pairs] = w
+        couplings += couplings.T
+        return loss(couplings, x, beta) + ridge / 2 * np.sum(couplings**2)
+
+    found = minimize(objective, np.zeros(len(pairs[0])), tol=1e-9)
+    np.testing.assert_allclose(W[pairs], found.x, atol=2e-5)
+    assert objective(W[pairs]) <= found.fun + 1e-12
+    steps = 1e-5 * np.eye(len(pairs[0]))
+    slopes = [(objective(W[pairs] + s) - objective(W[pairs] - s)) / 2e-5 for s in steps]
+    np.testing.assert_allclose(slopes, 0, atol=1e-8)
+
+
+def test_infinite_norm_is_the_largest_margin():
+    x = random_patterns(20, 40, rng=17)
+    memory, perceptron = PseudoLikelihood(beta_norm=np.inf).fit(x), PerceptronMargin().fit(x)
+    np.testing.assert_array_equal(memory.couplings_, perceptron.couplings_)
+    assert memory.converged_
+    assert memory.n_iter_ == 0
+    smallest = [PseudoLikelihood(beta_norm=b, tolerance=1e-4).fit(x).stabilities(x).min(axis=0) for b in (3, 10, 30)]
+    gaps = [(memory.stabilities(x).min(axis=0) - s).mean() for s in smallest]
+    assert 0 < gaps[2] < gaps[1] / 2 < gaps[0] / 4
+
+
+def test_infinite_norm_needs_separable_rows():
+    x = np.array([[a, a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)])
+    with pytest.raises(
+        ValueError, match=r"`patterns`: rows \[2, 3\] of the couplings \(2 in all\) cannot separate them"
+    ):
+        PseudoLikelihood(beta_norm=np.inf).fit(x)
 
 
 @pytest.mark.parametrize("beta_norm", [0.3, 1.0, 20.0])
@@ -134,7 +280,7 @@ def test_correlated_data_converge():
 def test_failure_to_converge_warns():
     memory = PseudoLikelihood(ridge=1e-6, max_iterations=3)
     with pytest.warns(RuntimeWarning, match="stopped after 3 iterations with a gradient norm of"):
-        memory.fit(random_patterns(10, 20, rng=0))
+        memory.fit(random_patterns(30, 20, rng=0))
     assert not memory.converged_
     assert memory.n_iter_ == 3
 
@@ -148,6 +294,7 @@ def test_failure_to_converge_warns():
         ({"ridge": -1}, ValueError, "`ridge` must be a finite number > 0, got -1"),
         ({"beta_norm": 0.0}, ValueError, "`beta_norm` must be a finite number > 0"),
         ({"ridge": 1, "beta_norm": 1}, ValueError, "give `ridge` or `beta_norm`, not both"),
+        ({"symmetric": True, "beta_norm": 1}, ValueError, "`symmetric` needs `ridge`.*got 1"),
         ({"tolerance": 0}, ValueError, "`tolerance`"),
         ({"max_iterations": 0}, ValueError, "`max_iterations` must be at least 1"),
     ],
@@ -168,3 +315,18 @@ def test_bad_patterns_and_couplings():
         loss(np.ones((2, 3)), [[1, 1]], 1.0)
     with pytest.raises(ValueError, match="`couplings` must be finite, got 1 NaN or infinity"):
         gradient([[0, np.inf], [1, 0]], [[1, 1]], 1.0)
+    x = [[1, 1], [1, -1], [1, 1]]
+    with pytest.raises(ValueError, match=r"`start` must have the shape \(2, 2\).*got \(3, 3\)"):
+        PseudoLikelihood().fit(x, np.ones((3, 3)))
+    with pytest.raises(ValueError, match="`start` must be finite"):
+        PseudoLikelihood().fit(x, [[0, np.nan], [1, 0]])
+    with pytest.raises(ValueError, match="`start` must have no row of zeros"):
+        PseudoLikelihood(beta_norm=1.0).fit(x, np.eye(2))
+
+
+def test_a_failed_fit_leaves_the_memory_as_it_was():
+    memory = PseudoLikelihood().fit(random_patterns(5, 10, rng=0))
+    before = memory.couplings_
+    with pytest.raises(ValueError, match="`start`"):
+        memory.fit(random_patterns(5, 10, rng=1), np.ones((3, 3)))
+    assert memory.couplings_ is before
