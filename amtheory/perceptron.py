@@ -31,7 +31,7 @@ class PerceptronMargin(PairwiseMemory):
 
         min_mu Delta_l^mu = kappa_lo  <=  kappa_max  <=  kappa_up = ||W_l|| / sum_mu a_mu.
 
-    Rows that are not separable are reported by a RuntimeWarning and in `separable_`, and a kappa_up of about 0 shows it.
+    Rows that are not separable are reported by a RuntimeWarning and in `separable_`; a kappa_up of about 0 shows it.
     "exact" gives them couplings of nearly least squared violations sum_mu max(0, 1 - M_mu)^2, the other methods the
     last ones they tried.
 
@@ -149,7 +149,8 @@ class PerceptronMargin(PairwiseMemory):
     def _iterative(self, x: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         from amtheory import _fit_kernels
 
-        (P, L), G, spins = x.shape, x @ x.T, np.ascontiguousarray(x.T)
+        P, L = x.shape
+        G, spins = x @ x.T, np.ascontiguousarray(x.T)
         a = np.full((L, P), 1 / L)  # Hebb's rule
         W, lower, upper = _certificate(x, a)
         rows = np.arange(L)
