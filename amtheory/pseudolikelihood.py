@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
+from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs, solve
 from scipy.optimize import minimize, root_scalar
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
@@ -27,7 +27,7 @@ _FIELDS = 2**23  # that are fitted together
 _MEMORY = 3  # pairs of the row by row L-BFGS
 _PRECISION, _FIRST = 0.1, 1e-3  # of line searches, of the first one of Newton's method
 _SAMPLE = 32  # rows that stand for all as long as their gradients are too long
-_PATIENCE = 5  # iterations without progress after which a stage of a fit ends
+_EXACT = 100  # iterations of L-BFGS after which the rows that are left get their own Hessians
 _FLOOR = 1e-6  # relative size of the gradients that float32 resolves
 
 
@@ -114,7 +114,8 @@ class PseudoLikelihood(PairwiseMemory):
         The minimum does not depend on `start`, only the time it takes (none of it with beta_norm = infinity).
 
         With `ridge`, each row has its own steps, but all share matrix products and one approximate Hessian: for
-        P < L Newton's method in the span of the patterns, otherwise, or if that stalls, preconditioned L-BFGS.
+        P < L Newton's method in the span of the patterns, otherwise, or if that stalls, preconditioned L-BFGS. Rows
+        that are still left after 100 iterations of it get Newton's method with their own Hessians.
         Float32 leads to the minimum as far as it resolves gradients, float64 from there. With `beta_norm` or
         `symmetric` all rows are minimised jointly by preconditioned L-BFGS. Matrix products use as many threads as
         the environment variable AMTHEORY_NUM_THREADS says, one by default.
@@ -205,7 +206,7 @@ class _Rows:
     def fit(self, W: NDArray[np.float64]) -> tuple[NDArray[np.float64], int, float]:
         """The couplings reached from W, the iterations and the largest norm of a gradient, in float64."""
         P, L = self.x.shape
-        result, most, worst = np.empty_like(W), 0, 0.0
+        found, most, worst = [], 0, 0.0
         coarse = _FLOOR * self.beta * np.sqrt(L)  # no gradient of a loss is longer than beta sqrt(L)
         size = max(1, _FIELDS // P)
         for rows in (np.arange(i, min(i + size, L)) for i in range(0, L, size)):
@@ -215,8 +216,9 @@ class _Rows:
                     w, n, residual = self._newton(w, rows, dtype, tolerance, n)
                 if dtype == np.float64 or residual > tolerance:
                     w, n, residual = self._quasi_newton(w, rows, dtype, tolerance, n)
-            result[rows], most, worst = w, max(most, n), max(worst, residual)
-        return result, most, worst
+            found.append(w)
+            most, worst = max(most, n), max(worst, residual)
+        return found[0] if len(found) == 1 else np.concatenate(found), most, worst
 
     def _newton(self, W: NDArray, rows: NDArray, dtype: type, tolerance: float, n: int) -> tuple[NDArray, int, float]:
         """Newton's method for P < L, on the coefficients A of W_l = sum_mu A_l^mu x^mu, diagonal removed.
@@ -279,7 +281,7 @@ class _Rows:
     def _mean_curvature(self, weights: NDArray) -> float:
         """Mean second derivative of the loss in the fields."""
         sizes = np.abs(weights)
-        return 4 * self.beta**2 / len(self.x) * float(np.mean(sizes) - np.vdot(sizes, sizes) / sizes.size)
+        return 4 * self.beta**2 / len(self.x) * max(float(np.vdot(sizes, 1 - sizes)) / sizes.size, 1e-30)
 
     def _quasi_newton(
         self, W: NDArray, rows: NDArray, dtype: type, tolerance: float, n: int
@@ -297,7 +299,8 @@ class _Rows:
         while True:
             residuals[active] = _norms(gradient)
             most.append(residuals.max())
-            stalled = dtype == np.float32 and _stalled(most, 20)
+            slow = len(most) > _EXACT
+            stalled = dtype == np.float32 and (slow or _stalled(most, 20))
             if most[-1] <= tolerance or n == self.max_iterations or stalled:
                 break
             keep = residuals[active] > tolerance
@@ -310,7 +313,10 @@ class _Rows:
             if not 0.5 < d / mean < 2:
                 d, X = mean, self.x.astype(np.float64)
                 B = _inverse(d * (X.T @ X) + self.ridge * np.eye(len(X.T))).astype(dtype)
-            step = -_two_loops(gradient, pairs, lambda q, B=B, rows=rows: _restricted(q @ B, B, rows))
+            if slow:
+                step = -self._newton_steps(gradient, weights, x, rows)
+            else:
+                step = -_two_loops(gradient, pairs, lambda q, B=B, rows=rows: _restricted(q @ B, B, rows))
             linear, quadratic = self.ridge * _dots(W, step), self.ridge * _dots(step, step)
             step *= self._search(_PRECISION, fields, step @ x.T, y, linear, quadratic, losses, weights)
             if not step.any():
@@ -323,6 +329,16 @@ class _Rows:
         if W is not result:
             result[active] = W
         return result.astype(np.float64, copy=False), n, most[-1]
+
+    def _newton_steps(self, gradient: NDArray, weights: NDArray, x: NDArray, rows: NDArray) -> NDArray:
+        """The inverse Hessian of each row times its gradient."""
+        steps, sizes = np.empty_like(gradient), np.abs(weights)
+        for step, l, D, right in zip(steps, rows, 4 * self.beta**2 / len(x) * sizes * (1 - sizes), gradient):
+            hessian = (x.T * D) @ x + self.ridge * np.eye(len(right))
+            hessian[l] = hessian[:, l] = 0
+            hessian[l, l] = 1
+            step[:] = solve(hessian, right, assume_a="pos")
+        return steps
 
     def _slope(self, W: NDArray, weights: NDArray, x: NDArray, rows: NDArray) -> NDArray:
         """ridge W - (2 beta / P) weights x without the diagonal."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import xlogy
 
 from amtheory.theory import _gauss
 
@@ -44,15 +45,15 @@ def retrieval(s: float, T: float) -> State:
 
 
 def spin_glass(alpha: float, T: float) -> State | None:
-    """The state with m = 0 and q > 0, for T < 1 + sqrt(alpha); None above."""
-    if alpha == 0 or 1 + np.sqrt(alpha) <= T:
+    """The state with m = 0 and q > 0, for T < 1 + sqrt(alpha), at alpha = 0 its limit; None above."""
+    if 1 + np.sqrt(alpha) <= T:
         return None
     low = end_of_retrieval(T) if T < 1 else 1e-8
+    if _state(low, 0.0, T).alpha >= alpha:
+        return _state(low, 0.0, T) if T < 1 else None
     high = 2 * (low + np.sqrt(alpha) + 1)
     while _state(high, 0.0, T).alpha < alpha:
         high *= 2
-    if _state(low, 0.0, T).alpha >= alpha:
-        return None
     return _state(_gauss.root(lambda s: _state(s, 0.0, T).alpha / alpha - 1, low, high), 0.0, T)
 
 
@@ -71,6 +72,7 @@ def spinodal(T: float) -> State:
     return retrieval(float(found.x), T)
 
 
+@lru_cache(maxsize=4096)
 def retrieval_at(alpha: float, T: float) -> State | None:
     """The retrieval state at load `alpha` and 0 < T; None if there is none."""
     if T >= 1:
@@ -85,15 +87,15 @@ def retrieval_at(alpha: float, T: float) -> State | None:
 
 def free_energy(alpha: float, T: float, state: State | None) -> float:
     """Per spin, of a solution of the equations; None is the paramagnet m = q = r = 0."""
-    if alpha == 0 and (state is None or state.m == 0):
-        return -T * np.log(2)
-    if state is None:
-        return alpha / 2 + alpha * T / 2 * np.log(1 - 1 / T) - T * np.log(2)
+    if state is None:  # T >= 1 + sqrt(alpha), up to rounding
+        gap = max(1 - 1 / T, np.sqrt(alpha) / (1 + np.sqrt(alpha)))
+        return float(alpha / 2 + xlogy(alpha * T, gap) / 2 - T * np.log(2))
     s, m, q, c, _ = state
     t, w = _rule(s, m, T)
     y = (s * t + m) / T
-    # alpha r = s^2 and beta (1 - q) = C
-    interaction = alpha * T / 2 * (np.log1p(-c) - q / T / (1 - c)) + s**2 * c / 2
+    # alpha r = s^2, beta (1 - q) = C, and 1 - C = sqrt(alpha q) / s without the rounding of C
+    gap = np.sqrt(alpha * q) / s if s > 0 else 1.0
+    interaction = (xlogy(alpha * T, gap) - s * np.sqrt(alpha * q) + s**2 * c) / 2
     return float(alpha / 2 + m**2 / 2 + interaction - T * (w @ np.logaddexp(y, -y)))
 
 

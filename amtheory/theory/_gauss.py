@@ -29,6 +29,12 @@ def rule(breaks: Iterable[float] = (), panel: float = 0.5) -> tuple[Array, Array
     return _rule(tuple(inside), panel)
 
 
+def zoom(point: float) -> Array:
+    """Breaks for `rule` that resolve any scale around `point`."""
+    scales = 2.0 ** -np.arange(1, 25)
+    return point + np.concatenate([-scales, [0.0], scales])
+
+
 @cache
 def _legendre() -> tuple[Array, Array]:
     return np.polynomial.legendre.leggauss(16)

@@ -51,10 +51,10 @@ def support_fraction(load: ArrayLike) -> Any:
 def stability_distribution(load: float) -> StabilityDistribution:
     """P(Delta) = Phi(kappa) delta(Delta - kappa) + phi(Delta) [Delta > kappa] at the largest margin kappa.
 
-    `load` in (0, 2], unbiased patterns. Raises ValueError out of range.
+    The last node is kappa. `load` in (0, 2], unbiased patterns. Raises ValueError out of range.
     """
     kappa = float(max_margin(_separable(load)))
-    t, w = _gauss.rule([kappa])
+    t, w = _gauss.rule([*_gauss.zoom(0.0), kappa])
     keep = t > kappa
     nodes, weights = np.append(t[keep], kappa), np.append(w[keep], ndtr(kappa))
     return StabilityDistribution(nodes, weights / weights.sum())

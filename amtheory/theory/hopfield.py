@@ -22,11 +22,11 @@ _WARM = 0.9995  # where lines are replaced by their asymptotic form
 
 
 class OrderParameters(NamedTuple):
-    """Of one retrieval state: overlap m, Edwards-Anderson q, and r; see `order_parameters`."""
+    """Of retrieval states: overlap m, Edwards-Anderson q, and r; see `order_parameters`."""
 
-    m: float
-    q: float
-    r: float
+    m: Any
+    q: Any
+    r: Any
 
 
 def one_step_overlap(L: int, P: int, flips: int, ties: Literal["keep", "random"] = "keep") -> float:
@@ -114,7 +114,7 @@ def overlap(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> NDArray[np.float6
     return _gauss.elementwise(one, *_load_and_temperature(alpha, temperature))
 
 
-def order_parameters(alpha: float, temperature: float = 0.0) -> OrderParameters:
+def order_parameters(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> OrderParameters:
     """Overlap m, q and r of the retrieval state, L -> infinity, replica symmetry; NaN where there is none.
 
     At temperature T, with averages over z ~ N(0, 1),
@@ -122,14 +122,20 @@ def order_parameters(alpha: float, temperature: float = 0.0) -> OrderParameters:
         m = <tanh((sqrt(alpha r) z + m) / T)>,   q = <tanh^2>,   r = q / (1 - (1 - q) / T)^2;
 
     q is the overlap of two states of the same valley, alpha r the variance of the crosstalk. Example:
-    0.98908516, 0.98441696, 1.15780903 at (0.1, 0.2). Raises ValueError unless `alpha`, `temperature` >= 0.
+    0.98908516, 0.98441696, 1.15780903 at (0.1, 0.2). Arguments broadcast. Raises ValueError unless they are >= 0.
     """
-    load, T = map(float, _load_and_temperature(alpha, temperature))
-    if T < _COLD:
-        m = _overlap(load)
-        return OrderParameters(m, 1.0, _r(load, m)) if m else OrderParameters(np.nan, np.nan, np.nan)
-    state = _ags.retrieval_at(load, T)
-    return OrderParameters(state.m, state.q, state.r) if state else OrderParameters(np.nan, np.nan, np.nan)
+
+    def one(load: float, T: float, name: str) -> float:
+        if T < _COLD:
+            m = _overlap(load)
+            return {"m": m, "q": 1.0, "r": _r(load, m)}[name] if m else np.nan
+        state = _ags.retrieval_at(load, T)
+        return getattr(state, name) if state else np.nan
+
+    loads, temperatures = _load_and_temperature(alpha, temperature)
+    return OrderParameters(
+        *(_gauss.elementwise(lambda a, T, name=name: one(a, T, name), loads, temperatures) for name in "mqr")
+    )
 
 
 def free_energy(
@@ -142,7 +148,8 @@ def free_energy(
 
     at T = 0 the energy alpha/2 - m^2/2 - alpha r/2. NaN where there is no retrieval state. The "spin glass" is the
     state of m = 0: q > 0 below `spin_glass_temperature`, the paramagnet q = 0 above; at T = 0 its replica
-    symmetric energy is -1/pi - sqrt(2 alpha / pi). Arguments broadcast. Raises ValueError if one is negative.
+    symmetric energy is -1/pi - sqrt(2 alpha / pi), and at alpha = 0 it is the limit alpha -> 0. Arguments broadcast.
+    Raises ValueError if one is negative.
     """
     check.choice("state", state, ("retrieval", "spin glass"))
 

@@ -138,13 +138,11 @@ def _shift(t: NDArray[np.float64], a: float, b: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=512)
 def _solve(load: float, b: float) -> Solution:
-    def nodes(a: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        # Delta(t) turns within a few 1 / b around t = a / (2 b) from the margin to t
-        turn = np.sinh(np.linspace(-5, 5, 21)) / 2
-        return _gauss.rule((a + turn) / (2 * b))
+    # Delta(t) turns within a few 1 / b around t = a / (2 b) from the margin to t
+    turn = np.sinh(np.linspace(-5, 5, 21)) / 2
 
     def excess(a: float) -> float:
-        t, w = nodes(a)
+        t, w = _gauss.rule((a + turn) / (2 * b))
         return float(np.log(w @ _shift(t, a, b) ** 2) + np.log(load))
 
     low, high = -1.0, 1.0
@@ -153,7 +151,8 @@ def _solve(load: float, b: float) -> Solution:
     while excess(high) < 0:
         high *= 2
     a = _gauss.root(excess, low, high)
-    t, w = nodes(a)
+    zero = -np.exp(min(a, 9)) / 2  # Delta(-x b) = 0; far outside if a > 3
+    t, w = _gauss.rule([*(a + turn) / (2 * b), *_gauss.zoom(zero)])
     delta = t + _shift(t, a, b)
     w = w / w.sum()
     ridge = w @ (2 * expit(-2 * b * delta) * delta) / b

@@ -2,7 +2,8 @@
 
 The P = alpha L examples are x = sgn(sum_k c_k f_k), with D = alpha_D L random features f_k, each in every example, with
 Gaussian (or fair sign) coefficients c_k. With few examples the Hebbian memory stores them; with many it learns the
-features, and then has attractors at mixtures of few features that it has never seen.
+features, and then has attractors at mixtures of few features that it has never seen. (Examples that are themselves
+made of a few features each are outside of this theory: their features are attractors at smaller loads.)
 
 With K = 2 / pi, a = alpha / alpha_D and averages over a local field in units of its noise, y per feature, a state with
 overlap m with each of n features (n odd) solves, xi being the sum of n fair signs,
@@ -23,7 +24,7 @@ The states at given alpha_D are a curve, parametrised by y or y0; its turning po
 References: Negri, Lauditi, Perugini, Lucibello and Malatesta, Phys. Rev. Lett. 131, 257301 (2023), and, for mixtures,
 Kalaj, Lauditi, Perugini, Lucibello, Malatesta and Negri, arXiv 2407.05658. The code published with the former has
 d1 for d1^2 in ph for a feature, which lowers its learning line by up to 7 %, and leaves out w, which raises its
-storage line (0.0680 instead of 0.0221 at alpha_D = 0.05); simulations agree with the equations above.
+storage line (0.0680 instead of 0.0208 at alpha_D = 0.05); simulations agree with the equations above.
 """
 
 from functools import lru_cache
@@ -49,8 +50,8 @@ class _State(NamedTuple):
 def storage_load(alpha_D: ArrayLike) -> Any:
     """The largest alpha = P / L at which the examples are attractors, for `alpha_D` = D / L in [1e-4, 1e6].
 
-    Tends to the 0.1379 of independent patterns for many features, to half of alpha_D for few. Raises ValueError out of
-    range. Example: 0.0221 at alpha_D = 0.05.
+    Tends to the 0.1379 of independent patterns for many features, to 0.51 alpha_D for few. Raises ValueError out of
+    range. Example: 0.0208 at alpha_D = 0.05.
     """
     return _gauss.elementwise(lambda d: _example(_storage_spinodal(d), d).alpha, _features(alpha_D))
 
@@ -89,8 +90,9 @@ def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> Any:
         y = _storage_spinodal(d)
         if load > _example(y, d).alpha:
             return 0.0
-        high = 1 / np.sqrt(load)  # since qh >= 1
-        return _example(_gauss.root(lambda v: _example(v, d).alpha - load, y, high), d).overlap if y < high else 1.0
+        load = max(load, 1e-12)  # the overlap is 1.0
+        high = 1.01 / np.sqrt(load)  # since y0 <= t and qh >= 1
+        return _example(_gauss.root(lambda v: _example(v, d).alpha - load, y, high), d).overlap
 
     return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
 
@@ -141,7 +143,6 @@ def _alpha(a: float, t: float, dq: float, d2: float, d1: float, signal: float) -
     return (1 / t**2 - slope * signal * a) / (slope / d2**2 + rest)
 
 
-@lru_cache(maxsize=4096)
 def _example(y0: float, alpha_D: float) -> _State:
     def state(y1: float) -> _State:
         # averages over |u| of Phi, phi and |u| Phi at y0 + y1 |u|
@@ -158,18 +159,15 @@ def _example(y0: float, alpha_D: float) -> _State:
 
     def excess(y1: float) -> float:
         found = state(y1)
-        return max(found.alpha, -1.0) - alpha_D * found.a
+        return found.alpha - alpha_D * found.a if found.alpha > 0 else -1.0
 
     return state(_gauss.root(excess, 0.0, 1.0))
 
 
-@lru_cache(maxsize=4096)
 def _mixture(y: float, alpha_D: float, n: int) -> _State:
     """The state of the smallest alpha; infinite alpha and a where there is none."""
-    xi, p = _signs(n)
-    m, width = float(p * xi @ erf(y * xi / np.sqrt(2))) / n, float(2 * p @ _gauss.density(y * xi))
-    overlap, d2 = float(p @ (np.sign(xi) * erf(y * xi / np.sqrt(2)))), 1 - width * y / m
-    if alpha_D >= (m * d2 / y) ** 2:  # the limit a -> infinity, or t -> 0
+    m, width, overlap, d2, limit = _learned(y, n)
+    if alpha_D >= limit:
         return _State(np.inf, np.inf, overlap)
 
     def state(log_t: float) -> _State:
@@ -180,13 +178,22 @@ def _mixture(y: float, alpha_D: float, n: int) -> _State:
 
     def excess(log_t: float) -> float:
         found = state(log_t)
-        return found.alpha / found.a - alpha_D if found.a > 0 and found.alpha > 0 else -alpha_D
+        return found.alpha / found.a - alpha_D if found.alpha > 0 else -alpha_D
 
     high = -np.log(n * m**2 * y)  # alpha < 0
     low = high - 1
     while excess(low) < 0:
         low -= 2
     return state(_gauss.root(excess, low, high))
+
+
+def _learned(y: float, n: int) -> Any:
+    """m, dq / t, the overlap of the sign of a mixture, d2, and alpha_D in the limit of many examples."""
+    xi, p = _signs(n)
+    reply = erf(y * xi / np.sqrt(2))
+    m, width = p @ (xi * reply) / n, 2 * p @ _gauss.density(y * xi)
+    d2 = 1 - width * y / m
+    return float(m), float(width), float(p @ (np.sign(xi) * reply)), float(d2), float(m * d2 / y) ** 2
 
 
 @lru_cache(maxsize=16)
@@ -198,6 +205,7 @@ def _signs(n: int) -> Any:
 
 @lru_cache(maxsize=256)
 def _storage_spinodal(alpha_D: float) -> float:
+    """The y0 of the largest alpha."""
     found: Any = minimize_scalar(
         lambda y: -_example(y, alpha_D).alpha, bounds=(0.5, 4.0), method="bounded", options={"xatol": 1e-9}
     )
@@ -207,15 +215,14 @@ def _storage_spinodal(alpha_D: float) -> float:
 @lru_cache(maxsize=256)
 def _mixture_spinodal(alpha_D: float, n: int) -> float:
     """The y of the smallest alpha; 0.0 if there is no state."""
+
+    def loss(y: float) -> float:
+        """-1 / a, continued to where there is no state."""
+        limit = _learned(y, n)[-1]
+        return alpha_D - limit if alpha_D >= limit else -1 / _mixture(y, alpha_D, n).a
+
     grid = np.geomspace(0.05, 20, 120)
-    values = np.array([_mixture(y, alpha_D, n).a for y in map(float, grid)])
-    i = int(np.argmin(values))
-    if values[i] == np.inf:
-        return 0.0
-    found: Any = minimize_scalar(
-        lambda y: -1 / _mixture(y, alpha_D, n).a,
-        bounds=(grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]),
-        method="bounded",
-        options={"xatol": 1e-9},
-    )
-    return float(found.x)
+    i = int(np.argmin([loss(y) for y in map(float, grid)]))
+    ends = (grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)])
+    found: Any = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-9})
+    return float(found.x) if found.fun < 0 else 0.0

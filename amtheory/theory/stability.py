@@ -22,8 +22,8 @@ from amtheory.theory import _gauss
 class StabilityDistribution:
     """The discrete distribution with probability `weights[i]` at the stability `nodes[i]`.
 
-    A density is represented by the nodes of a quadrature. Raises ValueError unless both are one-dimensional, of
-    the same length, finite, and the weights are >= 0 and sum to 1 (within 1e-9).
+    A density is represented by the nodes of a quadrature, dense around Delta = 0. Raises ValueError unless both are
+    one-dimensional, of the same length, finite, and the weights are >= 0 and sum to 1 (within 1e-9).
     """
 
     nodes: NDArray[np.float64]
@@ -50,10 +50,7 @@ class StabilityDistribution:
         return float(self.weights @ (self.nodes - self.mean()) ** 2)
 
     def first_step(self, m0: ArrayLike) -> Any:
-        """f(m_0), the overlap after one step from `m0` in [-1, 1]; f(1) = P(Delta > 0) - P(Delta < 0).
-
-        For a density f(1) is taken at its nodes, with an error of the order of their spacing.
-        """
+        """f(m_0), the overlap after one step from `m0` in [-1, 1]; f(1) = P(Delta > 0) - P(Delta < 0)."""
         m0 = _gauss.checked("m0", m0, lambda m: np.abs(m) <= 1, "in [-1, 1]")
         with np.errstate(divide="ignore"):
             gain = m0 / np.sqrt(2 * (1 - m0) * (1 + m0))
@@ -68,12 +65,11 @@ class StabilityDistribution:
     def dilute_edge(self) -> float:
         """The smallest overlap from which iterating f reaches its highest fixed point: its last unstable fixed point.
 
-        Exact edge of the basin only in extremely dilute asymmetric memories. 0.0 if f(m) > m right from 0; 1.0 if
-        no fixed point in (0, 1] is attractive, up to overlaps of 1 - 1e-10.
+        Exact edge of the basin only in extremely dilute asymmetric memories. 0.0 if f(m) > m right from 0, or from
+        1e-6; 1.0 if no fixed point in (0, 1] is attractive, up to overlaps of 1 - 1e-10.
         """
-        # the map is flat in m and steep in its field near m = 1: a grid in both
-        tail = 1 - np.logspace(-10, -2, 161)[::-1]
-        grid = np.concatenate([np.linspace(1e-3, 0.99, 496)[:-1], tail])
+        head, tail = np.logspace(-6, -3, 30)[:-1], 1 - np.logspace(-10, -2, 161)[::-1]
+        grid = np.concatenate([head, np.linspace(1e-3, 0.99, 496)[:-1], tail])
         gains = np.asarray(self.first_step(grid)) - grid
         above = np.flatnonzero(gains > 0)
         if not len(above):
@@ -89,7 +85,7 @@ def hebb(load: float) -> StabilityDistribution:
     """The Hopfield memory at P / L = `load` > 0: Delta ~ N(1 / sqrt(load), 1), L -> infinity."""
     load = float(_gauss.positive("load", load))
     centre = 1 / np.sqrt(load)
-    t, w = _gauss.rule([-centre])
+    t, w = _gauss.rule(_gauss.zoom(-centre))
     return StabilityDistribution(centre + t, w / w.sum())
 
 

@@ -1,8 +1,9 @@
 """Pseudo-likelihood fits against what a user would write with SciPy, in float64.
 
-Everyone ends at the first iterate at which no row has a gradient longer than `TOLERANCE`: SciPy's own `gtol` bounds
-entries, not lengths, so that the peers stop through the callback instead. The peer that fits row by row is timed on
-some rows, chosen evenly; its time is linear in their number.
+No row may have a gradient longer than `TOLERANCE` at the end. SciPy's own `gtol` bounds entries, not lengths: with
+`TOLERANCE` / sqrt(L) it keeps the promise, and goes on for too long (lengths of about 1e-5). The other peers stop
+through the callback, at the first iterate that is good enough. Those that fit row by row are timed on some rows, chosen
+evenly; their time is linear in the number.
 """
 
 from functools import partial
@@ -18,7 +19,7 @@ from benchmarks.am.harness import Case, Peer
 RIDGE, TOLERANCE = 1e-3, 1e-4
 
 
-def _lbfgs(objective, size, row):
+def _lbfgs(objective, size, row, exactly=True):
     """SciPy's L-BFGS from 0 until the gradients of all rows of length `row` are short enough."""
     last = np.empty(size)
 
@@ -27,10 +28,10 @@ def _lbfgs(objective, size, row):
         return value, last.copy()
 
     def stop(w):
-        if np.linalg.norm(last.reshape(-1, row), axis=1).max() <= TOLERANCE:
+        if exactly and np.linalg.norm(last.reshape(-1, row), axis=1).max() <= TOLERANCE:
             raise StopIteration
 
-    options = {"ftol": 0.0, "gtol": 0.0, "maxiter": 10_000, "maxfun": 100_000}
+    options = {"ftol": 0.0, "gtol": 0.0 if exactly else TOLERANCE / np.sqrt(row), "maxiter": 10_000, "maxfun": 100_000}
     return minimize(value_and_slope, np.zeros(size), jac=True, method="L-BFGS-B", callback=stop, options=options).x
 
 
@@ -48,7 +49,7 @@ def joint(x):
     return _lbfgs(objective, L * L, L).reshape(L, L)
 
 
-def row_by_row(x, rows):
+def row_by_row(x, rows, exactly):
     """A logistic regression for each spin."""
     P, L = x.shape
     found = np.zeros((len(rows), L))
@@ -60,7 +61,7 @@ def row_by_row(x, rows):
             slope = RIDGE * w - 2 / P * (expit(-2 * margins) @ inputs)
             return np.logaddexp(0, -2 * margins).mean() + RIDGE / 2 * w @ w, slope
 
-        W[np.arange(L) != l] = _lbfgs(objective, L - 1, L - 1)
+        W[np.arange(L) != l] = _lbfgs(objective, L - 1, L - 1, exactly)
     return found
 
 
@@ -72,11 +73,12 @@ def cases() -> list[Case]:
         rows = np.linspace(0, L - 1, 5).astype(int)
         found.append(
             Case(
-                f"pseudo-likelihood, L = {L}, P / L = {load}, ridge = {RIDGE}, gradients <= {TOLERANCE}",
+                f"(e) pseudo-likelihood, L = {L}, P / L = {load}, ridge = {RIDGE}, gradients <= {TOLERANCE}",
                 partial(PseudoLikelihood(ridge=RIDGE, tolerance=TOLERANCE).fit, patterns),
                 [
-                    Peer("L-BFGS row by row", partial(row_by_row, x, rows), len(rows) / L, bar_rows),
-                    Peer("joint L-BFGS", partial(joint, x), 1.0, bar_joint),
+                    Peer("L-BFGS row by row, gtol", partial(row_by_row, x, rows, False), len(rows) / L, bar_rows),
+                    Peer("L-BFGS row by row, callback", partial(row_by_row, x, rows, True), len(rows) / L),
+                    Peer("joint L-BFGS, callback", partial(joint, x), 1.0, bar_joint),
                 ],
                 rounds=3,
             )

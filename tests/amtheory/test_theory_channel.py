@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -66,6 +67,20 @@ def test_retrieval_probability_equals_enumeration(P, L, K, alpha):
     assert channel.retrieval_probability(P, L, K, alpha) == pytest.approx(expected, rel=1e-11)
 
 
+@pytest.mark.parametrize(("P", "L", "K"), [(10**7, 128, 2), (10**7, 40, 2), (10**15, 64, 50257), (10**30, 100, 2)])
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
+def test_retrieval_probability_in_exact_arithmetic(P, L, K, fraction):
+    alpha = fraction * channel.critical_alpha(P, L, K)
+    with localcontext(prec=400):
+        s, other, expected, below = Decimal(alpha) + (1 - Decimal(alpha)) / K, 1 / Decimal(K), Decimal(0), Decimal(0)
+        for n in range(L + 1):
+            f = math.comb(L, n) * other**n * (1 - other) ** (L - n)
+            upto = min(below + f, Decimal(1))
+            expected += math.comb(L, n) * s**n * (1 - s) ** (L - n) * (upto**P - below**P) / (P * f)
+            below = upto
+    assert channel.retrieval_probability(P, L, K, alpha) == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_retrieval_probability_of_a_simulation():
     """200 sequences in each of 400 samples: standard error at most 0.025, so one seed in 1e6 fails."""
     P, L, K, rng = 200, 40, 3, np.random.default_rng(1)
@@ -77,6 +92,7 @@ def test_retrieval_probability_of_a_simulation():
         common = (x == z).sum(axis=1)
         won.append((common[0] == common.max()) / (common == common.max()).sum())
     assert np.mean(won) == pytest.approx(channel.retrieval_probability(P, L, K, alpha), abs=0.12)
+    assert np.mean(won) != pytest.approx(channel.retrieval_probability(100 * P, L, K, alpha), abs=0.12)  # control
 
 
 def test_retrieval_probability_at_known_points():

@@ -39,6 +39,8 @@ def test_one_step_error_of_a_simulation(flips, tolerance):
         h = DenseMemory(3).fit(x).local_field(patterns.flip(x, flips, rng=100 + seed))
         wrong.append((x * h < 0).mean())
     assert np.mean(wrong) == pytest.approx(dense.one_step_error(3, 100, 2000, 1 - flips / 50), rel=tolerance)
+    # negative control: the crosstalk of order 2, without the factor (2n - 3)!! = 3
+    assert np.mean(wrong) != pytest.approx(dense.one_step_error(3, 100, 2000 / 3, 1 - flips / 50), rel=tolerance)
 
 
 @given(st.integers(2, 12), st.floats(10, 1e6), st.floats(1e-6, 0.49))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import brentq
+from scipy.special import ndtr
 
 from amtheory import PseudoLikelihood
 from amtheory.theory import _gauss, gardner, hopfield, pseudolikelihood
@@ -75,6 +76,14 @@ def test_large_norms_are_the_largest_margin(load):
     assert distribution.mean() == pytest.approx(limit.mean(), rel=1e-4)
 
 
+@given(st.floats(0.05, 6), st.floats(0.01, 20))
+def test_fraction_of_errors(load, norm):
+    """Delta(t) > 0 for t > -x beta ||W||, where Delta = 0; seen by a step from overlap 1, or very close to it."""
+    x, _, distribution = pseudolikelihood.solve(load, norm)
+    expected = 2 * ndtr(x * norm) - 1
+    assert distribution.first_step([1.0, 1 - 1e-14]) == pytest.approx([expected, expected], abs=1e-9)
+
+
 @given(st.floats(0.05, 6), st.floats(0.01, 20), st.floats(1.05, 3))
 def test_mean_and_ridge_fall_as_the_norm_grows(load, norm, factor):
     low, high = pseudolikelihood.solve(load, norm), pseudolikelihood.solve(load, norm * factor)
@@ -112,9 +121,13 @@ def test_max_likelihood_norm():
     assert pseudolikelihood.max_likelihood_norm(1e4) == pytest.approx(0.01, rel=0.01)
 
 
-@pytest.mark.parametrize(("load", "m0"), [(0.5, 0.7), (0.25, 0.5), (1.0, 0.9)])
-def test_best_beta(load, m0):
+@pytest.mark.parametrize(
+    ("load", "m0", "expected"),
+    [(0.5, 0.5, 0.294), (0.5, 0.7, 0.666), (0.5, 0.9, 2.338), (0.25, 0.5, 0.380), (1.0, 0.9, 1.413)],
+)
+def test_best_beta(load, m0, expected):
     best = pseudolikelihood.best_beta(load, m0)
+    assert best == pytest.approx(expected, abs=6e-4)
     steps = [pseudolikelihood.solve(load, best * c).distribution.first_step(m0) for c in (0.8, 1.0, 1.25)]
     assert max(steps) == steps[1]
     assert steps[1] > gardner.stability_distribution(load).first_step(m0)

@@ -26,7 +26,7 @@ def test_gaussian_average_with_a_kink(kink):
 
 def test_hebb():
     """The first step is erf(m0 / sqrt(2 alpha)), the known one, from every overlap."""
-    m0 = np.linspace(-1, 1, 21)
+    m0 = np.append(np.linspace(-1, 1, 21), 1 - np.logspace(-14, -2, 25))
     for load in (0.01, 0.1, 0.5, 3.0):
         distribution = stability.hebb(load)
         assert distribution.mean() == pytest.approx(1 / np.sqrt(load), rel=1e-12)
@@ -53,6 +53,9 @@ def test_edges_of_extreme_distributions():
     below, above = np.sqrt(np.pi / 2) * np.array([0.98, 1.02])
     assert stability.empirical([above]).dilute_edge() == 0.0
     assert 0.0 < stability.empirical([below]).dilute_edge() < 1.0
+    almost = stability.empirical([np.sqrt(np.pi / 2) * (1 - 1e-8)])
+    assert almost.first_step(almost.dilute_edge()) == pytest.approx(almost.dilute_edge(), rel=1e-10)
+    assert 0.0 < almost.dilute_edge() < 1e-3
 
 
 def test_slope_is_the_derivative_at_0():
