@@ -133,7 +133,7 @@ def _number(n: Any) -> int:
     return n
 
 
-def _alpha(a: float, t: float, dq: float, d2: float, d1: float, signal: float) -> float:
+def _alpha(a: float, t: float, dq: float, d1: float, d2: float, signal: float) -> float:
     """alpha from t^2 alpha qh = 1, with pd = a signal / alpha + ...; -inf outside of the domain of the equations."""
     feedback = a * (dq / d2) ** 2 * _K / d1**2 if d1 > 0 and d2 > 0 else np.inf  # of ph on itself, through pd
     if feedback * _K >= 1:
@@ -144,6 +144,8 @@ def _alpha(a: float, t: float, dq: float, d2: float, d1: float, signal: float) -
 
 
 def _example(y0: float, alpha_D: float) -> _State:
+    """The state with that y0."""
+
     def state(y1: float) -> _State:
         # averages over |u| of Phi, phi and |u| Phi at y0 + y1 |u|
         scale = np.sqrt(1 + y1**2)
@@ -155,9 +157,9 @@ def _example(y0: float, alpha_D: float) -> _State:
         dq, d2, a_over_d1 = width * t, 1 - width * y1 / w, y1 / (t * _K * w)
         d1 = 1 - dq * (_K / d2 + 1 - _K)
         a = a_over_d1 * d1
-        return _State(_alpha(a, t, dq, d2, d1, w**2), a, float(m))
+        return _State(_alpha(a, t, dq, d1, d2, w**2), a, float(m))
 
-    def excess(y1: float) -> float:
+    def excess(y1: float) -> float:  # > 0 at y1 = 0, where a = 0, and < 0 at y1 = 1
         found = state(y1)
         return found.alpha - alpha_D * found.a if found.alpha > 0 else -1.0
 
@@ -174,13 +176,13 @@ def _mixture(y: float, alpha_D: float, n: int) -> _State:
         t = float(np.exp(log_t))
         d1 = 1 - width * t * (_K / d2 + 1 - _K)
         a = y / (t * _K * m) * d1
-        return _State(_alpha(a, t, width * t, d2, d1, n * m**2), a, overlap)
+        return _State(_alpha(a, t, width * t, d1, d2, n * m**2), a, overlap)
 
     def excess(log_t: float) -> float:
         found = state(log_t)
         return found.alpha / found.a - alpha_D if found.alpha > 0 else -alpha_D
 
-    high = -np.log(n * m**2 * y)  # alpha < 0
+    high = -np.log(n * m**2 * y)  # where alpha < 0, since slope >= K / d1^2 and m <= 1
     low = high - 1
     while excess(low) < 0:
         low -= 2
