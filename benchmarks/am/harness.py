@@ -24,10 +24,13 @@ class Case:
     rounds: int = 5
 
 
-def cpu_time(run: Callable[[], object]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
+def cpu_time(run: Callable[[], object], at_least: float = 0.05) -> float:
+    """Seconds of one call, averaged over as many as take `at_least` seconds."""
+    start, calls = time.process_time(), 0
+    while (spent := time.process_time() - start) < at_least:
+        run()
+        calls += 1
+    return spent / calls
 
 
 def compare(case: Case) -> None:

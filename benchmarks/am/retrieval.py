@@ -187,7 +187,7 @@ def cases() -> list[Case]:
             "(b) Hebbian integers, parallel, T = 0, L = 4000, alpha = 0.1, M = 1",
             lambda: retrieve(large_hopfield, one, max_sweeps=STEPS),
             [Peer("naive NumPy", lambda: naive_parallel(large_W, one_s), 1.0, 18)],
-            rounds=41,
+            rounds=11,
         )
     )
 
