@@ -24,14 +24,15 @@ class UniformProcess:
     Parameters
     ----------
     vocab_size : K >= 2.
-    schedule : "log-linear" (alpha_1 = 1e-3), "linear", or an object with `one_minus_alpha` and `rate`.
+    schedule : "log-linear" (alpha_1 = 1e-3), "linear", "cosine", "gaussian" (the dual of a Gaussian process), or an
+        object with `one_minus_alpha` and `rate`.
 
     Times are floats or tensors of shape () or (B,), one for each sequence, in (0, 1].
     """
 
     def __init__(self, vocab_size: int, schedule: str | Schedule = "log-linear"):
         self.vocab_size = check_positive_int("vocab_size", vocab_size, at_least=2)
-        self.schedule = get_schedule(schedule)
+        self.schedule = get_schedule(schedule, self.vocab_size)
 
     def __repr__(self) -> str:
         return f"UniformProcess(vocab_size={self.vocab_size}, schedule={self.schedule!r})"
