@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 from bridges.system import Conditional, MemorySystem
 from uddm import reverse
 from uddm.denoisers.base import Denoiser, batches, inference
+from uddm.prediction import DensePrediction, Prediction
 from uddm.streams import inverse_cdf
 
 STEPS = 1000
@@ -49,8 +49,7 @@ class DiffusionSystem(MemorySystem):
         return self.process.corrupt(torch.as_tensor(x), noise, generator=_seed(rng)).numpy()
 
     def conditional(self, z: np.ndarray, t: float) -> Conditional:
-        distribution = self.denoiser.cavity if self.kind == "cavity" else self.denoiser.posterior
-        return _Chunked(self.denoiser, lambda rows: distribution(rows, t), self._tokens(z), self.batch_size)
+        return _Chunked(self.denoiser, self.kind, self._tokens(z), t, self.batch_size)
 
     def recover(
         self,
@@ -106,35 +105,35 @@ class DiffusionSystem(MemorySystem):
 
 
 class _Chunked(Conditional):
-    """Reductions of log-probabilities (b, L, K) that exist for one chunk of rows at a time."""
+    """Reductions of predictions that exist for one chunk of rows at a time."""
 
-    def __init__(self, denoiser: Denoiser, log_probs: Callable[[Tensor], Tensor], z: Tensor, batch_size: int | None):
-        self.denoiser, self.log_probs, self.z = denoiser, log_probs, z
+    def __init__(self, denoiser: Denoiser, kind: str, z: Tensor, t: float, batch_size: int | None):
+        self.denoiser, self.kind, self.z, self.t = denoiser, kind, z, t
         self.rows = batches(z, denoiser.process.vocab_size, batch_size)
 
-    def _reduce(self, reduction: Callable[[Tensor, slice], Tensor]) -> np.ndarray:
+    def _reduce(self, reduction: Callable[[Prediction, slice], Tensor]) -> np.ndarray:
         with inference(self.denoiser):
-            chunks = [reduction(self.log_probs(self.z[r]).double(), r) for r in self.rows]
+            chunks = [reduction(self._predict(self.z[r]), r) for r in self.rows]
         return torch.cat(chunks).cpu().numpy()
 
-    @cached_property
-    def _entropy_and_mode(self) -> tuple[np.ndarray, np.ndarray]:
-        both = self._reduce(lambda p, _: torch.stack([torch.special.entr(p.exp()).sum(-1), p.argmax(-1)], -1))
-        return both[..., 0], both[..., 1].astype(np.int64)
+    def _predict(self, z: Tensor) -> Prediction:
+        if self.kind == "cavity":
+            return self.denoiser.predict(z, self.t)
+        return DensePrediction(self.denoiser.posterior(z, self.t))
 
     def entropy(self) -> np.ndarray:
-        return self._entropy_and_mode[0]
+        return self._reduce(lambda p, _: p.entropy().double())
 
     def mode(self) -> np.ndarray:
-        return self._entropy_and_mode[1]
+        return self._reduce(lambda p, _: p.best()[1])
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
-        tokens = torch.as_tensor(x, device=self.z.device)[..., None]
-        return self._reduce(lambda p, r: p.gather(-1, tokens[r]).squeeze(-1))
+        tokens = torch.as_tensor(x, device=self.z.device)
+        return self._reduce(lambda p, r: p.log_prob(tokens[r]).double())
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         uniform = torch.as_tensor(rng.random(tuple(self.z.shape)), device=self.z.device)
-        return self._reduce(lambda p, r: inverse_cdf(p, uniform[r]))
+        return self._reduce(lambda p, r: inverse_cdf(p.log_probs(), uniform[r]))
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -30,7 +30,8 @@ from tqdm import tqdm
 
 from uddm._validation import check_choice, check_positive_int, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches, inference
-from uddm.process import UniformProcess, _at
+from uddm.prediction import DensePrediction, Prediction
+from uddm.process import UniformProcess
 from uddm.streams import as_generator, inverse_cdf
 
 Mode = Literal["sample", "posterior_mode", "x0_mode", "one_shot"]
@@ -49,6 +50,7 @@ def reverse(
     steps: int = 1000,
     mode: Mode = "sample",
     last: Last = "ancestral",
+    nucleus: float = 1.0,
     generator: int | torch.Generator | None = None,
     batch_size: int | None = None,
     progress: bool = False,
@@ -62,6 +64,8 @@ def reverse(
         corrupted them.
     steps : number S of regular updates on the uniform grid from `start` to 1e-5.
     mode, last : see the module docstring.
+    nucleus : x_theta is cut to its most probable tokens, the fewest that hold this share of it, and renormalised before
+        it enters the posterior; in (0, 1]. Truncating the posterior instead would mostly forbid to move.
     generator : seed or CPU generator. Random numbers are drawn for all rows of a step at once, so the result does
         not depend on `batch_size`.
     batch_size : sequences that meet the denoiser together; by default as many as fit a modest memory.
@@ -83,11 +87,13 @@ def reverse(
     check_positive_int("steps", steps)
     check_choice("mode", mode, MODES)
     check_choice("last", last, LASTS)
+    if not 0 < nucleus <= 1:
+        raise ValueError(f"`nucleus` must lie in (0, 1], got {nucleus}")
     generator = as_generator(generator)
     rows = batches(z, process.vocab_size, batch_size)
     with inference(denoiser):
         if mode == "one_shot":
-            return torch.cat([denoiser.cavity(z[r], start).argmax(-1) for r in rows])
+            return torch.cat([denoiser.predict(z[r], start).best()[1] for r in rows])
         grid = torch.linspace(start, END, steps + 1, dtype=torch.float64).tolist()
         updates = list(pairwise(grid))
         if last == "ancestral":
@@ -96,9 +102,15 @@ def reverse(
             if mode == "posterior_mode" and _frozen(process, t, s):
                 continue
             choice, draw = torch.rand((2, *z.shape), dtype=torch.float64, generator=generator).to(z.device)
-            z = torch.cat([_update(process, denoiser, z[r], t, s, mode, choice[r], draw[r]) for r in rows])
+            updated = []
+            for r in rows:
+                prediction = denoiser.predict(z[r], t)
+                if nucleus < 1:
+                    prediction = truncated(prediction, nucleus)
+                updated.append(_update(process, prediction, z[r], t, s, mode, choice[r], draw[r]))
+            z = torch.cat(updated)
         if last == "greedy":
-            z = torch.cat([denoiser.cavity(z[r], END).argmax(-1) for r in rows])
+            z = torch.cat([denoiser.predict(z[r], END).best()[1] for r in rows])
     return z
 
 
@@ -108,9 +120,18 @@ def _frozen(process: UniformProcess, t: float, s: float) -> bool:
     return bool((noise_t - noise_s) * (1 - noise_s) <= (1 - noise_t) * noise_s)
 
 
+def truncated(prediction: Prediction, nucleus: float) -> DensePrediction:
+    """Each distribution cut to the fewest most probable tokens that hold a share `nucleus` of it, and renormalised."""
+    log_probs, tokens = prediction.log_probs().sort(-1, descending=True)
+    before = log_probs.double().exp().cumsum(-1).roll(1, -1)
+    before[..., 0] = 0
+    kept = torch.where(before < nucleus, log_probs, -torch.inf).log_softmax(-1)
+    return DensePrediction(torch.empty_like(kept).scatter_(-1, tokens, kept))
+
+
 def _update(
     process: UniformProcess,
-    denoiser: Denoiser,
+    prediction: Prediction,
     z: Tensor,
     t: float,
     s: float,
@@ -119,18 +140,18 @@ def _update(
     draw: Tensor,
 ) -> Tensor:
     """One update of z from t to s; `choice` and `draw` are uniform numbers (B, L) in [0, 1)."""
-    log_probs = denoiser.cavity(z, t)
     if mode == "sample":
-        stay, denoise, _ = process.mixture(_at(log_probs, z).double().exp(), t, s)
+        stay, denoise, _ = process.mixture(prediction.log_prob(z).double().exp(), t, s)
         predicted = choice >= stay
         uniform = choice >= stay + denoise
         z = torch.where(uniform, (draw * process.vocab_size).long(), z)
         from_denoiser = predicted & ~uniform
-        z[from_denoiser] = inverse_cdf(log_probs[from_denoiser], draw[from_denoiser])
+        if bool(from_denoiser.any()):
+            z[from_denoiser] = inverse_cdf(prediction.log_probs(from_denoiser), draw[from_denoiser])
         return z
-    best, y = log_probs.max(-1)
+    best, y = prediction.best()
     if mode == "posterior_mode":
-        at_z = _at(log_probs, z).double().exp()
+        at_z = prediction.log_prob(z).double().exp()
         stay, denoise, _ = process.mixture(at_z, t, s)
         return torch.where(denoise * best.double().exp() > stay + denoise * at_z, y, z)
     stay, denoise, _ = process.mixture((y == z).double(), t, s)

@@ -20,61 +20,135 @@ from torch import Tensor
 
 from uddm._validation import check_log_probs, check_positive_int, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches, inference
+from uddm.prediction import HeadPrediction, Prediction
 from uddm.process import UniformProcess, _at, _column
 from uddm.streams import as_generator
 
 
-def nelbo(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+def nelbo(
+    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
+) -> Tensor:
     """Diffusion term of the NELBO at time t, nats per token and unit time, (B, L).
 
     In the precision of `cavity_log_probs`, but at least float32.
 
     Parameters
     ----------
-    cavity_log_probs : log x_theta, (B, L, K).
+    cavity_log_probs : log x_theta, (B, L, K), or what a denoiser's `predict` gives, of which no tensor of that size is
+        made, forward or backward.
     x, z : clean and noisy tokens, (B, L).
     t : () or (B,) in (0, 1].
     """
-    z = _matching(process, x, z)
-    speed, noise, c, log_u, d_x, divergence = _terms(process, cavity_log_probs, x, t)
+    x, z = _matching(process, x, z)
+    terms = _Terms.of(process, cavity_log_probs, x, z, t)
     same = z == x
-    ratio = _excess(torch.where(same, d_x, -_at(log_u, z)))
-    visible = torch.where(same, 1 + c, torch.ones_like(c))  # K q_t(z | x) / (1 - alpha)
-    return speed / visible * (divergence / process.vocab_size + ratio / noise)
+    ratio = _excess(torch.where(same, terms.d_x, -terms.log_u_z))
+    visible = torch.where(same, 1 + terms.c, torch.ones_like(terms.c))  # K q_t(z | x) / (1 - alpha)
+    return terms.speed / visible * (terms.divergence() / process.vocab_size + ratio / terms.noise)
 
 
-def expected_nelbo(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, t: float | Tensor) -> Tensor:
+def expected_nelbo(
+    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, t: float | Tensor
+) -> Tensor:
     """E of `nelbo` over the token's own z ~ q_t(. | x), given all other noisy tokens, (B, L).
 
     Exact for a denoiser whose x_theta at a position does not depend on that position's z (`Denoiser.hollow`), and then
     an estimator of the same objective in which every token counts at every t, not the few that were replaced.
     """
-    speed, noise, _, log_u, d_x, divergence = _terms(process, cavity_log_probs, x, t)
-    other = _excess(-log_u)  # where z != x
-    ratios = other.sum(-1) - _at(other, x) + _excess(d_x)
-    return speed / process.vocab_size * (noise * divergence + ratios)
-
-
-def _terms(process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, t: float | Tensor) -> tuple[Tensor, ...]:
-    """-alpha'/alpha, 1 - alpha, c, log u, d_x and K KL / (1 - alpha).
-
-    With c = K alpha/(1 - alpha), u_j = 1 + c x_theta[j], v_j = 1 + c on the clean token and 1 elsewhere (so that K q_t
-    is (1 - alpha) u or v) and d_j = log(v_j/u_j): KL = sum_j q_t(j | x) [exp(-d_j) - 1 + d_j]. No summand can be
-    negative, and all vanish without cancellation at x_theta = x.
-    """
     x = check_tokens("x", x, process.vocab_size)
-    check_log_probs("cavity_log_probs", cavity_log_probs, x, process.vocab_size)
-    noise = _column(process.one_minus_alpha(check_time("t", t)), x)
-    speed = _column(process.rate(t), x) / (1 - noise).clamp_min(1e-12)  # all terms below vanish as alpha^2
-    c = process.vocab_size * (1 - noise) / noise
-    dtype = torch.promote_types(cavity_log_probs.dtype, torch.float32)
-    log_v, c, speed, noise = (value.to(dtype) for value in (torch.log1p(c), c, speed, noise))
-    scaled = c[..., None] * cavity_log_probs.to(dtype).exp()
-    log_u = torch.log1p(scaled)
-    other = scaled - log_u  # exp(-d) - 1 + d where v = 1
-    d_x = log_v - _at(log_u, x)
-    divergence = other.sum(-1) - _at(other, x) + (1 + c) * _excess(-d_x)
-    return speed, noise, c, log_u, d_x, divergence
+    terms = _Terms.of(process, cavity_log_probs, x, x, t, reverse=True)
+    ratios = terms.reverse_excess + _excess(terms.d_x)
+    return terms.speed / process.vocab_size * (terms.noise * terms.divergence() + ratios)
+
+
+def reconstruction(
+    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
+) -> Tensor:
+    """-log p_theta(x | z_t) in nats per token, (B, L).
+
+    At the first time t that the diffusion term leaves out it completes the bound. At all times it is the cross-entropy
+    of denoising, which trains the posterior, and the cavity hardly at all as t -> 0.
+    """
+    x, z = _matching(process, x, z)
+    terms = _Terms.of(process, cavity_log_probs, x, z, t)
+    return torch.where(z == x, -terms.log_p_x - terms.d_x, terms.log_u_z - terms.log_p_x)
+
+
+def jump_nelbo(
+    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
+) -> Tensor:
+    """Diffusion term of another bound, that of the reverse process that jumps from z to x alone, (B, L).
+
+        l = (-alpha'/(1 - alpha)) ( 1[z = x] - p(z | z_t) - 1[z != x] log p(x | z_t) ) >= 0
+
+    with p the posterior, its optimum (Gat et al. 2024; generalized KL divergence of `flow_matching`). It needs no sum
+    over the vocabulary. Nats per token and unit time; arguments as for `nelbo`.
+    """
+    x, z = _matching(process, x, z)
+    terms = _Terms.of(process, cavity_log_probs, x, z, t)
+    stay = (1 + terms.c) * (terms.log_p_z - terms.log_u_z).exp()  # p(z | z_t)
+    kept = -torch.expm1(terms.log_p_x) * (-terms.log_u_z).exp()  # 1 - p(z | z_t) at z = x
+    moved = terms.log_u_z - terms.log_p_x - stay
+    return terms.speed * (1 - terms.noise) / terms.noise * torch.where(z == x, kept, moved)
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"nelbo": nelbo, "jump": jump_nelbo, "cross-entropy": reconstruction}
+
+
+class _Terms(NamedTuple):
+    """What the objectives need: columns (B, 1), then (B, L).
+
+    With u_j = 1 + c x_theta[j], v_j = 1 + c on the clean token and 1 elsewhere, so that K q_t is (1 - alpha) u or v,
+    and d_j = log(v_j/u_j): KL = sum_j q_t(j | x) [exp(-d_j) - 1 + d_j]. No summand can be negative, and all vanish
+    without cancellation at x_theta = x.
+    """
+
+    speed: Tensor  # -alpha'/alpha
+    noise: Tensor  # 1 - alpha
+    c: Tensor  # K alpha/(1 - alpha)
+    log_p_z: Tensor
+    log_p_x: Tensor
+    excess: Tensor  # sum of exp(-d) - 1 + d over j != x
+    reverse_excess: Tensor  # sum of exp(d) - 1 - d over j != x; 0 unless asked for
+
+    @classmethod
+    def of(
+        cls,
+        process: UniformProcess,
+        cavity: Tensor | Prediction,
+        x: Tensor,
+        z: Tensor,
+        t: float | Tensor,
+        *,
+        reverse: bool = False,
+    ) -> _Terms:
+        noise = _column(process.one_minus_alpha(check_time("t", t)), x)
+        speed = _column(process.rate(t), x) / (1 - noise).clamp_min(1e-12)  # all terms vanish as alpha^2
+        c = process.vocab_size * (1 - noise) / noise
+        if isinstance(cavity, HeadPrediction):
+            sums = cavity.sums(x, c, reverse=reverse)
+            log_p_z, log_p_x = (value.double() - sums.log_Z.double() for value in (sums.at_z, sums.at_x))
+            return cls(speed, noise, c, log_p_z, log_p_x, sums.excess.double(), sums.reverse_excess.double())
+        log_p = cavity.log_probs() if isinstance(cavity, Prediction) else cavity
+        check_log_probs("cavity_log_probs", log_p, x, process.vocab_size)
+        log_p = log_p.to(torch.promote_types(log_p.dtype, torch.float32))
+        speed, noise, c = (value.to(log_p.dtype) for value in (speed, noise, c))
+        scaled = (c[..., None] * log_p.exp()).scatter(-1, x[..., None], 0.0)
+        log_u = torch.log1p(scaled)
+        back = _excess(-log_u).sum(-1) if reverse else torch.zeros_like(c)
+        return cls(speed, noise, c, _at(log_p, z), _at(log_p, x), (scaled - log_u).sum(-1), back)
+
+    @property
+    def log_u_z(self) -> Tensor:
+        return torch.log1p(self.c * self.log_p_z.exp())
+
+    @property
+    def d_x(self) -> Tensor:
+        return torch.log1p(self.c) - torch.log1p(self.c * self.log_p_x.exp())
+
+    def divergence(self) -> Tensor:
+        """K KL( q_t(. | x) || q_t(. | x_theta) ) / (1 - alpha)."""
+        return self.excess + (1 + self.c) * _excess(-self.d_x)
 
 
 def _excess(d: Tensor) -> Tensor:
@@ -82,20 +156,12 @@ def _excess(d: Tensor) -> Tensor:
     return torch.expm1(d) - d
 
 
-def reconstruction(
-    process: UniformProcess, cavity_log_probs: Tensor, x: Tensor, z: Tensor, t: float | Tensor
-) -> Tensor:
-    """-log p_theta(x | z_t) in nats per token, (B, L), at the first time t that the diffusion term leaves out."""
-    _matching(process, x, z)
-    return -_at(process.clean_posterior(cavity_log_probs, z, t), x)
-
-
-def _matching(process: UniformProcess, x: Tensor, z: Tensor) -> Tensor:
-    """z, once it is known to be noisy tokens of the shape of the clean ones."""
-    z = check_tokens("z", z, process.vocab_size)
-    if check_tokens("x", x, process.vocab_size).shape != z.shape:
+def _matching(process: UniformProcess, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Clean and noisy tokens, once they are known to have one shape."""
+    x, z = check_tokens("x", x, process.vocab_size), check_tokens("z", z, process.vocab_size)
+    if x.shape != z.shape:
         raise ValueError(f"`z` must have the shape of x, {tuple(x.shape)}, got {tuple(z.shape)}")
-    return z
+    return x, z
 
 
 def prior(process: UniformProcess) -> float:
@@ -181,7 +247,7 @@ def evidence_bound(
     def at(time: Tensor, term: Callable[..., Tensor]) -> Tensor:
         z = process.corrupt(x, time, generator=generator)
         rows = batches(x, process.vocab_size)
-        terms = [term(process, denoiser.cavity(z[r], time[r]), x[r], z[r], time[r]) for r in rows]
+        terms = [term(process, denoiser.predict(z[r], time[r]), x[r], z[r], time[r]) for r in rows]
         return torch.cat(terms).double().sum(1)
 
     with inference(denoiser):

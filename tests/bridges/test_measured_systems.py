@@ -139,8 +139,8 @@ def test_conditional_reduces_the_explicit_distribution(case):
     log_probs = np.stack([conditional.log_prob(np.full_like(z, k)) for k in range(system.vocab_size)], -1)
     assert log_probs.shape == p.shape
     assert log_probs.dtype == np.float64
-    np.testing.assert_allclose(np.exp(log_probs), p, atol=1e-6)
-    np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.exp(log_probs), p, atol=3e-6)  # float32 logits
+    np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=3e-6)
 
     mode = conditional.mode()
     assert_tokens(system, mode, len(z))

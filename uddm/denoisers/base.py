@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
+from uddm.prediction import DensePrediction, Prediction
 from uddm.process import UniformProcess
 
 
@@ -31,6 +32,10 @@ class Denoiser:
     @abstractmethod
     def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
         """log p(x_l | z without l): (B, L, K) for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
+
+    def predict(self, z: Tensor, t: float | Tensor) -> Prediction:
+        """The cavity distribution, kept as whatever it takes to reduce it without storing it."""
+        return DensePrediction(self.cavity(z, t))
 
     def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:
         """log p(x_l | z): (B, L, K)."""

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
-from uddm.denoisers.network import Network, NetworkConfig, NoiseLevel, Norm, ReadOut, zero_linear
+from uddm.denoisers.network import Network, NoiseLevel, Norm, ReadOut, ResidualConfig, zero_linear
 
 
 @dataclass(frozen=True)
-class HollowMLPConfig(NetworkConfig):
-    """Shape of a `HollowMLP`: as `NetworkConfig`, and
+class HollowMLPConfig(ResidualConfig):
+    """Shape of a `HollowMLP`: as `ResidualConfig`, and
 
     Parameters
     ----------
@@ -69,15 +69,14 @@ class HollowMLP(Network):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
-    def forward(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Logits (B, L, K) for tokens z (B, L) at noise levels sigma = -log alpha_t, shape (B,)."""
+    def hidden(self, z: Tensor, sigma: Tensor) -> Tensor:
         condition = F.silu(self.sigma_map(sigma))
         padded = F.pad(z, (self.window, self.window), value=self.config.vocab_size)
         context = self.embedding[padded].unfold(1, len(self.own_token_hidden), 1).flatten(2)
         h = F.linear(context, (self.offsets * self.own_token_hidden).flatten(1)) + self.sigma_in(condition)[:, None]
         for block in self.blocks:
             h = block(h, condition)
-        return self.output_layer(h, condition)
+        return self.output_layer.modulate(h, condition)
 
 
 class _Block(nn.Module):

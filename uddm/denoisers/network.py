@@ -5,59 +5,86 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uddm._validation import check_positive_int, check_tokens
+from uddm._validation import check_choice, check_positive_int, check_tokens
 from uddm.denoisers.base import Denoiser
+from uddm.prediction import DensePrediction, HeadPrediction, Prediction
 from uddm.process import UniformProcess, _column
+
+if TYPE_CHECKING:
+    from uddm.duality import SoftTokens
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Shape of a network.
+    """What every network's configuration holds.
 
     Parameters
     ----------
     vocab_size : K
     length : L, the sequence length it is trained on
-    hidden_dim : width d
-    blocks : number of residual blocks
-    cond_dim : width of the conditioning vector
-    dropout : on the residual branches, in [0, 1)
-    schedule : noise schedule of the process, "log-linear" or "linear"
+    schedule : noise schedule of the process: "log-linear", "linear", "cosine" or "gaussian"
+    predicts : what the logits are those of. "cavity": x_theta itself, as in the published models. "posterior": the
+        distribution given all tokens, from which x_theta follows by taking the token's own evidence b(t) away.
     """
 
     vocab_size: int
     length: int = 128
-    hidden_dim: int = 256
-    blocks: int = 8
-    cond_dim: int = 128
-    dropout: float = 0.1
     schedule: str = "log-linear"
+    predicts: Literal["cavity", "posterior"] = "cavity"
 
     def __post_init__(self) -> None:
         check_positive_int("vocab_size", self.vocab_size, at_least=2)
-        for name in ("length", "hidden_dim", "blocks", "cond_dim"):
-            check_positive_int(name, getattr(self, name))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must lie in [0, 1), got {self.dropout}")
+        check_positive_int("length", self.length)
+        check_choice("predicts", self.predicts, ("cavity", "posterior"))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ResidualConfig(NetworkConfig):
+    """Shape of a network of residual blocks conditioned on the noise level: as `NetworkConfig`, and
+
+    Parameters
+    ----------
+    hidden_dim : width d
+    blocks : number of residual blocks
+    cond_dim : width of the conditioning vector
+    dropout : on the residual branches, in [0, 1)
+    """
+
+    hidden_dim: int = 256
+    blocks: int = 8
+    cond_dim: int = 128
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("hidden_dim", "blocks", "cond_dim"):
+            check_positive_int(name, getattr(self, name))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`dropout` must lie in [0, 1), got {self.dropout}")
+
+
 class Network(nn.Module, Denoiser):
     """A trainable denoiser.
 
-    `forward(z, sigma)` gives the logits (B, L, K) of the cavity distribution x_theta for tokens z (B, L) at noise
-    levels sigma = -log alpha_t (B,); `cavity` and `posterior` give float32 log-probabilities.
+    `forward(z, sigma)` gives the logits (B, L, K) for tokens z (B, L) at noise levels sigma = -log alpha_t (B,); those
+    of the cavity distribution x_theta, unless the configuration says otherwise. A network that ends with a shared
+    linear read-out defines `hidden(z, sigma)`, what `output_layer.linear` reads, instead: its logits need then never
+    exist for a whole batch.
     """
 
     Config: ClassVar[type[NetworkConfig]]
+    output_layer: ReadOut
+    reads_relaxed: ClassVar[bool] = False
+    """Whether `hidden` takes `SoftTokens` too, as a curriculum needs."""
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -65,10 +92,40 @@ class Network(nn.Module, Denoiser):
         self.process = UniformProcess(config.vocab_size, config.schedule)
         self.length = config.length
 
-    def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def hidden(self, z: Any, sigma: Tensor) -> Tensor | None:
+        """What the read-out sees, (B, L, d); None for a network without one."""
+        return None
+
+    def forward(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """Logits (B, L, K) for tokens z (B, L) at noise levels sigma = -log alpha_t, shape (B,)."""
+        h = self.hidden(z, sigma)
+        if h is None:
+            raise NotImplementedError(f"{type(self).__name__} defines neither `hidden` nor `forward`")
+        return self.output_layer.linear(h)
+
+    def predict(self, z: Tensor, t: float | Tensor) -> Prediction:
         z = check_tokens("z", z, self.config.vocab_size)
-        sigma = _column(self.process.sigma(t), z).float().expand(len(z), 1)
-        return self(z, sigma.squeeze(1)).float().log_softmax(-1)
+        return self.predict_at(z, z, self.process, t)
+
+    def predict_at(
+        self, inputs: Tensor | SoftTokens, z: Tensor, process: UniformProcess, t: float | Tensor
+    ) -> Prediction:
+        """x_theta when the network reads `inputs`, the noisy tokens z (B, L) themselves or their relaxation."""
+        sigma = _column(process.sigma(t), z).float().expand(len(z), 1).squeeze(1)
+        evidence = None
+        if self.config.predicts == "posterior":
+            evidence = _column(process.evidence(t), z).float().expand(z.shape)
+        h = self.hidden(inputs, sigma)
+        if h is not None:
+            linear = self.output_layer.linear
+            return HeadPrediction(h, linear.weight, linear.bias, z, evidence)
+        logits: Tensor = self(inputs, sigma).float()
+        if evidence is not None:
+            logits = logits.scatter_add(-1, z[..., None], -evidence[..., None])
+        return DensePrediction(logits.log_softmax(-1))
+
+    def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+        return self.predict(z, t).log_probs()
 
     @property
     def device(self) -> torch.device:
@@ -140,6 +197,7 @@ class ReadOut(nn.Module):
         self.linear = zero_linear(d, vocab_size)
         self.adaLN_modulation = zero_linear(cond_dim, 2 * d)
 
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+    def modulate(self, h: Tensor, condition: Tensor) -> Tensor:
+        """What `linear` reads, (B, L, d)."""
         shift, scale = self.adaLN_modulation(condition)[:, None].chunk(2, -1)
-        return self.linear(self.norm_final(h) * (1 + scale) + shift)
+        return self.norm_final(h) * (1 + scale) + shift

@@ -20,12 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
-from uddm.denoisers.network import Network, NetworkConfig, NoiseLevel, Norm, ReadOut, zero_linear
+from uddm.denoisers.network import Network, NoiseLevel, Norm, ReadOut, ResidualConfig, zero_linear
+from uddm.duality import SoftTokens
 
 
 @dataclass(frozen=True)
-class DiTConfig(NetworkConfig):
-    """Shape of a DiT: as `NetworkConfig`, with `heads` attention heads; `hidden_dim` is a multiple of 2 * heads.
+class DiTConfig(ResidualConfig):
+    """Shape of a DiT: as `ResidualConfig`, with `heads` attention heads; `hidden_dim` is a multiple of 2 * heads.
 
     The defaults are those of `tiny`.
     """
@@ -59,6 +60,7 @@ class DiT(Network):
 
     Config: ClassVar = DiTConfig
     config: DiTConfig
+    reads_relaxed = True
 
     def __init__(self, config: DiTConfig):
         super().__init__(config)
@@ -69,20 +71,27 @@ class DiT(Network):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
-    def forward(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """Logits (B, L, K) for tokens z (B, L) at noise levels sigma = -log alpha_t, shape (B,)."""
+    def hidden(self, z: Tensor | SoftTokens, sigma: Tensor) -> Tensor:
         condition = F.silu(self.sigma_map(sigma))
-        h = self.vocab_embed.embedding[z]
-        rotation = self.rotary_emb(z.shape[1])
+        h = self.vocab_embed(z)
+        rotation = self.rotary_emb(h.shape[1])
         for block in self.blocks:
             h = block(h, condition, rotation)
-        return self.output_layer(h, condition)
+        return self.output_layer.modulate(h, condition)
 
 
 class _Embedding(nn.Module):
     def __init__(self, vocab_size: int, d: int):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(vocab_size, d).uniform_(-1 / math.sqrt(d), 1 / math.sqrt(d)))
+
+    def forward(self, z: Tensor | SoftTokens) -> Tensor:
+        """(B, L, d): rows of the embedding, or their averages under relaxed tokens."""
+        if isinstance(z, Tensor):
+            return F.embedding(z, self.embedding)
+        tokens, weights = z.tokens.flatten(0, 1), z.weights.flatten(0, 1)
+        h = F.embedding_bag(tokens, self.embedding, per_sample_weights=weights, mode="sum")
+        return h.view(*z.rest.shape, -1) + z.rest[..., None] * self.embedding.mean(0)
 
 
 class _Rotary(nn.Module):

@@ -1,0 +1,151 @@
+"""A U-Net shaped like the tree of a grammar, whose two passes are those of belief propagation.
+
+Sequences of length s^D are the leaves of a tree of depth D in which every node has s children. Upward, a node combines
+what its children found; downward, a child hears its parent and, over the skip connections, its siblings:
+
+    u_node = up( u_child 1, ..., u_child s ),    u_leaf = embedding of z
+    w_child j = down_j( w_parent, {u_child k, k != j} ),    w_root learned
+
+and x_theta at a leaf is read from its w. All positions of a level share their weights, no two levels do. As w never
+meets what comes from below its node, x_theta at a leaf does not depend on the leaf's own z: a cavity by construction
+(`uddm.objective.expected_nelbo`), and exact for strings of the Random Hierarchy Model (Cagnetta et al. 2024) if u and w
+are the messages of belief propagation, likelihood of the symbol below the node and its probability given all else.
+Networks of this shape, but with the own token, learn that grammar by diffusion in Favero et al. (2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uddm._validation import check_positive_int
+from uddm.denoisers.network import Network, NoiseLevel, Norm, ReadOut, ResidualConfig, zero_linear
+
+
+@dataclass(frozen=True)
+class TreeUNetConfig(ResidualConfig):
+    """Shape of a `TreeUNet`: as `ResidualConfig`, and
+
+    Parameters
+    ----------
+    length : branching ** depth, which it is by default
+    blocks : residual blocks of each level, on the way up and again on the way down
+    branching : children s of a node, >= 2
+    depth : levels D below the root
+    expansion : hidden units of a block, in units of hidden_dim
+    hollow : whether a child does not hear itself on the way down
+    """
+
+    length: int = 0
+    hidden_dim: int = 64
+    blocks: int = 1
+    cond_dim: int = 32
+    dropout: float = 0.0
+    branching: int = 2
+    depth: int = 4
+    expansion: int = 2
+    hollow: bool = True
+
+    def __post_init__(self) -> None:
+        check_positive_int("branching", self.branching, at_least=2)
+        for name in ("depth", "expansion"):
+            check_positive_int(name, getattr(self, name))
+        leaves = self.branching**self.depth
+        if self.length not in (0, leaves):
+            raise ValueError(f"`length` must be branching ** depth = {leaves}, got {self.length}")
+        object.__setattr__(self, "length", leaves)
+        super().__post_init__()
+        if self.hollow and self.predicts == "posterior":
+            raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
+
+
+class TreeUNet(Network):
+    """U-Net on a tree of given branching and depth: logits of x_theta at the leaves."""
+
+    Config: ClassVar = TreeUNetConfig
+    config: TreeUNetConfig
+
+    def __init__(self, config: TreeUNetConfig):
+        super().__init__(config)
+        self.hollow = config.hollow
+        d = config.hidden_dim
+        self.embedding = nn.Parameter(torch.randn(config.vocab_size, d))
+        self.root = nn.Parameter(torch.randn(d))
+        self.sigma_map = NoiseLevel(config.cond_dim)
+        self.up = nn.ModuleList(_Up(config) for _ in range(config.depth - 1))
+        self.down = nn.ModuleList(_Down(config) for _ in range(config.depth))
+        self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
+
+    def hidden(self, z: Tensor, sigma: Tensor) -> Tensor:
+        if z.shape[1] != self.length:
+            raise ValueError(f"`z` must have length {self.length}, got {z.shape[1]}")
+        condition = F.silu(self.sigma_map(sigma))
+        levels = [self.embedding[z]]
+        for up in self.up:
+            levels.append(up(levels[-1], condition))
+        w = self.root.expand(len(z), 1, -1)
+        for down in self.down:
+            w = down(w, levels.pop(), condition)
+        return self.output_layer.modulate(w, condition)
+
+
+class _Up(nn.Module):
+    """States of children (B, s n, d) -> of their parents (B, n, d)."""
+
+    def __init__(self, config: TreeUNetConfig):
+        super().__init__()
+        self.branching, d = config.branching, config.hidden_dim
+        self.combine = nn.Linear(self.branching * d, d)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+
+    def forward(self, children: Tensor, condition: Tensor) -> Tensor:
+        u = self.combine(children.unflatten(1, (-1, self.branching)).flatten(2))
+        for block in self.blocks:
+            u = block(u, condition)
+        return u
+
+
+class _Down(nn.Module):
+    """Downward states of parents (B, n, d) and upward ones of their children (B, s n, d) -> downward ones of these."""
+
+    heard: Tensor
+
+    def __init__(self, config: TreeUNetConfig):
+        super().__init__()
+        self.branching, d = config.branching, config.hidden_dim
+        s = self.branching
+        self.combine = nn.Linear((s + 1) * d, s * d)
+        heard = torch.ones(s, s + 1)
+        if config.hollow:
+            heard[:, :s] -= torch.eye(s)
+        self.register_buffer("heard", heard.repeat_interleave(d, 0).repeat_interleave(d, 1), persistent=False)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+
+    def forward(self, parents: Tensor, children: Tensor, condition: Tensor) -> Tensor:
+        family = torch.cat([children.unflatten(1, (-1, self.branching)).flatten(2), parents], -1)
+        w = F.linear(family, self.combine.weight * self.heard, self.combine.bias)
+        w = w.unflatten(2, (self.branching, -1)).flatten(1, 2)
+        for block in self.blocks:
+            w = block(w, condition)
+        return w
+
+
+class _Block(nn.Module):
+    """h + MLP( norm(h), shifted and scaled by the condition ); no gate has to open first, as few blocks are stacked."""
+
+    def __init__(self, config: TreeUNetConfig):
+        super().__init__()
+        d, hidden = config.hidden_dim, config.expansion * config.hidden_dim
+        self.dropout = config.dropout
+        self.norm = Norm(d)
+        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
+        self.adaLN_modulation = zero_linear(config.cond_dim, 2 * d)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(condition)[:, None].chunk(2, -1)
+        passed = self.mlp(self.norm(h) * (1 + scale) + shift)
+        return h + F.dropout(passed, self.dropout, self.training)
