@@ -82,6 +82,11 @@ def test_trained_alphabet_keeps_the_most_frequent():
     assert tokenizer.decode(tokenizer.encode("a d b\tc")) == "a \ufffd b \ufffd"
 
 
+def test_alphabet_of_many_texts():
+    one = CharacterTokenizer.train(" ".join(PROSE), 20, lowercase=True)
+    assert CharacterTokenizer.train(iter(PROSE), 20, lowercase=True).fingerprint == one.fingerprint
+
+
 @pytest.mark.parametrize("vocab_size", [1, 7])
 def test_trained_alphabet_bounds(vocab_size):
     with pytest.raises(ValueError, match=r"`vocab_size` must be in \[2, 6\]"):

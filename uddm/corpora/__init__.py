@@ -6,6 +6,14 @@ From a name to training data:
     tokenizer = tokenizer_from_name("letters", corpus)
     blocks = prepare_blocks(corpus, tokenizer, length=16)
     blocks.train(512)  # (512, 16) int64, the first 512 blocks of one seeded permutation
+
+The data of arXiv 2604.26841, from the published tarball, in bounded memory:
+
+    tokenizer = gpt2_tokenizer("encoder.json", "vocab.bpe")
+    train, test = load_lm1b("1-billion-word-....tar.gz"), load_lm1b("1-billion-word-....tar.gz", "test")
+    blocks = prepare_blocks(train, tokenizer, 128, test=test, packing="sentences", seed=1)
+    for fraction in fractions():
+        blocks.train(blocks.size_of(fraction), copy=False)  # (n, 128) uint16, a view of the file
 """
 
 from importlib import import_module
@@ -13,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uddm.corpora.blocks import TokenBlocks as TokenBlocks
+    from uddm.corpora.blocks import fractions as fractions
     from uddm.corpora.blocks import prepare_blocks as prepare_blocks
-    from uddm.corpora.text import Corpus as Corpus
+    from uddm.corpora.corpus import Corpus as Corpus
+    from uddm.corpora.lm1b import lm1b_detokenize as lm1b_detokenize
+    from uddm.corpora.lm1b import load_lm1b as load_lm1b
     from uddm.corpora.text import documentation_text as documentation_text
-    from uddm.corpora.text import lm1b_detokenize as lm1b_detokenize
     from uddm.corpora.text import load_corpus as load_corpus
     from uddm.corpora.tokenizers import LETTERS as LETTERS
     from uddm.corpora.tokenizers import ByteTokenizer as ByteTokenizer
@@ -31,10 +41,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "TokenBlocks": "uddm.corpora.blocks",
+    "fractions": "uddm.corpora.blocks",
     "prepare_blocks": "uddm.corpora.blocks",
-    "Corpus": "uddm.corpora.text",
+    "Corpus": "uddm.corpora.corpus",
+    "lm1b_detokenize": "uddm.corpora.lm1b",
+    "load_lm1b": "uddm.corpora.lm1b",
     "documentation_text": "uddm.corpora.text",
-    "lm1b_detokenize": "uddm.corpora.text",
     "load_corpus": "uddm.corpora.text",
     "LETTERS": "uddm.corpora.tokenizers",
     "ByteTokenizer": "uddm.corpora.tokenizers",

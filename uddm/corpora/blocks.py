@@ -1,4 +1,4 @@
-"""Token blocks on disk: a corpus cut once into sequences of equal length, with a fixed held-out test set.
+"""Token blocks on disk: a corpus cut once into sequences of equal length, with a fixed test set.
 
 A folder holds `train.bin` and `test.bin`, memory-mapped arrays of token ids of shape (N, length), already
 in the order of one seeded permutation, so the first n blocks are the training subset of size n, and
@@ -7,27 +7,41 @@ in the order of one seeded permutation, so the first n blocks are the training s
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+import shutil
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from uddm.corpora.text import Corpus
+from uddm.corpora.corpus import Corpus
+from uddm.corpora.packing import SPLITS, write_blocks
 from uddm.corpora.tokenizers import Tokenizer
 from uddm.files import default_cache_dir, write_atomically
 
 Packing = Literal["stream", "sentences"]
 
-_DOCUMENTS, _TRAIN, _TEST = range(3)  # purposes of the random streams
-_DOCUMENTS_AT_A_TIME = 1000
+
+def fractions() -> np.ndarray:
+    """The 54 training-set sizes of arXiv 2604.26841 as fractions of LM1B, shape (54,), ascending in [1e-4, 1].
+
+    0.01 + 0.03 k for k < 34, 17 evenly spaced in [1e-4, 0.01] and 7 in [0.01, 0.07], without repeats.
+    """
+    grids = (0.01 + 0.03 * np.arange(34), np.linspace(1e-4, 0.01, 17), np.linspace(0.01, 0.07, 7))
+    return np.unique(np.concatenate(grids).round(8))
 
 
 class TokenBlocks:
     """Blocks of token ids in a folder made by `prepare_blocks`.
+
+    A file is read through and compared with its sha256 when it is opened for the first time; after that only
+    if its size or time of modification has changed, or with `verify`.
 
     Attributes
     ----------
@@ -39,7 +53,7 @@ class TokenBlocks:
     that differ from those written.
     """
 
-    def __init__(self, directory: str | Path):
+    def __init__(self, directory: str | Path, *, verify: bool = False):
         directory = Path(directory)
         try:
             index = json.loads((directory / "index.json").read_text())
@@ -47,11 +61,13 @@ class TokenBlocks:
             self.length: int = index["length"]
             digests = index["train"]["sha256"] + index["test"]["sha256"]
             self.sha256 = hashlib.sha256(digests.encode()).hexdigest()
-            dtype = np.dtype(index["dtype"])
-            self._train = _map_blocks(directory, index["train"], dtype, self.length)
-            self._test = _map_blocks(directory, index["test"], dtype, self.length)
+            checked = [_check(directory, index[split], verify) for split in SPLITS]
+            self._train, self._test = (_map_blocks(directory, index, split) for split in SPLITS)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{directory / 'index.json'} is not a block index: {error}") from error
+        if any(checked):
+            with contextlib.suppress(OSError):  # a folder that cannot be written is checked every time
+                _write_index(directory, index)
 
     @property
     def train_size(self) -> int:
@@ -61,19 +77,33 @@ class TokenBlocks:
     def test_size(self) -> int:
         return len(self._test)
 
-    def train(self, n: int | None = None) -> np.ndarray:
+    def train(self, n: int | None = None, *, copy: bool = True) -> np.ndarray:
         """The first `n` training blocks (all for None), shape (n, length), int64.
 
-        Subsets are nested: train(64) is train(512)[:64]. Raises ValueError unless 1 <= n <= train_size.
+        With `copy` False, a read-only view of the file, uint16 or uint32, of which only what is indexed is read:
+        `train(copy=False)[rows].astype(np.int64)` is a batch. Subsets are nested: train(64) is train(512)[:64].
+        Raises ValueError unless 1 <= n <= train_size.
         """
-        return _prefix(self._train, n, "training")
+        return _prefix(self._train, n, copy, "training")
 
-    def test(self, n: int | None = None) -> np.ndarray:
-        """The first `n` test blocks (all for None), shape (n, length), int64; nested like `train`.
+    def test(self, n: int | None = None, *, copy: bool = True) -> np.ndarray:
+        """The first `n` test blocks (all for None), shape (n, length), int64; nested and viewed like `train`.
 
         Raises ValueError unless 1 <= n <= test_size.
         """
-        return _prefix(self._test, n, "test")
+        return _prefix(self._test, n, copy, "test")
+
+    def size_of(self, fraction: float) -> int:
+        """floor(fraction * train_size), with `fraction` taken as the decimal it prints as: 0.29 of 100 is 29.
+
+        Raises ValueError unless 0 < fraction <= 1 and the size is at least 1.
+        """
+        if not 0 < fraction <= 1:
+            raise ValueError(f"`fraction` must lie in (0, 1], got {fraction}")
+        size = math.floor(Fraction(str(float(fraction))) * self.train_size)
+        if size < 1:
+            raise ValueError(f"`fraction` must be at least 1/{self.train_size}, for one training block, got {fraction}")
+        return size
 
 
 def prepare_blocks(
@@ -81,6 +111,7 @@ def prepare_blocks(
     tokenizer: Tokenizer,
     length: int,
     *,
+    test: Corpus | None = None,
     cache_dir: str | Path | None = None,
     packing: Packing = "stream",
     test_fraction: float = 0.1,
@@ -88,13 +119,20 @@ def prepare_blocks(
 ) -> TokenBlocks:
     """Cut a corpus into blocks of `length` tokens, or open them where this was done before.
 
-    Whole documents, taken in a seeded random order until they hold `test_fraction` of the characters,
-    are held out; a block that repeats an earlier one is dropped, and so is a test block that occurs
-    among the training blocks.
+    The test blocks come from the corpus `test`, if there is one. Otherwise whole documents, taken in a seeded
+    random order until they hold `test_fraction` of the characters, are held out. A block that repeats an earlier
+    one is dropped, and so is a test block that occurs among the training blocks.
+
+    A process killed at any moment and started again goes on after the last finished part of the text (a file, or
+    some ten thousand documents in memory), and ends with the same bytes.
+
+    Memory, whatever the size of the text: at most 200 MB, and 45 bytes for each block, and for each document 1 byte,
+    or 17 where a fraction is held out: for LM1B, 0.6 GB. Disk: twice the size of the blocks while they are made.
 
     Parameters
     ----------
     length : tokens in a block, special tokens included.
+    test : a corpus of test documents; then `test_fraction` is not used.
     cache_dir : where the folder of blocks is made; None for $UDDM_CACHE or ~/.cache/uddm.
     packing : "stream" puts the separator between documents and cuts. "sentences" ends every document,
         a sentence in LM1B, with the separator, cuts in length - 2, and adds BOS and EOS to each piece.
@@ -103,19 +141,20 @@ def prepare_blocks(
     seed : of the choice of test documents and of the order of the blocks.
 
     Raises ValueError for arguments out of range, a tokenizer without the special tokens that `packing`
-    needs, or a corpus too short for one training block (and one test block, if test_fraction > 0).
+    needs, text that cannot be read (found before any work is done), or a corpus too short for one training block
+    (and one test block, unless there is no test corpus and test_fraction is 0).
     """
-    special = 2 if packing == "sentences" else 0
+    special = packing == "sentences"
     if packing not in ("stream", "sentences"):
         raise ValueError(f"`packing` must be 'stream' or 'sentences', got {packing!r}")
-    if length <= special:
-        raise ValueError(f"`length` must be at least {special + 1} with packing {packing!r}, got {length}")
+    if length <= 2 * special:
+        raise ValueError(f"`length` must be at least {2 * special + 1} with packing {packing!r}, got {length}")
     if not 0 <= test_fraction < 1:
         raise ValueError(f"`test_fraction` must be in [0, 1), got {test_fraction}")
     if special and None in (tokenizer.bos_id, tokenizer.eos_id, tokenizer.separator_id):
         raise ValueError("packing 'sentences' needs a tokenizer with BOS, EOS and separator tokens")
 
-    key = {
+    key: dict[str, Any] = {
         "tokenizer": tokenizer.fingerprint,
         "length": length,
         "packing": packing,
@@ -123,103 +162,76 @@ def prepare_blocks(
         "seed": seed,
         "text_sha256": corpus.sha256,
     }
+    if test is not None:
+        key |= {"test_fraction": None, "test_sha256": test.sha256}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     directory = Path(default_cache_dir() if cache_dir is None else cache_dir) / f"blocks-{name}"
-    try:
-        return TokenBlocks(directory)
-    except (FileNotFoundError, ValueError):  # never made, half made, or damaged
-        directory.mkdir(parents=True, exist_ok=True)
-
-    train_documents, test_documents = _split(corpus.documents, test_fraction, seed)
-    dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
-    train = _pack(train_documents, tokenizer, length, packing, dtype)
-    test = _pack(test_documents, tokenizer, length, packing, dtype)
-    train, test = _without_repeats(train, test)
-    for blocks, what, wanted in ((train, "training", True), (test, "test", test_fraction > 0)):
-        if wanted and not len(blocks):
-            raise ValueError(
-                f"corpus {corpus.name!r} is too short for one {what} block of length {length}: it has "
-                f"{len(corpus.documents)} documents, of which whole ones are held out for test"
-            )
-
-    train = train[np.random.default_rng([seed, _TRAIN]).permutation(len(train))]
-    test = test[np.random.default_rng([seed, _TEST]).permutation(len(test))]
-    index = {**key, "corpus": corpus.name, "vocab_size": tokenizer.vocab_size, "dtype": dtype.str}
-    for split, blocks in (("train", train), ("test", test)):
-        data = blocks.tobytes()
-        write_atomically(directory / f"{split}.bin", data)
-        index[split] = {
-            "file": f"{split}.bin",
-            "blocks": len(blocks),
-            "sha256": hashlib.sha256(data).hexdigest(),
-        }
-    write_atomically(directory / "index.json", json.dumps(index, indent=1).encode())
-    return TokenBlocks(directory)
+    work = directory / "unfinished"
+    with contextlib.suppress(FileNotFoundError, ValueError):  # never made, half made, or damaged
+        return _finished(directory, work)
+    directory.mkdir(parents=True, exist_ok=True)
+    with _alone(directory):
+        with contextlib.suppress(FileNotFoundError, ValueError):  # another process has made it meanwhile
+            return _finished(directory, work)
+        (directory / "index.json").unlink(missing_ok=True)
+        work.mkdir(exist_ok=True)
+        corpora = [(corpus, test_fraction)] if test is None else [(corpus, 0.0), (test, 1.0)]
+        try:
+            written = write_blocks(directory, work, corpora, tokenizer, length, special=special, seed=seed)
+        except ValueError:  # it would fail again
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        index = {**key, "corpus": corpus.name, "vocab_size": tokenizer.vocab_size, **written}
+        _write_index(directory, index)
+        return _finished(directory, work)
 
 
-def _split(documents: Sequence[str], test_fraction: float, seed: int) -> tuple[list[str], list[str]]:
-    """Training and test documents, each in their original order."""
-    order = np.random.default_rng([seed, _DOCUMENTS]).permutation(len(documents))
-    sizes = np.array([len(document) for document in documents])
-    before = np.cumsum(sizes[order]) - sizes[order]
-    held_out = np.zeros(len(documents), dtype=bool)
-    held_out[order] = before < test_fraction * sizes.sum()
-    train = [document for document, test in zip(documents, held_out) if not test]
-    test = [document for document, test in zip(documents, held_out) if test]
-    return train, test
-
-
-def _pack(documents: Sequence[str], tokenizer: Tokenizer, length: int, packing: Packing, dtype: np.dtype) -> np.ndarray:
-    """Blocks of one stream of tokens, shape (N, length)."""
-    pieces = [np.empty(0, dtype)]
-    with tqdm(total=len(documents), desc="encoding", unit="document", disable=None) as progress:
-        for start in range(0, len(documents), _DOCUMENTS_AT_A_TIME):
-            batch = documents[start : start + _DOCUMENTS_AT_A_TIME]
-            for ids in tokenizer.encode_batch(batch):
-                if tokenizer.separator_id is not None:
-                    ids = _ended(ids, tokenizer.separator_id)
-                pieces.append(ids.astype(dtype))
-            progress.update(len(batch))
-    stream = np.concatenate(pieces)
-    if packing == "stream":
-        return _cut(stream, length)
-    body = _cut(stream, length - 2)
-    blocks = np.empty((len(body), length), dtype)
-    blocks[:, 0], blocks[:, 1:-1], blocks[:, -1] = tokenizer.bos_id, body, tokenizer.eos_id
+def _finished(directory: Path, work: Path) -> TokenBlocks:
+    blocks = TokenBlocks(directory)
+    shutil.rmtree(work, ignore_errors=True)
     return blocks
 
 
-def _ended(ids: np.ndarray, separator: int) -> np.ndarray:
-    """`ids` with exactly one separator at the end and none at the start; nothing if there is nothing else."""
-    inner = np.flatnonzero(ids != separator)
-    return np.append(ids[inner[0] : inner[-1] + 1], separator) if inner.size else ids[:0]
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Only one process at a time makes the blocks of a folder; the system ends the lock of one that dies."""
+    with (directory / ".lock").open("w") as lock:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _cut(stream: np.ndarray, length: int) -> np.ndarray:
-    n = len(stream) // length
-    return stream[: n * length].reshape(n, length)
+def _write_index(directory: Path, index: dict[str, Any]) -> None:
+    write_atomically(directory / "index.json", json.dumps(index, indent=1).encode())
 
 
-def _without_repeats(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both without any block that occurs earlier, the training blocks counting as before the test blocks."""
-    blocks = np.ascontiguousarray(np.concatenate([train, test]))
-    rows = blocks.view(np.dtype((np.void, blocks.dtype.itemsize * blocks.shape[1]))).ravel()
-    first = np.sort(np.unique(rows, return_index=True)[1])
-    return blocks[first[first < len(train)]], blocks[first[first >= len(train)]]
+def _check(directory: Path, entry: dict[str, Any], verify: bool) -> bool:
+    """Compare a file with its sha256, unless it still has the size and time of when that was last done.
 
-
-def _map_blocks(directory: Path, entry: dict, dtype: np.dtype, length: int) -> np.ndarray:
+    Returns whether the entry has changed.
+    """
     path = directory / entry["file"]
+    status = path.stat()
+    seen = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    if entry.get("seen") == seen and not verify:
+        return False
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
             raise ValueError(f"{path} differs from what was written: its sha256 is not that of the index")
-    shape = (entry["blocks"], length)
-    return np.memmap(path, dtype, mode="r", shape=shape) if entry["blocks"] else np.empty(shape, dtype)
+    changed = entry.get("seen") != seen
+    entry["seen"] = seen
+    return changed
 
 
-def _prefix(blocks: np.ndarray, n: int | None, what: str) -> np.ndarray:
+def _map_blocks(directory: Path, index: dict[str, Any], split: str) -> np.ndarray:
+    entry, dtype = index[split], np.dtype(index["dtype"])
+    shape = (entry["blocks"], index["length"])
+    return np.memmap(directory / entry["file"], dtype, mode="r", shape=shape) if shape[0] else np.empty(shape, dtype)
+
+
+def _prefix(blocks: np.ndarray, n: int | None, copy: bool, what: str) -> np.ndarray:
     if n is None:
         n = len(blocks)
     elif not 1 <= n <= len(blocks):
         raise ValueError(f"`n` must be in [1, {len(blocks)}], the number of {what} blocks, got {n}")
-    return np.array(blocks[:n], dtype=np.int64)
+    return np.array(blocks[:n], dtype=np.int64) if copy else np.asarray(blocks[:n])

@@ -1,50 +1,30 @@
-"""Text corpora: documentation of the running Python, text files, LM1B shards."""
+"""From names to corpora: documentation of the running Python, text files, LM1B."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uddm.corpora import documentation
+from uddm.corpora.corpus import PARAGRAPHS, Corpus, Shards, Source
+from uddm.corpora.lm1b import SENTENCES, SHARDS, TARBALLS
 from uddm.files import default_cache_dir, write_atomically
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """A named list of documents; no text is shared between the documents of training and of testing.
-
-    Raises ValueError if no document has any text.
-    """
-
-    name: str
-    documents: Sequence[str]
-
-    def __post_init__(self):
-        if not any(document.strip() for document in self.documents):
-            raise ValueError(f"corpus {self.name!r} is empty")
-
-    @cached_property
-    def sha256(self) -> str:
-        """Of all documents, each ended by a zero byte."""
-        digest = hashlib.sha256()
-        for document in self.documents:
-            digest.update(document.encode() + b"\0")
-        return digest.hexdigest()
-
-
 def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
-    """The corpus that `spec` names: "python-docs", or one or more UTF-8 text files or folders of them.
+    """The corpus that `spec` names: "python-docs", or one or more UTF-8 text files, folders of them, LM1B tarballs.
 
     Blank lines separate the documents of a file. LM1B shards (files called `news.en*`) hold one sentence
     a line: each is a document, passed through `lm1b_detokenize`. Folders are read recursively in sorted
-    order, without hidden files.
+    order, without hidden files. A `.tar.gz` or `.tgz` is the LM1B tarball and gives its training shards; so does a
+    folder with training shards, which leaves out the held-out ones beside them (`load_lm1b` gives these).
 
-    Raises FileNotFoundError for a missing path, ValueError for text that is not UTF-8 or an empty corpus.
+    Documents are not kept in memory, but read from the files whenever they are iterated.
+
+    Raises FileNotFoundError for a missing path, ValueError for JSON, text that is not UTF-8 (on reading it) or an
+    empty corpus.
     """
     names = [spec] if isinstance(spec, str | Path) else list(spec)
     if names == ["python-docs"]:
@@ -52,63 +32,30 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
     paths = [Path(name) for name in names]
     if not paths:
         raise ValueError("`corpus` must name at least one file or folder")
-    documents = [document for path in paths for file in _files(path) for document in _read_documents(file)]
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
-    return Corpus(name, documents)
+    return Corpus(name, Shards([source for path in paths for source in _sources(path)]))
 
 
-def _files(path: Path) -> list[Path]:
+def _sources(path: Path) -> Iterator[Source]:
     if not path.exists():
         raise FileNotFoundError(f"corpus {path} does not exist; give a file, a folder, or python-docs")
-    if path.is_file():
-        return [path]
-    files = (file for file in path.rglob("*") if file.is_file())
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts))
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+        if any(SHARDS["train"].fullmatch(file.name) for file in files):
+            files = [file for file in files if not _held_out(file)]
+    for file in files:
+        if file.suffix in (".json", ".jsonl"):
+            raise ValueError(f"corpus file {file} is JSON; write its texts to a text file, with blank lines between")
+        if file.name.endswith(TARBALLS):
+            yield Source(file, SENTENCES, SHARDS["train"])
+        else:
+            yield Source(file, SENTENCES if file.name.startswith("news.en") else PARAGRAPHS)
 
 
-def _read_documents(file: Path) -> list[str]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"corpus file {file} is not UTF-8 text: {error}") from error
-    if file.name.startswith("news.en"):
-        return [lm1b_detokenize(line) for line in text.split("\n") if line.strip()]
-    return [paragraph.strip() for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()]
-
-
-_LM1B_RULES = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"(https?) : / / ", r"\1://"),
-        (r" '(\w+)", r"'\1"),
-        (r" (\w+) \. ", r" \1. "),
-        (r" (\w+) \.$", r" \1."),
-        (r" \? ", "? "),
-        (r" \?$", "?"),
-        (r" ! ", "! "),
-        (r" !$", "!"),
-        (r" , ", ", "),
-        (r" : ", ": "),
-        (r" ; ", "; "),
-        (r" / ", "/"),
-        (r'" ([^"]+) "', r'"\1"'),
-        (r"' ([^']+) '", r"'\1'"),
-        (r"\( ([^()]+) \)", r"(\1)"),
-        (r"\[ ([^\[\]]+) \]", r"[\1]"),
-        (r"([$£]) ", r"\1"),
-    )
-]
-
-
-def lm1b_detokenize(sentence: str) -> str:
-    """An LM1B sentence with the spaces around punctuation and inside quotes removed.
-
-    These are the rules with which published LM1B diffusion models (MDLM, Duo) were trained; like them it
-    leaves "did n't" and "10 %" alone.
-    """
-    for pattern, replacement in _LM1B_RULES:
-        sentence = pattern.sub(replacement, sentence)
-    return sentence
+def _held_out(shard: Path) -> bool:
+    return shard.name.startswith("news.en") and not SHARDS["train"].fullmatch(shard.name)
 
 
 def documentation_text(cache_dir: str | Path | None = None) -> Corpus:

@@ -24,7 +24,7 @@ from uddm.files import write_atomically
 if TYPE_CHECKING:
     import tokenizers
 
-    from uddm.corpora.text import Corpus
+    from uddm.corpora.corpus import Corpus
 
 LETTERS = " " + string.ascii_lowercase
 END_OF_TEXT = "<|endoftext|>"
@@ -110,14 +110,16 @@ class CharacterTokenizer(Tokenizer):
         self._ids = {character: i for i, character in enumerate(alphabet)}
 
     @classmethod
-    def train(cls, text: str, vocab_size: int, *, lowercase: bool = False) -> CharacterTokenizer:
-        """Alphabet of the space, the `vocab_size` - 2 most frequent characters of `text`, and U+FFFD,
+    def train(cls, texts: str | Iterable[str], vocab_size: int, *, lowercase: bool = False) -> CharacterTokenizer:
+        """Alphabet of the space, the `vocab_size` - 2 most frequent characters of a text or of several, and U+FFFD,
         which replaces all others.
 
-        Raises ValueError unless 2 <= vocab_size <= 2 + the number of distinct characters in `text`.
+        Raises ValueError unless 2 <= vocab_size <= 2 + the number of distinct characters in the texts.
         """
-        text = _fold(text) if lowercase else text
-        counts = Counter(c for c in text if not c.isspace() and c != "\ufffd")
+        counts = Counter()
+        for text in (texts,) if isinstance(texts, str) else texts:
+            counts.update(_fold(text) if lowercase else text)
+        counts = {c: n for c, n in counts.items() if not c.isspace() and c != "\ufffd"}
         if not 2 <= vocab_size <= len(counts) + 2:
             raise ValueError(
                 f"`vocab_size` must be in [2, {len(counts) + 2}] for a text of {len(counts)} distinct "
@@ -201,7 +203,7 @@ class SubwordTokenizer(Tokenizer):
         return np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -346,7 +348,7 @@ def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
         case "bytes" if not argument:
             return ByteTokenizer()
         case "characters" if argument.isdecimal():
-            return CharacterTokenizer.train(" ".join(corpus.documents), int(argument))
+            return CharacterTokenizer.train(corpus.documents, int(argument))
         case "bpe" if argument.isdecimal():
             return train_bpe(corpus.documents, int(argument))
         case "gpt2" if argument:

@@ -1,0 +1,90 @@
+"""The One Billion Word Benchmark (LM1B; Chelba et al., arXiv 1312.3005), read from its published tarball or shards."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from uddm.corpora.corpus import Corpus, Format, Shards, Source
+
+TARBALLS = (".tar.gz", ".tgz")
+SHARDS = {
+    "train": re.compile(r"news\.en-(?!00000-)\d{5}-of-\d{5}"),
+    "test": re.compile(r"news\.en\.heldout-\d{5}-of-\d{5}"),
+}
+"""Names of the shards. 00000-of-00100 is no training shard: the 50 held-out ones are cut from it."""
+
+_RULES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(https?) : / / ", r"\1://"),
+        (r" '(\w+)", r"'\1"),
+        (r" (\w+) \. ", r" \1. "),
+        (r" (\w+) \.$", r" \1."),
+        (r" \? ", "? "),
+        (r" \?$", "?"),
+        (r" ! ", "! "),
+        (r" !$", "!"),
+        (r" , ", ", "),
+        (r" : ", ": "),
+        (r" ; ", "; "),
+        (r" / ", "/"),
+        (r'" ([^"]+) "', r'"\1"'),
+        (r"' ([^']+) '", r"'\1'"),
+        (r"\( ([^()]+) \)", r"(\1)"),
+        (r"\[ ([^\[\]]+) \]", r"[\1]"),
+        (r"([$£]) ", r"\1"),
+    )
+]
+
+
+def lm1b_detokenize(sentence: str) -> str:
+    """An LM1B sentence with the spaces around punctuation and inside quotes removed.
+
+    These are the rules with which published LM1B diffusion models (MDLM, Duo) were trained; like them it
+    leaves "did n't" and "10 %" alone.
+    """
+    for pattern, replacement in _RULES:
+        sentence = pattern.sub(replacement, sentence)
+    return sentence
+
+
+def _sentences(lines: Iterable[str]) -> Iterator[str]:
+    return (line.removesuffix("\n") for line in lines if line.strip())
+
+
+_rules = hashlib.sha256(repr([(pattern.pattern, text) for pattern, text in _RULES]).encode()).hexdigest()[:8]
+SENTENCES = Format(f"lm1b {_rules}", _sentences, lm1b_detokenize)
+"""One sentence a line, tokenized: each is a document, passed through `lm1b_detokenize`."""
+
+
+def load_lm1b(path: str | Path, split: Literal["train", "test"] = "train") -> Corpus:
+    """LM1B, one document a sentence, read from disk as it is needed: never unpacked, never all in memory.
+
+    Parameters
+    ----------
+    path : the tarball `1-billion-word-language-modeling-benchmark-r13output.tar.gz`, or a folder with shards
+        somewhere in it.
+    split : "train", the shards `news.en-00001-of-00100` to `-00099-` (30,301,028 sentences), or "test", all 50
+        shards `news.en.heldout-*` (306,688 sentences), as in TFDS and the Hugging Face hub. Perplexities in the
+        tradition of Chelba et al. are measured on the first of these only: load_corpus of that one file.
+
+    Raises FileNotFoundError, or ValueError for another kind of file or a folder without shards of that split. A
+    tarball is read when the documents are, with the errors of `Shards`.
+    """
+    if split not in SHARDS:
+        raise ValueError(f"`split` must be 'train' or 'test', got {split!r}")
+    path, name = Path(path), f"LM1B {split}"
+    if not path.exists():
+        raise FileNotFoundError(f"LM1B {path} does not exist; give its tarball or a folder of its shards")
+    if path.is_file():
+        if not path.name.endswith(TARBALLS):
+            raise ValueError(f"LM1B {path} is neither a folder nor a tarball ({', '.join(TARBALLS)})")
+        return Corpus(name, Shards([Source(path, SENTENCES, SHARDS[split])]))
+    shards = [file for file in path.rglob("news.en*") if SHARDS[split].fullmatch(file.name)]
+    if not shards:
+        raise ValueError(f"folder {path} holds no {split} shard of LM1B, a file named like {SHARDS[split].pattern}")
+    return Corpus(name, Shards([Source(file, SENTENCES) for file in sorted(shards, key=lambda file: file.name)]))
