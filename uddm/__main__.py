@@ -1,13 +1,16 @@
-"""Command line: python -m uddm train | sample | evaluate."""
+"""Command line: python -m uddm train | sample | evaluate | import."""
 
 from __future__ import annotations
 
+import math
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from uddm.command_line import run_commands, user_errors
+from uddm.options import Options, Paths, Text, Whole
 
 Checkpoint = tyro.conf.Positional[Path]
 
@@ -16,59 +19,37 @@ def train(
     out: tyro.conf.Positional[Path],
     /,
     *,
-    corpus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ("python-docs",),
-    tokenizer: str = "letters",
-    length: int = 16,
-    sequences: int | None = None,
-    network: Literal["HollowMLP", "DiT"] = "HollowMLP",
-    hidden_dim: int = 160,
-    blocks: int = 3,
-    dropout: float = 0.0,
-    steps: int = 2000,
-    batch_size: int = 64,
-    learning_rate: float = 3e-3,
-    ema: float = 0.998,
-    seed: int = 0,
+    options: Annotated[Options, tyro.conf.arg(name="")],
+    preset: Literal["letters", "paper-tiny", "paper-small", "paper-medium"] = "letters",
+    device: Text = None,
+    micro_batch: Whole = None,
+    parallel: Literal["ddp", "fsdp"] = "ddp",
+    compile: bool = False,
+    deterministic: bool = False,
+    tensorboard: bool = False,
 ) -> None:
-    """Train a network on text; run it again after an interruption to go on.
+    """Train a network on text; run it again after an interruption to go on. Under torchrun, on several processes.
 
     Args:
         out: run folder; the finished model stands in its folder `model`.
-        corpus: "python-docs" (English documentation of this Python installation), or text files or folders.
-        tokenizer: letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or a tokenizer.json.
-        length: tokens in a sequence.
-        sequences: size of the training subset, a prefix of one permutation; all by default.
-        network: HollowMLP learns in minutes on a CPU; DiT is the published transformer.
-        hidden_dim: width of the network.
-        blocks: depth of the network.
-        dropout: on the residual branches.
-        steps: optimizer steps.
-        batch_size: sequences in a step.
-        learning_rate: of AdamW, with warm-up and cosine decay.
-        ema: decay of the weight average.
-        seed: of data split, weights and training.
+        options: in place of what the preset says.
+        preset: "letters" learns prose, 16 letters at a time, in a minute on a CPU; "paper-*" are the published
+            transformers on LM1B, and want --corpus and --tokenizer.
+        device: cpu, cuda, ...; by default a GPU if there is one.
+        micro_batch: sequences in one forward pass of a process; gradients accumulate over the batch.
+        parallel: on several processes, copies of the model or shards of it.
+        compile: torch.compile the network.
+        deterministic: the same bits each time, also on a GPU.
+        tensorboard: also write TensorBoard events.
     """
-    import torch
+    from uddm.training.distributed import process_group, rank
+    from uddm.training.presets import run
 
-    import uddm
-    from uddm.corpora import load_corpus, prepare_blocks, tokenizer_from_name
-    from uddm.denoisers import NETWORKS
-    from uddm.streams import keyed_seed
-
-    with user_errors():
-        text = load_corpus(corpus)
-        tokens = tokenizer_from_name(tokenizer, text)
-        blocks_on_disk = prepare_blocks(text, tokens, length, cache_dir=out / "corpus", seed=seed)
-        data = torch.from_numpy(blocks_on_disk.train(sequences))
-        shape = {"length": length, "hidden_dim": hidden_dim, "blocks": blocks, "dropout": dropout}
-        config = NETWORKS[network].Config(tokens.vocab_size, **shape)
-        recipe = uddm.TrainConfig(
-            **{"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "ema": ema, "seed": seed},
-            **{"warmup": min(100, steps), "decay": "cosine", "betas": (0.9, 0.99), "checkpoint_every": 500},
-        )
-        torch.manual_seed(keyed_seed(seed, "weights"))
-        uddm.train(NETWORKS[network](config), data, recipe, out, tokenizer=tokens)
-    print(out / "model")
+    with user_errors(), process_group() as found:
+        how = {"micro_batch": micro_batch, "parallel": parallel, "compile": compile, "deterministic": deterministic}
+        run(out, preset, options, device=device or found, tensorboard=tensorboard, **how)
+        if rank() == 0:
+            print(out / "model")
 
 
 def sample(
@@ -78,7 +59,10 @@ def sample(
     n: int = 10,
     steps: int = 200,
     mode: Literal["sample", "posterior_mode", "x0_mode", "one_shot"] = "sample",
+    last: Literal["ancestral", "greedy", "none"] = "ancestral",
+    nucleus: float = 1.0,
     seed: int = 0,
+    device: Text = None,
 ) -> None:
     """Generate text from noise.
 
@@ -87,16 +71,20 @@ def sample(
         n: number of sequences.
         steps: steps of the reverse process.
         mode: how each step chooses its tokens.
+        last: the last update.
+        nucleus: share of x_theta that is kept, its most probable tokens.
         seed: of the noise and of the reverse process.
+        device: cpu, cuda, ...; by default a GPU if there is one.
     """
     from uddm import reverse
     from uddm._validation import check_positive_int
 
     with user_errors():
         check_positive_int("n", n)
-        model, tokenizer = _load(checkpoint)
-        noise = model.process.prior((n, model.length), generator=seed)
-        x = reverse(model.process, model, noise, steps=steps, mode=mode, generator=seed, progress=True)
+        model, tokenizer = _load(checkpoint, device)
+        noise = model.process.prior((n, model.length), generator=seed).to(model.device)
+        how = {"steps": steps, "mode": mode, "last": last, "nucleus": nucleus}
+        x = reverse(model.process, model, noise, **how, generator=seed, progress=True)
     for row in x:
         print(tokenizer.decode(row.tolist()))
 
@@ -105,53 +93,104 @@ def evaluate(
     checkpoint: Checkpoint,
     /,
     *,
-    corpus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")],
+    corpus: Paths = None,
+    packing: Literal["stream", "sentences"] = "stream",
     n: int = 500,
     times: int = 32,
     seed: int = 0,
+    device: Text = None,
 ) -> None:
-    """Bound the negative log-likelihood of text, in nats per token with standard errors over sequences.
+    """Bound the negative log-likelihood of text, in nats per token, with 95 % intervals over sequences.
 
     Args:
         checkpoint: model folder with its tokenizer.
-        corpus: "python-docs", or text files or folders.
+        corpus: "python-docs", or text files or folders. By default the training and the test sequences of the run
+            whose model it is.
+        packing: how the corpus is cut into sequences.
         n: number of sequences, at most.
         times: diffusion times drawn for each sequence.
         seed: of the noise.
+        device: cpu, cuda, ...; by default a GPU if there is one.
     """
-    import tempfile
-
     import torch
 
     from uddm import evidence_bound
     from uddm._validation import check_positive_int
-    from uddm.corpora import load_corpus, prepare_blocks
 
     with user_errors(), tempfile.TemporaryDirectory() as scratch:
         check_positive_int("n", n)
-        model, tokenizer = _load(checkpoint)
-        text = load_corpus(corpus)
-        blocks = prepare_blocks(text, tokenizer, model.length, cache_dir=scratch, test_fraction=0.0)
-        x = torch.from_numpy(blocks.train(min(n, blocks.train_size)))
-        bound = evidence_bound(model.process, model, x, times=times, generator=seed)
-    terms = {**bound._asdict(), "full bound": bound.total, "published variant": bound.published}
-    print(f"{len(x)} sequences of {model.length} tokens, nats per token")
-    for name, values in terms.items():
-        per_token = values / model.length
-        error = per_token.std() / len(x) ** 0.5 if len(x) > 1 else torch.tensor(float("nan"))
-        print(f"{name:20}{per_token.mean():8.4f} +- {error:.4f}")
+        model, tokenizer = _load(checkpoint, device)
+        for name, rows in _splits(checkpoint, model, tokenizer, corpus, packing, Path(scratch)):
+            x = torch.from_numpy(rows[:n].astype("int64")).to(model.device)
+            bound = evidence_bound(model.process, model, x, times=times, generator=seed)
+            terms = {**bound._asdict(), "full bound": bound.total, "published variant": bound.published}
+            print(f"{name}: {len(x)} sequences of {model.length} tokens, nats per token, 95 % intervals")
+            for term, values in terms.items():
+                mean = values.mean().item() / model.length
+                half = 1.96 * values.std().item() / model.length / len(x) ** 0.5 if len(x) > 1 else float("nan")
+                perplexity = f"   perplexity {math.exp(mean):10.3f}" if " " in term else ""
+                print(f"  {term:20}{mean:9.4f}  [{mean - half:.4f}, {mean + half:.4f}]{perplexity}")
 
 
-def _load(checkpoint: Path) -> tuple[Any, Any]:
+def import_(
+    source: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[Path],
+    /,
+    *,
+    weights: Literal["ema", "raw"] = "ema",
+    tokenizer: Path | None = None,
+    heads: Whole = None,
+    length: Whole = None,
+) -> None:
+    """Turn a published checkpoint into a model folder, without running anything that is in it; says what was found.
+
+    Args:
+        source: a Lightning .ckpt file, a folder with config.json and model.safetensors, or one of them on the hub,
+            written owner/name or hf://owner/name[@revision][/path].
+        out: new model folder.
+        weights: the averaged weights of a Lightning file, or the weights themselves.
+        tokenizer: saved along: a tokenizer.json, BERT's vocab.txt, or a folder with GPT-2's files.
+        heads: attention heads, where the file does not say.
+        length: tokens in a sequence, where the file does not say.
+    """
+    from uddm.importers import convert
+
+    with user_errors():
+        print(convert(source, out, weights=weights, tokenizer=tokenizer, heads=heads, length=length))
+
+
+def _splits(
+    checkpoint: Path, model: Any, tokenizer: Any, corpus: tuple[str, ...] | None, packing: Any, scratch: Path
+) -> list[tuple[str, Any]]:
+    """Names and token blocks (N, L) of what is to be evaluated."""
+    from uddm.checkpoints import read_json
+    from uddm.corpora import TokenBlocks, load_corpus, prepare_blocks
+
+    if corpus:
+        options = {"cache_dir": scratch, "packing": packing, "test_fraction": 0.0}
+        blocks = prepare_blocks(load_corpus(corpus), tokenizer, model.length, **options)
+        return [(" ".join(corpus), blocks.train(copy=False))]
+    run = checkpoint.resolve().parent
+    found = list(run.glob("corpus/blocks-*"))
+    if len(found) != 1:
+        raise ValueError(f"`corpus` must be given: {run} is no run folder with one set of token blocks")
+    blocks, trained = TokenBlocks(found[0]), read_json(run / "config.json")["data"]["sequences"]
+    return [("training set", blocks.train(trained, copy=False)), ("test set", blocks.test(copy=False))]
+
+
+def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
+    import torch
+
     from uddm.checkpoints import load_pretrained
     from uddm.corpora import load_tokenizer
 
-    model = load_pretrained(checkpoint)
+    model = load_pretrained(checkpoint).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return model, load_tokenizer(checkpoint / "tokenizer.json")
 
 
 def main() -> None:
-    run_commands({"train": train, "sample": sample, "evaluate": evaluate}, prog="python -m uddm", description=__doc__)
+    commands = {"train": train, "sample": sample, "evaluate": evaluate, "import": import_}
+    run_commands(commands, prog="python -m uddm", description=__doc__)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ CARD = """---
 library_name: amtheory
 tags: [uniform-state-discrete-diffusion, diffusion-language-model]
 ---
-# {model}: {blocks} blocks, d = {hidden_dim}, K = {vocab_size}, L = {length}
+# {model}: K = {vocab_size}, L = {length}
 
 A uniform-state discrete diffusion language model (`uddm.{model}`, {parameters:,} parameters, {schedule} schedule).
-Its logits are those of the cavity distribution x_theta of the reverse process.
+Its logits are those of the {predicts} distribution of the clean tokens.
 
 ```python
 from uddm import {model}

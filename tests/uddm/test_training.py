@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import uddm.training.loop as loop
 from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig, TrainConfig, nelbo, train
+from uddm.duality import Curriculum, SoftTokens
 from uddm.objective import expected_nelbo, stratified_times
 from uddm.streams import keyed_generator
 
@@ -62,7 +64,7 @@ def interrupt(monkeypatch, step, error=Interrupted):
             raise error
         return nelbo(*arguments)
 
-    monkeypatch.setattr(loop, "nelbo", failing)
+    monkeypatch.setitem(loop.LOSSES, "nelbo", failing)
 
 
 @pytest.fixture
@@ -163,7 +165,7 @@ def test_every_sequence_once_in_each_epoch(tmp_path, monkeypatch, size, batch):
         seen.extend((x[:, 0] + 6 * x[:, 1]).tolist())
         return nelbo(process, log_probs, x, z, t)
 
-    monkeypatch.setattr(loop, "nelbo", watch)
+    monkeypatch.setitem(loop.LOSSES, "nelbo", watch)
     run(tmp_path, steps=3 * size, data=data, batch_size=batch)
     epochs = [seen[k : k + size] for k in range(0, len(seen), size)]
     assert len(seen) == 3 * size * batch
@@ -337,7 +339,7 @@ def test_not_a_number_stops_and_keeps_the_last_state(tmp_path, monkeypatch, unin
         loss.register_hook(lambda gradient: gradient * math.nan)
         return loss * 1
 
-    monkeypatch.setattr(loop, "nelbo", poisoned)
+    monkeypatch.setitem(loop.LOSSES, "nelbo", poisoned)
     with pytest.raises(FloatingPointError, match="step 12"):
         run(tmp_path)
     monkeypatch.undo()
@@ -481,3 +483,131 @@ def test_losses_of_the_log_are_means_after_a_resume_too(tmp_path, monkeypatch):
 def test_more_bad_configurations_are_named(changes):
     with pytest.raises(ValueError, match=f"`{next(iter(changes))}`"):
         TrainConfig(**changes)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, micro_batch):
+    whole, parts = (
+        train(make(dropout=0.0), DATA, config(8), tmp_path / str(size), micro_batch=size, progress=None)
+        for size in (4, micro_batch)
+    )
+    for name, wanted in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], wanted, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="`micro_batch`"):
+        train(make(), DATA, config(), tmp_path / "odd", micro_batch=3, progress=None)
+
+
+@pytest.mark.parametrize("name", ["jump", "cross-entropy"])
+def test_other_losses_train_too(tmp_path, name):
+    two = torch.tensor([[0, 1, 2, 3, 4], [5, 4, 3, 2, 1]])
+    model = make(dropout=0.0, hidden_dim=16)
+    run(tmp_path, 200, data=two, model=model, batch_size=32, log_every=50, loss=name)
+    losses = [line["loss"] for line in metrics(tmp_path)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_network_of_posterior_logits_learns_its_cavity(tmp_path):
+    """Of two sequences that differ in one token, the others tell nothing about it: x_theta is 1/2 there, its own z or
+    not, while the posterior follows z."""
+    data = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, 3, 5]]).repeat(10, 1)
+    model = make(predicts="posterior", dropout=0.0, hidden_dim=32)
+    model = run(tmp_path, 400, data=data, model=model, loss="cross-entropy", learning_rate=5e-3, batch_size=32)
+    z, t = torch.tensor([[0, 1, 2, 3, 4]]), 0.3
+    with torch.no_grad():
+        cavity, posterior = model.cavity(z, t).exp()[0, 4], model.posterior(z, t).exp()[0, 4]
+    assert abs(cavity[4].item() - 0.5) < 0.15
+    c = model.process.signal(t).item()
+    torch.testing.assert_close(posterior[4], (1 + c) * cavity[4] / (1 + c * cavity[4]), rtol=1e-3, atol=0)
+    assert posterior[4] > 0.85
+
+
+def test_curriculum_is_on_for_its_steps_and_resumes(tmp_path, monkeypatch):
+    seen, read = [], DiT.hidden
+
+    def watch(self, z, sigma):
+        seen.append(type(z).__name__)
+        return read(self, z, sigma)
+
+    monkeypatch.setattr(DiT, "hidden", watch)
+    curriculum = Curriculum(end=6, top_k=4, tau_start=0.1)
+    uninterrupted = run(tmp_path / "one", 10, curriculum=curriculum)
+    assert seen == ["SoftTokens"] * 6 + ["Tensor"] * 4
+    monkeypatch.undo()
+    interrupt(monkeypatch, 7)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "two", 10, curriculum=curriculum)
+    monkeypatch.undo()
+    assert same(run(tmp_path / "two", 10, curriculum=curriculum), uninterrupted)
+    with pytest.raises(ValueError, match="`curriculum`"):
+        train(HollowMLP(HollowMLPConfig(6, length=5)), DATA, config(curriculum=curriculum), tmp_path / "three")
+
+
+def test_embedding_of_relaxed_tokens_is_their_average():
+    model = make()
+    tokens = torch.tensor([[[3, 1], [0, 5]]])
+    soft = SoftTokens(tokens, torch.tensor([[[0.7, 0.2], [0.6, 0.4]]]), torch.tensor([[0.1, 0.0]]))
+    E = model.vocab_embed.embedding
+    found = model.vocab_embed(soft)[0]
+    torch.testing.assert_close(found[0], 0.7 * E[3] + 0.2 * E[1] + 0.1 * E.mean(0))
+    torch.testing.assert_close(found[1], 0.6 * E[0] + 0.4 * E[5])
+    torch.testing.assert_close(model.vocab_embed(soft.hard)[0], E[[3, 0]])
+
+
+def test_bfloat16_stays_close_and_keeps_its_weights_in_float32(tmp_path):
+    exact = run(tmp_path / "a", 8, model=make(dropout=0.0))
+    low = run(tmp_path / "b", 8, model=make(dropout=0.0), precision="bfloat16")
+    for name, wanted in exact.state_dict().items():
+        found = low.state_dict()[name]
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, wanted, atol=0.05, rtol=0)
+    assert not same(exact, low)
+    for one, other in zip(metrics(tmp_path / "a"), metrics(tmp_path / "b"), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=0.01)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_compiled_and_deterministic_training_agree_with_plain(tmp_path):
+    plain = run(tmp_path / "plain", 4, model=make(dropout=0.0))
+    options = {"compile": True, "deterministic": True, "tensorboard": True}
+    model = train(make(dropout=0.0), DATA, config(4), tmp_path / "other", progress=None, **options)
+    for name, wanted in plain.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], wanted, atol=1e-5, rtol=1e-4)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "hidden" not in vars(model)
+    assert list((tmp_path / "other").glob("events.out.tfevents.*"))
+
+
+def test_the_offending_batch_is_recorded(tmp_path, monkeypatch):
+    def poisoned(process, cavity, x, z, t):
+        return nelbo(process, cavity, x, z, t) * torch.where(x[:, :1] == DATA[7, 0], torch.nan, 1.0)
+
+    monkeypatch.setitem(loop.LOSSES, "nelbo", poisoned)
+    with pytest.raises(FloatingPointError, match="offending-0"):
+        run(tmp_path)
+    found = load_file(tmp_path / "offending-0.safetensors")
+    assert found["x"].shape == found["z"].shape == (4, 5)
+    assert bool((found["x"][:, 0] == DATA[7, 0]).any())
+    assert found["t"].shape == (4,)
+
+
+def test_memory_mapped_data_train_as_tensors_do(tmp_path):
+    path = tmp_path / "data.bin"
+    DATA.numpy().astype(np.uint16).tofile(path)
+    mapped = np.memmap(path, np.uint16, mode="r", shape=tuple(DATA.shape))
+    assert same(run(tmp_path / "a", 6, data=mapped), run(tmp_path / "b", 6))
+    assert same(run(tmp_path / "a", 6), run(tmp_path / "b", 6, data=mapped))
+
+
+def test_a_state_that_is_not_finite_does_not_replace_the_last(tmp_path):
+    from uddm.training.state import State
+
+    state = State(make(), config())
+    for p in state.parameters.values():
+        p.grad = torch.ones_like(p)
+    state.advance(torch.tensor(1.0), lambda: tmp_path)
+    state.save(tmp_path / "state.safetensors")
+    before = (tmp_path / "state.safetensors").read_bytes()
+    next(iter(state.parameters.values())).data[0, 0] = torch.inf
+    with pytest.raises(FloatingPointError, match="not finite"):
+        state.save(tmp_path / "state.safetensors")
+    assert (tmp_path / "state.safetensors").read_bytes() == before

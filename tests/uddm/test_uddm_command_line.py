@@ -1,10 +1,13 @@
 """python -m uddm: train, sample and evaluate work together, and user errors end with one line and status 2."""
 
+import json
 import random
 import subprocess
 import sys
 
 import pytest
+
+from uddm.__main__ import main
 
 
 def command(*words):
@@ -45,9 +48,12 @@ def test_evaluation_prints_every_term(model, text):
     printed = command("evaluate", model, "--corpus", text, "--n", 20, "--times", 4).stdout
     for term in ("diffusion", "reconstruction", "prior", "full bound", "published variant"):
         assert term in printed
+    both = command("evaluate", model, "--n", 20, "--times", 4).stdout
+    assert "training set: 20 sequences" in both
+    assert "test set: " in both
 
 
-def test_user_errors(model, text, tmp_path):
+def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
     truncated = tmp_path / "truncated"
     truncated.mkdir()
     for file in model.iterdir():
@@ -61,9 +67,43 @@ def test_user_errors(model, text, tmp_path):
         (["train", tmp_path / "run", "--corpus", text, "--tokenizer", "words"], "words"),
         (["train", model.parent, "--corpus", text, "--length", "8", "--steps", "30"], "holds another run"),
         (["evaluate", model, "--corpus", "/nowhere.txt"], "/nowhere.txt"),
+        (["sample", model, "--nucleus", "0"], "`nucleus` must lie in (0, 1], got 0.0"),
+        (["train", tmp_path / "run", "--preset", "paper-tiny"], "`corpus` must be given"),
+        (["train", tmp_path / "run", "--corpus", text, "--heads", "2"], "`heads` is no option of a HollowMLP"),
+        (["import", "/nowhere.ckpt", tmp_path / "imported"], "/nowhere.ckpt"),
     ]
     for words, message in cases:
-        done = command(*words)
-        assert done.returncode == 2, words
-        assert message in done.stderr
-        assert "Traceback" not in done.stderr
+        monkeypatch.setattr(sys, "argv", ["uddm", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2, words
+        printed = capsys.readouterr().err
+        assert message in printed
+        assert len([line for line in printed.splitlines() if line.startswith("error: ")]) == 1
+
+
+def test_the_paper_preset_trains_a_nested_fraction_of_lm1b(shared_data, tmp_path):
+    """`--fraction` of a folder of shards, with the published network made small enough for a test."""
+    bert = f"bert:{shared_data / 'bert' / 'vocab.txt'}"
+    small = ["--hidden-dim", 8, "--blocks", 1, "--heads", 2, "--steps", 2, "--batch-size", 2, "--precision", "float32"]
+    shard = shared_data / "lm1b" / "news.en.heldout-00000-of-00050"
+    words = ["train", tmp_path, "--preset", "paper-tiny", "--fraction", 0.01, "--corpus", shard, "--tokenizer", bert]
+    done = command(*words, *small, "--test-corpus", shared_data / "lm1b" / "news.en.heldout-00010-of-00050")
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "config.json").read_text())
+    (index,) = tmp_path.glob("corpus/blocks-*/index.json")
+    blocks = json.loads(index.read_text())
+    assert run["model"]["vocab_size"] == 30522
+    assert run["data"]["sequences"] == blocks["train"]["blocks"] // 100 > 5
+    assert run["training"]["curriculum"]["end"] == 1
+    assert run["training"]["ema"] == 0.9999
+    assert blocks["packing"] == "sentences"
+
+
+def test_two_processes_train_one_model(text, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "uddm"]
+    words = ["train", tmp_path, "--corpus", text, "--steps", 3, "--hidden-dim", 16, "--length", 8]
+    done = subprocess.run([*torchrun, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "model")
+    assert command("sample", tmp_path / "model", "--n", 1, "--steps", 2).returncode == 0

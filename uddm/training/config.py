@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from uddm._validation import check_choice, check_positive_int
+from uddm.duality import Curriculum
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,10 @@ class TrainConfig:
     learning_rate : AdamW's, reached after `warmup` linear steps, then "constant" or "cosine" to zero.
     betas, weight_decay : AdamW's.
     clip : bound on the gradient norm.
+    loss : "nelbo", "jump" (the bound without a vocabulary sum) or "cross-entropy" (of denoising: no bound).
+    curriculum : relaxed inputs for the first steps (Sahoo et al. 2025), or None.
+    precision : of the network up to its read-out, "float32" or "bfloat16" (autocast). Weights, read-out and loss are
+        float32.
     ema : decay of the weight average, warmed up as min(ema, (1 + n)/(10 + n)).
     first_time : times are stratified over (first_time, 1].
     log_fraction : share of the times stratified in log t instead, in [0, 1]; losses are reweighted, so that the
@@ -35,6 +40,9 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip: float = 1.0
+    loss: Literal["nelbo", "jump", "cross-entropy"] = "nelbo"
+    curriculum: Curriculum | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     ema: float = 0.9999
     first_time: float = 1e-3
     log_fraction: float = 0.0
@@ -47,6 +55,8 @@ class TrainConfig:
             check_positive_int(name, getattr(self, name))
         check_positive_int("warmup", self.warmup, at_least=0)
         check_choice("decay", self.decay, ("constant", "cosine"))
+        check_choice("loss", self.loss, ("nelbo", "jump", "cross-entropy"))
+        check_choice("precision", self.precision, ("float32", "bfloat16"))
         for name in ("learning_rate", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")

@@ -3,214 +3,213 @@
 Every random stream is keyed by (seed, purpose, step), so the state to save is weights, average and optimizer moments.
 They stand in one safetensors file, replaced atomically: a run killed at any moment and started again ends with the
 weights of a run that was never interrupted, bit for bit (same machine, same number of threads).
+
+On several processes (`uddm.training.distributed`) each takes its rows of one global batch, whose order, times and
+corruption are those of a single process: the gradients are the same, but for dropout and rounding.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from uddm._validation import check_tokens
-from uddm.checkpoints import check_tensors, dump_tensors, load_pretrained, read_json, read_tensors, to_json
+from uddm._validation import check_choice, check_positive_int
+from uddm.checkpoints import load_pretrained, read_json, to_json
 from uddm.denoisers.network import Network
 from uddm.files import write_atomically
-from uddm.objective import expected_nelbo, nelbo, stratified_times, time_weights
-from uddm.streams import keyed_generator, keyed_seed
+from uddm.objective import LOSSES, expected_nelbo
+from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.config import TrainConfig
+from uddm.training.distributed import on_first, world_size
+from uddm.training.log import Log
+from uddm.training.state import State, whole_tensor
 
 
 def train(
     model: Network,
-    data: Tensor,
+    data: Tensor | np.ndarray,
     config: TrainConfig,
     run_dir: str | Path,
     *,
     tokenizer: Any = None,
     device: str | torch.device = "cpu",
+    micro_batch: int | None = None,
+    parallel: Literal["ddp", "fsdp"] = "ddp",
+    compile: bool = False,
+    deterministic: bool = False,
+    tensorboard: bool = False,
     progress: int | None = 0,
 ) -> Network:
     """Train `model` on `data`, or go on where `run_dir` stopped; return the model with its averaged weights.
 
-    `run_dir` receives config.json (what determines the run), state.safetensors (to resume), metrics.jsonl (step, loss
-    in nats per token, gradient norm, learning rate, seconds) and, at the end, the folder `model` (`save_pretrained`).
+    `run_dir` receives config.json (what determines the run), state.safetensors (to resume, on any number of processes),
+    metrics.jsonl (step, loss in nats per token, gradient norm, learning rate, seconds) and, at the end, the folder
+    `model` (`save_pretrained`).
 
     Parameters
     ----------
     model : initial weights; used only if the run has not started.
-    data : training sequences, (N, L) ids.
+    data : training sequences, (N, L) ids; a memory-mapped array stays on disk.
+    micro_batch : sequences in a forward pass on one process; gradients accumulate over as many passes as the batch
+        takes. By default the whole share of the process.
+    parallel : on several processes, copies of the model ("ddp") or shards of it ("fsdp").
+    compile : torch.compile the network up to its read-out.
+    deterministic : only algorithms that give the same bits each time, also on a GPU; slower.
+    tensorboard : also write the metrics as TensorBoard events (the extra `tensorboard`).
     progress : screen line of the progress bar, 0 for the current one; None for no bar.
 
     Raises
     ------
     ValueError : `run_dir` holds a run of another configuration or data, or an unreadable state.
-    FloatingPointError : loss or gradient is not finite; the last saved state is kept.
+    FloatingPointError : loss or gradient is not finite. The weights were not touched, the last saved state is kept,
+        and the batch is in `offending-RANK.safetensors` of `run_dir`: clean tokens x, noisy tokens z, times t, step.
     """
-    data = check_tokens("data", torch.as_tensor(data), model.config.vocab_size, length=model.config.length)
+    check_choice("parallel", parallel, ("ddp", "fsdp"))
+    if config.curriculum and not model.reads_relaxed:
+        raise ValueError(f"`curriculum` needs a network that reads relaxed tokens, as DiT, got {type(model).__name__}")
+    sequences = Sequences(data, model)
+    share = config.batch_size // world_size()
+    micro_batch = min(check_positive_int("micro_batch", micro_batch or share), share)
+    if config.batch_size % (world_size() * micro_batch):
+        raise ValueError(
+            f"`micro_batch` times the number of processes must divide the batch of {config.batch_size}, "
+            f"got {micro_batch} on {world_size()}"
+        )
     run = Path(run_dir)
-    run.mkdir(parents=True, exist_ok=True)
-    _claim(run / "config.json", model, data, config)
+    on_first(lambda: _claim(run, model, sequences, config))
     if (run / "model" / "config.json").exists():
         return load_pretrained(run / "model").to(device)
 
     model.to(device).train()
-    state = _State(model, config)
-    if (run / "state.safetensors").exists():
-        state.load(run / "state.safetensors")
-    _truncate_metrics(run / "metrics.jsonl", state.step)
-    order = _Order(len(data), config.batch_size, config.seed)
-    bar = tqdm(
-        total=config.steps,
-        initial=state.step,
-        desc=run.name,
-        position=progress,
-        disable=True if progress is None else None,
-    )
-    try:
-        with torch.random.fork_rng(), bar, (run / "metrics.jsonl").open("a") as metrics:
-            losses, begin = [], time.perf_counter()
+    objective = _Objective(model, config)
+    with ExitStack() as stack:
+        if compile:
+            stack.enter_context(_compiled(model))
+        stack.enter_context(_deterministic(deterministic))
+        stack.enter_context(torch.random.fork_rng())
+        wrapped = _parallel(objective, parallel)
+        state = State(model, config)
+        if (run / "state.safetensors").exists():
+            state.load(run / "state.safetensors")
+        log = stack.enter_context(Log(run, config, state.step, tensorboard, progress))
+        batches = Batches(sequences, config, model.process, micro_batch, torch.device(device))
+        try:
             while state.step < config.steps:
-                loss, norm = _step(state, data[order.batch(state.step)], device)
-                losses.append(loss)
-                bar.update()
-                if state.step % config.log_every == 0:
-                    line = {
-                        "step": state.step,
-                        "loss": sum(losses) / len(losses),
-                        "gradient_norm": norm,
-                        "learning_rate": config.rate(state.step - 1),
-                        "seconds": time.perf_counter() - begin,
-                    }
-                    metrics.write(json.dumps(line) + "\n")
-                    metrics.flush()
-                    bar.set_postfix(loss=f"{line['loss']:.3f}")
-                    losses, begin = [], time.perf_counter()
+                loss = _backward(wrapped, batches, state.step)
+                loss, norm = state.advance(loss, lambda: batches.record(state.step, run))
+                log.add(state.step, loss, norm)
                 if state.step % config.checkpoint_every == 0:
                     state.save(run / "state.safetensors")
-    except KeyboardInterrupt:
-        if state.whole:
-            state.save(run / "state.safetensors")
-        raise
-    model.load_state_dict(state.average, strict=False)
-    model.eval().save_pretrained(run / "model", tokenizer)
-    (run / "state.safetensors").unlink(missing_ok=True)
+        except KeyboardInterrupt:
+            if state.whole and world_size() == 1:
+                state.save(run / "state.safetensors")
+            raise
+        average = {name: whole_tensor(value) for name, value in state.average.items()}
+    if world_size() > 1 and parallel == "fsdp":
+        model = type(model)(model.config).to(device)
+    model.load_state_dict(average, strict=False)
+    model.eval()
+
+    def finish() -> None:
+        model.save_pretrained(run / "model", tokenizer)
+        (run / "state.safetensors").unlink(missing_ok=True)
+
+    on_first(finish)
     return model
 
 
-_PARTS = ("weights", "average", "first", "second")  # of the saved state; the last two are AdamW's moments
-
-
-class _State:
-    """Weights, their average and AdamW's moments after `step` steps."""
+class _Objective(nn.Module):
+    """The loss of a batch as one module, so that what wraps it meets every use of a weight."""
 
     def __init__(self, model: Network, config: TrainConfig):
-        self.model, self.config, self.step = model, config, 0
-        self.whole = False  # whether weights, average and moments are all those of `step`, which is not 0
-        self.parameters = dict(model.named_parameters())
-        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), config.learning_rate, config.betas, weight_decay=config.weight_decay, fused=True
-        )
-        self.optimizer.zero_grad()
+        super().__init__()
+        self.model, self.config = model, config
 
-    def advance(self) -> float:
-        """One optimizer step on the gradients in place; returns their norm before clipping."""
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip).item()
-        if not norm < float("inf"):
-            raise FloatingPointError(f"gradient norm {norm} at step {self.step}: the last saved state is kept")
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(self.step)
-        self.whole = False
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for average, p in zip(self.average.values(), self.parameters.values(), strict=True):
-                average.lerp_(p, 1 - decay)
-        self.step += 1
-        self.whole = True
-        return norm
-
-    def save(self, path: Path) -> None:
-        tensors = {"step": torch.tensor(self.step)}
-        for name, p in self.parameters.items():
-            moments = self.optimizer.state[p]
-            tensors |= {
-                f"weights.{name}": p.detach(),
-                f"average.{name}": self.average[name],
-                f"first.{name}": moments["exp_avg"],
-                f"second.{name}": moments["exp_avg_sq"],
-            }
-        write_atomically(path, dump_tensors({k: v.cpu().contiguous() for k, v in tensors.items()}))
-
-    def load(self, path: Path) -> None:
-        tensors = read_tensors(path)
-        own = {f"{part}.{name}": p for part in _PARTS for name, p in self.parameters.items()}
-        check_tensors(tensors, {"step": torch.tensor(0), **own}, path)
-        self.step = int(tensors["step"])
-        parts = {part: {name: tensors[f"{part}.{name}"] for name in self.parameters} for part in _PARTS}
-        self.model.load_state_dict(parts["weights"], strict=False)
-        for name, p in self.parameters.items():
-            self.average[name].copy_(parts["average"][name])
-            self.optimizer.state[p] = {
-                "step": torch.tensor(float(self.step), device=p.device),
-                "exp_avg": parts["first"][name].to(p.device),
-                "exp_avg_sq": parts["second"][name].to(p.device),
-            }
-        self.whole = True
+    def forward(self, batch: Batch) -> Tensor:
+        """Weighted sum over sequences of the mean loss over tokens."""
+        low_precision = self.config.precision == "bfloat16"
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=low_precision):
+            cavity = self.model.predict_at(batch.inputs, batch.z, batch.process, batch.t)
+        if self.config.loss == "nelbo" and self.model.hollow:
+            per_token = expected_nelbo(batch.process, cavity, batch.x, batch.t)
+        else:
+            per_token = LOSSES[self.config.loss](batch.process, cavity, batch.x, batch.z, batch.t)
+        return (batch.weights * per_token.mean(1)).sum()
 
 
-def _step(state: _State, x: Tensor, device: str | torch.device) -> tuple[float, float]:
-    """Loss and gradient norm of one optimizer step on clean tokens x (B, L)."""
-    config, process, step = state.config, state.model.process, state.step
-    times = {"low": config.first_time, "log_fraction": config.log_fraction}
-    t = stratified_times(len(x), **times, generator=keyed_generator(config.seed, "times", step))
-    z = process.corrupt(x, t, generator=keyed_generator(config.seed, "corruption", step))
-    weights = time_weights(t, **times).float()
-    x, z, t, weights = x.to(device), z.to(device), t.to(device), weights.to(device)
-    torch.manual_seed(keyed_seed(config.seed, "dropout", step))
-    cavity = state.model.cavity(z, t)
-    per_token = expected_nelbo(process, cavity, x, t) if state.model.hollow else nelbo(process, cavity, x, z, t)
-    loss = (weights * per_token.mean(1)).mean()
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"loss {loss.item()} at step {state.step}: the last saved state is kept")
-    loss.backward()
-    return loss.item(), state.advance()
+def _backward(objective: nn.Module, batches: Batches, step: int) -> Tensor:
+    """Gradients of one step, accumulated over the micro-batches of this process; the mean loss over all processes."""
+    total = torch.zeros((), dtype=torch.float64, device=batches.device)
+    for number, batch in enumerate(batches.of(step), 1):
+        with _accumulating(objective, last=number == batches.number):
+            loss = objective(batch)
+            loss.backward()
+        total += loss.detach()
+    return total
 
 
-class _Order:
-    """Endless sequence of epochs, each a permutation keyed by its number, cut into batches keyed by the step."""
+def _parallel(objective: _Objective, parallel: str) -> Any:
+    if world_size() == 1:
+        return objective
+    if parallel == "ddp":
+        return nn.parallel.DistributedDataParallel(objective)
+    from torch.distributed.fsdp import fully_shard
 
-    def __init__(self, size: int, batch_size: int, seed: int):
-        self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.epoch = lru_cache(maxsize=2)(self._epoch)
-
-    def _epoch(self, number: int) -> Tensor:
-        return torch.randperm(self.size, generator=keyed_generator(self.seed, "epoch", number))
-
-    def batch(self, step: int) -> Tensor:
-        """Indices (B,) of the batch of step 0, 1, ..."""
-        positions = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        first, last = int(positions[0]) // self.size, int(positions[-1]) // self.size
-        epochs = torch.cat([self.epoch(number) for number in range(first, last + 1)])
-        return epochs[positions - first * self.size]
+    for block in getattr(objective.model, "blocks", ()):
+        fully_shard(block)
+    return fully_shard(objective)
 
 
-def _claim(path: Path, model: Network, data: Tensor, config: TrainConfig) -> None:
+@contextmanager
+def _accumulating(objective: Any, last: bool) -> Iterator[None]:
+    """Gradients meet those of other processes after the last micro-batch only."""
+    if isinstance(objective, nn.parallel.DistributedDataParallel):
+        with nullcontext() if last else objective.no_sync():
+            yield
+        return
+    if hasattr(objective, "set_requires_gradient_sync"):  # sharded
+        objective.set_requires_gradient_sync(last)
+    yield
+
+
+@contextmanager
+def _compiled(model: Network) -> Iterator[None]:
+    vars(model)["hidden"] = torch.compile(model.hidden)  # beside the class's own
+    try:
+        yield
+    finally:
+        del vars(model)["hidden"]
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _claim(run: Path, model: Network, sequences: Sequences, config: TrainConfig) -> None:
     """Write what determines the run, or refuse a folder that holds another one."""
-    content = hashlib.sha256(data.numpy().tobytes()).hexdigest()
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / "config.json"
     parts = {
         "model": model.config.to_dict(),
         "training": asdict(config),
-        "data": {"sequences": len(data), "sha256": content},
+        "data": {"sequences": len(sequences), "sha256": sequences.sha256},
     }
     wanted = json.loads(to_json(parts))  # as it reads back: tuples become lists
     if not path.exists():
@@ -222,11 +221,3 @@ def _claim(path: Path, model: Network, data: Tensor, config: TrainConfig) -> Non
             if found.get(part, {}).get(key) != value:
                 there = found.get(part, {}).get(key)
                 raise ValueError(f"{path.parent} holds another run: its {part}.{key} is {there!r}, not {value!r}")
-
-
-def _truncate_metrics(path: Path, step: int) -> None:
-    """Drop lines written after the saved state."""
-    if path.exists():
-        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
-        write_atomically(path, "".join(line + "\n" for line in kept).encode())

@@ -1,0 +1,72 @@
+"""Several processes (gloo on the CPU, started by torchrun) do what one does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+import distributed_worker as worker
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What two processes leave behind, and one for comparison."""
+    folder = tmp_path_factory.mktemp("distributed")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*command, worker.__file__, str(folder)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    worker.gradients(folder, "alone", micro_batch=8)
+    worker.run(folder / "alone", "ddp")
+    return folder
+
+
+@pytest.fixture
+def gradients(folder):
+    return {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_gradients_are_those_of_one_process(gradients, parallel):
+    alone = gradients["alone-0"]
+    for found in (gradients[f"{parallel}-0"], gradients[f"{parallel}-1"]):
+        for name, wanted in alone.items():
+            if not name.startswith("batch."):
+                scale = wanted.abs().max().item()
+                torch.testing.assert_close(found[name], wanted, rtol=1e-6, atol=1e-6 * scale, msg=name)
+    assert any(wanted.abs().max() > 0.1 for wanted in alone.values())
+
+
+def test_processes_share_one_batch_and_differ_in_their_corruption(gradients):
+    first, second, alone = (gradients[name] for name in ("ddp-0", "ddp-1", "alone-0"))
+    for name in ("batch.x", "batch.z", "batch.t"):
+        assert torch.equal(torch.cat([first[name], second[name]]), alone[name])
+    changed = [g["batch.z"] != g["batch.x"] for g in (first, second)]
+    assert not torch.equal(*changed)
+    strata = torch.cat([first["batch.t"], second["batch.t"]]).sort().values
+    edges = 1e-3 + (1 - 1e-3) * torch.arange(9) / 8
+    assert bool(((strata >= edges[:-1]) & (strata <= edges[1:])).all())
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_run_goes_on_after_a_crash_and_ends_as_if_alone(folder, parallel):
+    crashed, whole = folder / f"{parallel}-crashed", folder / f"{parallel}-whole"
+    found = [load_file(crashed / f"returned-{rank}.safetensors") for rank in (0, 1)]
+    saved = load_file(crashed / "model" / "model.safetensors")
+    uninterrupted = load_file(whole / "model" / "model.safetensors")
+    alone = load_file(folder / "alone" / "model" / "model.safetensors")
+    for name, wanted in uninterrupted.items():
+        assert all(torch.equal(other[name], wanted) for other in (*found, saved)), name
+        torch.testing.assert_close(wanted, alone[name], atol=1e-3, rtol=1e-3)
+    for run in (crashed, whole):
+        assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [
+            5,
+            10,
+            15,
+            20,
+        ]
+        assert not (run / "state.safetensors").exists()

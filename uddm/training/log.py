@@ -1,0 +1,78 @@
+"""What a run says while it trains."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Self
+
+from tqdm import tqdm
+
+from uddm.files import write_atomically
+from uddm.training.config import TrainConfig
+from uddm.training.distributed import rank
+
+
+class Log:
+    """metrics.jsonl, a progress bar and, if wanted, TensorBoard events; on rank 0 alone."""
+
+    def __init__(self, run: Path, config: TrainConfig, step: int, tensorboard: bool, progress: int | None):
+        self.run, self.config, self.first = run, config, rank() == 0
+        self.losses, self.begin = [], time.perf_counter()
+        self.events = None
+        if not self.first:
+            return
+        _truncate_metrics(run / "metrics.jsonl", step)
+        self.file = (run / "metrics.jsonl").open("a")
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.events = SummaryWriter(str(run), purge_step=step + 1)
+        self.bar = tqdm(
+            total=config.steps,
+            initial=step,
+            desc=run.name,
+            position=progress,
+            disable=True if progress is None else None,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.first:
+            self.file.close()
+            self.bar.close()
+        if self.events:
+            self.events.close()
+
+    def add(self, step: int, loss: float, norm: float) -> None:
+        if not self.first:
+            return
+        self.losses.append(loss)
+        self.bar.update()
+        if step % self.config.log_every:
+            return
+        line = {
+            "step": step,
+            "loss": sum(self.losses) / len(self.losses),
+            "gradient_norm": norm,
+            "learning_rate": self.config.rate(step - 1),
+            "seconds": time.perf_counter() - self.begin,
+        }
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+        self.bar.set_postfix(loss=f"{line['loss']:.3f}")
+        if self.events:
+            for name in ("loss", "gradient_norm", "learning_rate"):
+                self.events.add_scalar(name, line[name], step)
+        self.losses, self.begin = [], time.perf_counter()
+
+
+def _truncate_metrics(path: Path, step: int) -> None:
+    """Drop lines written after the saved state."""
+    if path.exists():
+        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        write_atomically(path, "".join(line + "\n" for line in kept).encode())

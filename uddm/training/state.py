@@ -1,0 +1,95 @@
+"""Weights, their average and the optimizer's moments: one optimizer step, and their place on disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from uddm.checkpoints import check_tensors, dump_tensors, read_tensors
+from uddm.denoisers.network import Network
+from uddm.files import write_atomically
+from uddm.training.config import TrainConfig
+from uddm.training.distributed import mean_over_ranks, rank
+
+_PARTS = ("weights", "average", "first", "second")  # of the saved state; the last two are AdamW's moments
+
+
+class State:
+    """Weights, their average and AdamW's moments after `step` steps."""
+
+    def __init__(self, model: Network, config: TrainConfig):
+        self.model, self.config, self.step = model, config, 0
+        self.whole = False  # whether weights, average and moments are all those of `step`, which is not 0
+        self.parameters = dict(model.named_parameters())
+        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), config.learning_rate, config.betas, weight_decay=config.weight_decay, fused=True
+        )
+        self.optimizer.zero_grad()
+
+    def advance(self, loss: Tensor, record: Callable[[], Path]) -> tuple[float, float]:
+        """One optimizer step on the gradients in place; returns the loss and the gradient norm before clipping."""
+        value = mean_over_ranks(loss).item()
+        norm = whole_tensor(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)).item()
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            where = record()
+            raise FloatingPointError(
+                f"loss {value} and gradient norm {norm} at step {self.step}: the last saved state is kept, "
+                f"the batch is in {where}"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.step)
+        self.whole = False
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for average, p in zip(self.average.values(), self.parameters.values(), strict=True):
+                average.lerp_(p, 1 - decay)
+        self.step += 1
+        self.whole = True
+        return value, norm
+
+    def save(self, path: Path) -> None:
+        """Write all of it, gathered on rank 0; FloatingPointError, and the older file stays, if it is not finite."""
+        tensors = {"step": torch.tensor(self.step)}
+        for name, p in self.parameters.items():
+            moments = self.optimizer.state[p]
+            values = (p.detach(), self.average[name], moments["exp_avg"], moments["exp_avg_sq"])
+            tensors |= {f"{part}.{name}": whole_tensor(value).cpu() for part, value in zip(_PARTS, values)}
+        broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            raise FloatingPointError(f"{broken[0]} is not finite at step {self.step}: the last saved state is kept")
+        if rank() == 0:
+            write_atomically(path, dump_tensors({name: value.contiguous() for name, value in tensors.items()}))
+
+    def load(self, path: Path) -> None:
+        tensors = read_tensors(path)
+        own = {f"{part}.{name}": p for part in _PARTS for name, p in self.parameters.items()}
+        check_tensors(tensors, {"step": torch.tensor(0), **own}, path)
+        self.step = int(tensors["step"])
+        for name, p in self.parameters.items():
+            weights, average, first, second = (_like(p, tensors[f"{part}.{name}"]) for part in _PARTS)
+            with torch.no_grad():
+                p.copy_(weights)
+            self.average[name].copy_(average)
+            step = torch.tensor(float(self.step), device=p.device)
+            self.optimizer.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+        self.whole = True
+
+
+def whole_tensor(value: Tensor) -> Tensor:
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """`value` on the device of a parameter, and sharded as it is."""
+    value = value.to(parameter.device)
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
+    return value
