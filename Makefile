@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: figures test test-long bench-am docs lint clean
+.PHONY: figures test test-long bench-am bench-uddm docs lint clean
 
 figures: .venv/installed
 	$(BIN)/python -m paper_figures run --preset laptop --out $(OUT)
@@ -16,6 +16,9 @@ test-long: .venv/installed
 
 bench-am: .venv/installed
 	$(BIN)/python -m benchmarks.am
+
+bench-uddm: .venv/installed
+	$(BIN)/python -m benchmarks.uddm
 
 docs: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"

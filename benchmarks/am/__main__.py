@@ -10,7 +10,7 @@ for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
 from benchmarks.am import margin, pseudolikelihood, retrieval, start  # noqa: E402
-from benchmarks.am.harness import compare  # noqa: E402
+from benchmarks.harness import compare  # noqa: E402
 
 words = sys.argv[1:]
 for module in (retrieval, pseudolikelihood, margin):

@@ -7,7 +7,7 @@ from sklearn.svm import LinearSVC
 
 from amtheory import PerceptronMargin
 from amtheory.patterns import random_patterns
-from benchmarks.am.harness import Case, Peer
+from benchmarks.harness import Case, Peer
 
 ROWS = 3
 

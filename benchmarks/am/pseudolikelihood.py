@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from amtheory import PseudoLikelihood
 from amtheory.patterns import random_patterns
-from benchmarks.am.harness import Case, Peer
+from benchmarks.harness import Case, Peer
 
 RIDGE, TOLERANCE = 1e-3, 1e-4
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from amtheory import Couplings, Hopfield, PseudoInverse, retrieve
 from amtheory.patterns import flip, random_patterns
-from benchmarks.am.harness import Case, Peer
+from benchmarks.harness import Case, Peer
 
 STEPS = 50
 

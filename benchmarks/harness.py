@@ -22,6 +22,7 @@ class Case:
     run: Callable[[], object]
     peers: list[Peer] = field(default_factory=list)
     rounds: int = 5
+    name: str = "amtheory"
 
 
 def cpu_time(run: Callable[[], object], at_least: float = 0.05) -> float:
@@ -41,7 +42,7 @@ def compare(case: Case) -> None:
         own.append(cpu_time(case.run))
         for peer in case.peers:
             others[peer.name].append(cpu_time(peer.run) / peer.share)
-    print(f"\n{case.title}\n  {'amtheory':42s} {1e3 * median(own):10.3f} ms", flush=True)
+    print(f"\n{case.title}\n  {case.name:42s} {1e3 * median(own):10.3f} ms", flush=True)
     for peer in case.peers:
         ratios = sorted(theirs / ours for ours, theirs in zip(own, others[peer.name]))
         verdict = (

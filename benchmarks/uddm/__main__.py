@@ -1,0 +1,16 @@
+"""Memory and speed of `uddm` against plain ways to the same results: ``python -m benchmarks.uddm``.
+
+One thread, process CPU time, everything interleaved; the numbers are medians over rounds, ratios with their range.
+"""
+
+import os
+
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+from benchmarks.harness import compare  # noqa: E402
+from benchmarks.uddm import head, steps  # noqa: E402
+
+head.report()
+for case in steps.cases():
+    compare(case)
