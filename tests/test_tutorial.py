@@ -1,4 +1,4 @@
-"""The tutorial runs, and what its prose says is what its cells find."""
+"""The pages of the documentation run, and what their prose says is what their cells find."""
 
 import re
 from pathlib import Path
@@ -7,19 +7,24 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "associative-memories.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def executed(page, number_of_cells):
+    """The names that the cells of a page define."""
+    mpl.use("Agg")
+    found = {}
+    cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    assert len(cells) == number_of_cells
+    with mpl.rc_context():
+        for cell in cells:
+            exec(compile(cell.replace("plt.show()", "plt.close('all')"), page, "exec"), found)
+    return found
 
 
 @pytest.fixture(scope="module")
 def names():
-    mpl.use("Agg")
-    found = {}
-    cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    assert len(cells) == 7
-    with mpl.rc_context():
-        for cell in cells:
-            exec(compile(cell.replace("plt.show()", "plt.close('all')"), str(PAGE), "exec"), found)
-    return found
+    return executed("associative-memories.md", 7)
 
 
 def test_hopfield_follows_the_replica_theory_below_its_capacity(names):
@@ -58,3 +63,17 @@ def test_examples_then_features_then_unseen_examples_are_attractors(names):
 
 def test_failed_retrieval_ends_in_two_cycles(names):
     assert names["two_cycles"] > 0.9
+
+
+def test_modes_agree_when_told_the_time_and_only_the_frozen_one_recalls_when_told_another():
+    page = executed("reverse-process.md", 2)
+    table, movable = page["table"], page["updates_that_can_move"]
+    for mode, start, S in table:
+        recovered, kept = table[mode, start, S]
+        if start == 0.25 or (mode == "posterior_mode" and S >= 20):
+            assert min(recovered, kept) > 0.95
+        elif mode != "posterior_mode":
+            assert max(recovered, kept) < 0.3
+    assert table["posterior_mode", 1.0, 5][0] < 0.95
+    assert movable(1000, 0.25) == [999]
+    assert movable(10, 1.0) == [0, 8, 9]

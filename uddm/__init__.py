@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uddm import corpora as corpora
     from uddm import denoisers as denoisers
+    from uddm import duality as duality
     from uddm import objective as objective
     from uddm._reverse import reverse as reverse
     from uddm.denoisers.base import Denoiser as Denoiser
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
     from uddm.denoisers.transformer import DiT as DiT
     from uddm.denoisers.transformer import DiTConfig as DiTConfig
+    from uddm.duality import Curriculum as Curriculum
+    from uddm.importers import import_published as import_published
     from uddm.objective import evidence_bound as evidence_bound
     from uddm.objective import nelbo as nelbo
     from uddm.process import UniformProcess as UniformProcess
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from uddm.training import train as train
 
 _HOMES = {
+    "Curriculum": "uddm.duality",
     "Denoiser": "uddm.denoisers.base",
     "DiT": "uddm.denoisers.transformer",
     "DiTConfig": "uddm.denoisers.transformer",
@@ -35,11 +39,12 @@ _HOMES = {
     "TrainConfig": "uddm.training",
     "UniformProcess": "uddm.process",
     "evidence_bound": "uddm.objective",
+    "import_published": "uddm.importers",
     "nelbo": "uddm.objective",
     "reverse": "uddm._reverse",
     "train": "uddm.training",
 }
-_ROOMS = ("corpora", "denoisers", "objective")
+_ROOMS = ("corpora", "denoisers", "duality", "objective")
 
 
 def __getattr__(name: str) -> Any:
