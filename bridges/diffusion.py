@@ -89,7 +89,7 @@ class DiffusionSystem(MemorySystem):
         if mode == "one_shot":
             return 1
         exact = steps is None and mode == "sample" and hasattr(self.denoiser, "sample")
-        return None if exact else steps or STEPS
+        return None if exact else STEPS if steps is None else steps
 
     def describe(self) -> dict[str, Any]:
         return {

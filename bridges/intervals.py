@@ -54,9 +54,8 @@ def bootstrap_ratio(
         return wilson(counted * value, counted, confidence)
     if counted < 2:
         return Estimate(value, np.nan, np.nan)
-    counts = rng.multinomial(len(numerator), np.full(len(numerator), 1 / len(numerator)), size=resamples)
-    resampled = counts @ denominator
-    ratios = (counts @ numerator)[resampled > 0] / resampled[resampled > 0]
+    above, below = resampled_sums(np.stack([numerator, denominator], 1), rng, resamples).T
+    ratios = above[below > 0] / below[below > 0]
     low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(value, float(low), float(high))
 
@@ -68,6 +67,13 @@ def bootstrap_mean(
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return Estimate(float(finite[0]) if len(finite) else np.nan, np.nan, np.nan)
-    counts = rng.multinomial(len(finite), np.full(len(finite), 1 / len(finite)), size=resamples)
-    low, high = np.quantile(counts @ finite / len(finite), [(1 - confidence) / 2, (1 + confidence) / 2])
+    means = resampled_sums(finite, rng, resamples) / len(finite)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Estimate(float(finite.mean()), float(low), float(high))
+
+
+def resampled_sums(values: np.ndarray, rng: np.random.Generator, resamples: int, together: int = 50) -> np.ndarray:
+    """Sums of `values` (N, ...) over rows drawn with replacement, (resamples, ...)."""
+    n = len(values)
+    draws = (min(together, resamples - done) for done in range(0, resamples, together))
+    return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ values for size in draws])

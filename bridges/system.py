@@ -91,9 +91,9 @@ def as_system(memory: Any, **options: Any) -> MemorySystem:
             raise TypeError(f"`memory` is a measured system already and takes no options, got {', '.join(options)}")
         return memory
     if isinstance(memory, (str, Path)):
-        from uddm import DiT
+        from uddm.checkpoints import load_pretrained
 
-        memory = DiT.from_pretrained(memory)
+        memory = load_pretrained(memory)
     if hasattr(memory, "cavity"):
         from bridges.diffusion import DiffusionSystem
 

@@ -45,9 +45,9 @@ def train(
     from uddm.training.distributed import process_group, rank
     from uddm.training.presets import run
 
-    with user_errors(), process_group() as found:
+    with user_errors(), process_group(device) as own:
         how = {"micro_batch": micro_batch, "parallel": parallel, "compile": compile, "deterministic": deterministic}
-        run(out, preset, options, device=device or found, tensorboard=tensorboard, **how)
+        run(out, preset, options, device=own, tensorboard=tensorboard, **how)
         if rank() == 0:
             print(out / "model")
 
@@ -78,15 +78,15 @@ def sample(
     """
     from uddm import reverse
     from uddm._validation import check_positive_int
+    from uddm.streams import keyed_seed
 
     with user_errors():
         check_positive_int("n", n)
         model, tokenizer = _load(checkpoint, device)
-        noise = model.process.prior((n, model.length), generator=seed).to(model.device)
+        noise = model.process.prior((n, model.length), generator=keyed_seed(seed, "noise")).to(model.device)
         how = {"steps": steps, "mode": mode, "last": last, "nucleus": nucleus}
-        x = reverse(model.process, model, noise, **how, generator=seed, progress=True)
-    for row in x:
-        print(tokenizer.decode(row.tolist()))
+        for row in reverse(model.process, model, noise, **how, generator=seed, progress=True):
+            print(tokenizer.decode(row.tolist()))
 
 
 def evaluate(
@@ -123,12 +123,13 @@ def evaluate(
         for name, rows in _splits(checkpoint, model, tokenizer, corpus, packing, Path(scratch)):
             x = torch.from_numpy(rows[:n].astype("int64")).to(model.device)
             bound = evidence_bound(model.process, model, x, times=times, generator=seed)
-            terms = {**bound._asdict(), "full bound": bound.total, "published variant": bound.published}
+            terms = {name.replace("published", "published variant"): v for name, v in bound._asdict().items()}
+            terms["full bound"] = bound.total
             print(f"{name}: {len(x)} sequences of {model.length} tokens, nats per token, 95 % intervals")
             for term, values in terms.items():
                 mean = values.mean().item() / model.length
                 half = 1.96 * values.std().item() / model.length / len(x) ** 0.5 if len(x) > 1 else float("nan")
-                perplexity = f"   perplexity {math.exp(mean):10.3f}" if " " in term else ""
+                perplexity = f"   perplexity {math.exp(min(mean, 700.0)):10.3f}" if " " in term else ""
                 print(f"  {term:20}{mean:9.4f}  [{mean - half:.4f}, {mean + half:.4f}]{perplexity}")
 
 
@@ -165,27 +166,41 @@ def _splits(
     """Names and token blocks (N, L) of what is to be evaluated."""
     from uddm.checkpoints import read_json
     from uddm.corpora import TokenBlocks, load_corpus, prepare_blocks
+    from uddm.training.batches import Sequences
 
     if corpus:
         options = {"cache_dir": scratch, "packing": packing, "test_fraction": 0.0}
         blocks = prepare_blocks(load_corpus(corpus), tokenizer, model.length, **options)
         return [(" ".join(corpus), blocks.train(copy=False))]
     run = checkpoint.resolve().parent
-    found = list(run.glob("corpus/blocks-*"))
-    if len(found) != 1:
-        raise ValueError(f"`corpus` must be given: {run} is no run folder with one set of token blocks")
-    blocks, trained = TokenBlocks(found[0]), read_json(run / "config.json")["data"]["sequences"]
-    return [("training set", blocks.train(trained, copy=False)), ("test set", blocks.test(copy=False))]
+    if (run / "config.json").exists():
+        data = read_json(run / "config.json").get("data", {})
+        for folder in run.glob("corpus/blocks-*"):
+            blocks = TokenBlocks(folder)
+            if (blocks.length, blocks.vocab_size) != (model.length, model.config.vocab_size):
+                continue
+            training = blocks.train(min(data["sequences"], blocks.train_size), copy=False)
+            if Sequences(training, model).sha256 == data["sha256"]:
+                return [("training set", training), ("test set", blocks.test(copy=False))]
+    raise ValueError(f"`corpus` must be given: {run} is no run folder with the token blocks of this model")
 
 
 def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
     import torch
 
+    from uddm._validation import check_device
     from uddm.checkpoints import load_pretrained
     from uddm.corpora import load_tokenizer
 
-    model = load_pretrained(checkpoint).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return model, load_tokenizer(checkpoint / "tokenizer.json")
+    place = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = load_pretrained(checkpoint).to(place)
+    if not (checkpoint / "tokenizer.json").exists():
+        raise ValueError(f"{checkpoint} holds no tokenizer.json: import the model with --tokenizer")
+    tokenizer = load_tokenizer(checkpoint / "tokenizer.json")
+    if tokenizer.vocab_size != model.config.vocab_size:
+        sizes = f"{tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
+        raise ValueError(f"{checkpoint} holds a tokenizer of another model: it has {sizes}")
+    return model, tokenizer
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ def reverse(
                 prediction = denoiser.predict(z[r], t)
                 if nucleus < 1:
                     prediction = truncated(prediction, nucleus)
-                updated.append(_update(process, prediction, z[r], t, s, mode, choice[r], draw[r]))
+                updated.append(update(process, prediction, z[r], t, s, mode, choice[r], draw[r]))
             z = torch.cat(updated)
         if last == "greedy":
             z = torch.cat([denoiser.predict(z[r], END).best()[1] for r in rows])
@@ -129,7 +129,7 @@ def truncated(prediction: Prediction, nucleus: float) -> DensePrediction:
     return DensePrediction(torch.empty_like(kept).scatter_(-1, tokens, kept))
 
 
-def _update(
+def update(
     process: UniformProcess,
     prediction: Prediction,
     z: Tensor,

@@ -56,6 +56,15 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     return value
 
 
+def check_device(device: str | torch.device) -> torch.device:
+    """`device` as torch knows it; ValueError unless tensors can be made there."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise ValueError(f"`device` must be one that torch can use here, got {str(device)!r}: {why}") from error
+
+
 def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")

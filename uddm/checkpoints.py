@@ -57,7 +57,9 @@ def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> Ne
     folder = _local_folder(path_or_repo, revision)
     path = folder / "config.json"
     config = read_json(path)
-    network = NETWORKS.get(config.pop("model", ""))
+    if (folder / "model" / "config.json").exists():
+        raise ValueError(f"{folder} is a training run, whose model is in {folder / 'model'}")
+    network = NETWORKS.get(str(config.pop("model", "")))
     if config.pop("format", None) != FORMAT or network is None:
         raise ValueError(f"{path} does not describe one of {', '.join(NETWORKS)} in format {FORMAT}")
     try:

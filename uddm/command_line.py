@@ -12,10 +12,10 @@ import tyro
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """What the user can mend ends the program with one line and exit status 2; anything else is a defect of ours."""
+    """What the user can mend, or a diverged training, ends with one line and status 2; all else is a defect of ours."""
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

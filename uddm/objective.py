@@ -20,7 +20,7 @@ from torch import Tensor
 
 from uddm._validation import check_log_probs, check_positive_int, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches, inference
-from uddm.prediction import HeadPrediction, Prediction
+from uddm.prediction import Prediction, SummedPrediction
 from uddm.process import UniformProcess, _at, _column
 from uddm.streams import as_generator
 
@@ -125,8 +125,12 @@ class _Terms(NamedTuple):
         noise = _column(process.one_minus_alpha(check_time("t", t)), x)
         speed = _column(process.rate(t), x) / (1 - noise).clamp_min(1e-12)  # all terms vanish as alpha^2
         c = process.vocab_size * (1 - noise) / noise
-        if isinstance(cavity, HeadPrediction):
-            sums = cavity.sums(x, c, reverse=reverse)
+        if isinstance(cavity, SummedPrediction):
+            if cavity.vocab_size != process.vocab_size:
+                raise ValueError(
+                    f"`cavity_log_probs` must be over {process.vocab_size} tokens, got {cavity.vocab_size}"
+                )
+            sums = cavity.sums(z, x, c, reverse=reverse)
             log_p_z, log_p_x = (value.double() - sums.log_Z.double() for value in (sums.at_z, sums.at_x))
             return cls(speed, noise, c, log_p_z, log_p_x, sums.excess.double(), sums.reverse_excess.double())
         log_p = cavity.log_probs() if isinstance(cavity, Prediction) else cavity
@@ -203,21 +207,21 @@ def time_weights(t: Tensor, *, low: float = 1e-3, log_fraction: float = 0.0) -> 
 
 
 class Bound(NamedTuple):
-    """Monte-Carlo terms of the evidence bound, nats for each sequence, float64 (B,)."""
+    """Monte-Carlo terms of the evidence bound, nats for each sequence, float64 (B,).
+
+    published : the variant published as "perplexity bound", the diffusion term averaged over times in (first, 1] and
+        nothing else: not strictly a bound.
+    """
 
     diffusion: Tensor
     reconstruction: Tensor
     prior: Tensor
+    published: Tensor
 
     @property
     def total(self) -> Tensor:
         """The full bound on -log p(x)."""
         return self.diffusion + self.reconstruction + self.prior
-
-    @property
-    def published(self) -> Tensor:
-        """The variant published as "perplexity bound": the average diffusion term alone, not strictly a bound."""
-        return self.diffusion
 
 
 def evidence_bound(
@@ -251,6 +255,6 @@ def evidence_bound(
         return torch.cat(terms).double().sum(1)
 
     with inference(denoiser):
-        diffusion = sum((at(t[:, k], nelbo) for k in range(times)), torch.zeros(len(x), device=x.device))
+        average = sum((at(t[:, k], nelbo) for k in range(times)), torch.zeros(len(x), device=x.device)) / times
         start = at(torch.full((len(x),), first, dtype=torch.float64), reconstruction)
-    return Bound((1 - first) * diffusion / times, start, torch.full_like(start, prior(process) * x.shape[1]))
+    return Bound((1 - first) * average, start, torch.full_like(start, prior(process) * x.shape[1]), average)

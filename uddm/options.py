@@ -48,6 +48,8 @@ class Options:
     """Width of the token embeddings of a HollowMLP."""
     window: Whole = None
     """How far a HollowMLP sees to either side."""
+    expansion: Whole = None
+    """Hidden units of a HollowMLP's blocks, in units of its width."""
     dropout: Real = None
     """On the residual branches."""
     schedule: Annotated[

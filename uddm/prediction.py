@@ -37,6 +37,17 @@ class Prediction(ABC):
         """Nats, (B, L)."""
 
 
+class SummedPrediction(Prediction):
+    """One that gives the objective its sums over the vocabulary, with no tensor (B, L, K)."""
+
+    vocab_size: int
+
+    @abstractmethod
+    def sums(self, z: Tensor, x: Tensor, c: Tensor, *, reverse: bool = False) -> VocabularySums:
+        """The sums of `uddm.head` for noisy and clean tokens z and x (B, L), each (B, L); c = K alpha/(1 - alpha) is
+        (B, 1). `log_Z`, `at_z` and `at_x` matter only by their differences."""
+
+
 class DensePrediction(Prediction):
     """Log-probabilities (B, L, K) in memory."""
 
@@ -57,7 +68,7 @@ class DensePrediction(Prediction):
         return torch.special.entr(self.values.double().exp()).sum(-1)
 
 
-class HeadPrediction(Prediction):
+class HeadPrediction(SummedPrediction):
     """softmax(W h + b), less `evidence` at the noisy token z: h (B, L, d), W (K, d), b (K,), z and evidence (B, L)."""
 
     def __init__(self, h: Tensor, weight: Tensor, bias: Tensor, z: Tensor, evidence: Tensor | None = None):
@@ -69,6 +80,7 @@ class HeadPrediction(Prediction):
             z,
             evidence,
         )
+        self.vocab_size = len(bias)
 
     def log_probs(self, where: Tensor | None = None) -> Tensor:
         chosen = ... if where is None else where
@@ -90,9 +102,17 @@ class HeadPrediction(Prediction):
     def entropy(self) -> Tensor:
         return self._chunked(_log_Z_and_entropy)[1]
 
-    def sums(self, x: Tensor, c: Tensor, *, reverse: bool = False) -> VocabularySums:
-        """The sums of the objective, each (B, L), differentiable; c = K alpha/(1 - alpha) is (B,) or ()."""
-        flat = (value.flatten() for value in (self.z, x, c.reshape(-1, 1).expand(self.z.shape)))
+    def sums(self, z: Tensor, x: Tensor, c: Tensor, *, reverse: bool = False) -> VocabularySums:
+        """As promised, and differentiable.
+
+        Raises ValueError for tokens of another shape or, if their evidence was subtracted, other noisy tokens.
+        """
+        for name, tokens in (("z", z), ("x", x)):
+            if tokens.shape != self.z.shape:
+                raise ValueError(f"`{name}` must have shape {tuple(self.z.shape)}, got {tuple(tokens.shape)}")
+        if self.evidence is not None and not torch.equal(z, self.z):
+            raise ValueError("`z` must be the noisy tokens of the prediction, as their own evidence is taken from it")
+        flat = (value.flatten() for value in (z, x, c.expand(z.shape)))
         evidence = None if self.evidence is None else self.evidence.flatten()
         h = self.h.flatten(0, 1)
         sums = vocabulary_sums(h, self.weight, self.bias, *flat, evidence=evidence, reverse=reverse)

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from pathlib import Path
 
 import torch
 
@@ -33,7 +34,8 @@ def _training(model: DiT, data: torch.Tensor) -> Case:
     noises = itertools.count()
 
     def own_step() -> None:
-        state.advance(_backward(objective, batches, state.step), lambda: None)
+        loss, _ = state.clip(_backward(objective, batches, state.step), Path)
+        state.advance(loss)
 
     def plain_step() -> None:
         (batch,) = batches.of(next(noises))

@@ -138,3 +138,23 @@ def test_predictions_agree_with_explicit_log_probabilities(predicts):
     where = x < 10
     torch.testing.assert_close(lazy.log_probs(where), dense.log_probs(where))
     torch.testing.assert_close(lazy.log_probs(), dense.log_probs())
+
+
+def test_predictions_refuse_tokens_they_were_not_made_from():
+    """The sums of a posterior network subtract the evidence of its own z; another z would give wrong numbers."""
+    process = UniformProcess(30)
+    x, z = process.prior((5, 6), generator=1), process.prior((5, 6), generator=2)
+    for predicts, fine in (("cavity", True), ("posterior", False)):
+        model = DiT(DiTConfig(30, length=6, hidden_dim=16, blocks=1, heads=2, cond_dim=8, predicts=predicts)).eval()
+        torch.nn.init.normal_(model.output_layer.linear.weight)
+        with torch.no_grad():
+            lazy, dense = model.predict(z, 0.3), model.cavity(z, 0.3)
+        if fine:
+            torch.testing.assert_close(nelbo(process, lazy, x, x, 0.3).float(), nelbo(process, dense, x, x, 0.3))
+        else:
+            with pytest.raises(ValueError, match="`z` must be the noisy tokens of the prediction"):
+                nelbo(process, lazy, x, x, 0.3)
+        with pytest.raises(ValueError, match=r"`z` must have shape \(5, 6\), got \(3, 6\)"):
+            nelbo(process, lazy, x[:3], z[:3], 0.3)
+        with pytest.raises(ValueError, match="`cavity_log_probs` must be over 31 tokens, got 30"):
+            nelbo(UniformProcess(31), lazy, x, z, 0.3)

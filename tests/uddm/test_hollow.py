@@ -85,7 +85,12 @@ def test_the_memorization_limit_is_hollow_too():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"window": 0}, "window"), ({"embed_dim": 0}, "embed_dim"), ({"expansion": 1.5}, "expansion")],
+    [
+        ({"window": 0}, "window"),
+        ({"embed_dim": 0}, "embed_dim"),
+        ({"expansion": 1.5}, "expansion"),
+        ({"predicts": "posterior"}, "predicts"),
+    ],
 )
 def test_bad_shapes_are_named(changes, message):
     with pytest.raises(ValueError, match=f"`{message}`"):

@@ -163,7 +163,7 @@ def test_bound_of_the_exact_denoiser_is_the_entropy():
     assert error < 0.03
     assert abs(by_row.mean().item() - ENTROPY) < 3 * error
     torch.testing.assert_close(bound.total, bound.diffusion + bound.reconstruction + bound.prior)
-    assert torch.equal(bound.published, bound.diffusion)
+    torch.testing.assert_close(bound.diffusion, (1 - 1e-3) * bound.published)
 
     wrong = evidence_bound(process, PluggedPosterior(exact), x, times=32, generator=1).total.reshape(400, 8).mean(1)
     assert wrong.mean().item() - ENTROPY > 10 * wrong.std().item() / 20

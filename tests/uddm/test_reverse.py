@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from uddm import Denoiser, DiT, DiTConfig, EmpiricalBayes, UniformProcess, reverse
-from uddm._reverse import END, LASTS, MODES, _update
+from uddm._reverse import END, LASTS, MODES, update
 from uddm.streams import inverse_cdf
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
@@ -61,7 +61,7 @@ def test_one_update_has_the_law_of_the_posterior(mode, t, s, z, chi_square):
     denoiser, tokens = Fixed(process, [CAVITY]), torch.full((n, 1), z)
     choice, draw = torch.rand((2, n, 1), dtype=torch.float64, generator=torch.Generator().manual_seed(11))
     counts = torch.bincount(
-        _update(process, denoiser.predict(tokens, t), tokens, t, s, mode, choice, draw)[:, 0], minlength=4
+        update(process, denoiser.predict(tokens, t), tokens, t, s, mode, choice, draw)[:, 0], minlength=4
     )
     used = CAVITY if mode == "sample" else one_hot_at_mode(CAVITY)
 
@@ -275,7 +275,7 @@ def test_rare_moves_are_sampled_at_their_rate():
     s = 0.5 - 1e-4
     choice, draw = torch.rand((2, n, 1), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     z = torch.zeros(n, 1, dtype=torch.long)
-    moved = (_update(process, uniform.predict(z, 0.5), z, 0.5, s, "sample", choice, draw) != 0).sum().item()
+    moved = (update(process, uniform.predict(z, 0.5), z, 0.5, s, "sample", choice, draw) != 0).sum().item()
     expected = n * (1 - process.posterior(uniform.cavity(z[:1], 0.5), z[:1], 0.5, s)[0, 0, 0].item())
     assert abs(moved - expected) < 4.5 * expected**0.5
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from uddm import HollowMLP, HollowMLPConfig
 from uddm.__main__ import main
 
 
@@ -59,6 +60,11 @@ def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
     for file in model.iterdir():
         content = file.read_bytes()
         (truncated / file.name).write_bytes(content[:500] if file.suffix == ".safetensors" else content)
+    other, bare = tmp_path / "other", tmp_path / "bare"
+    for folder in (other, bare):
+        HollowMLP(HollowMLPConfig(5, length=4, hidden_dim=4)).save_pretrained(folder)
+    (other / "tokenizer.json").write_bytes((model / "tokenizer.json").read_bytes())
+    diverging = ["--steps", 1, "--hidden-dim", 8, "--length", 8, "--warmup", 0, "--learning-rate", 3e38]
     cases = [
         (["sample", "/nowhere"], "no model folder '/nowhere'"),
         (["sample", truncated], "model.safetensors is not a readable safetensors file"),
@@ -71,6 +77,16 @@ def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
         (["train", tmp_path / "run", "--preset", "paper-tiny"], "`corpus` must be given"),
         (["train", tmp_path / "run", "--corpus", text, "--heads", "2"], "`heads` is no option of a HollowMLP"),
         (["import", "/nowhere.ckpt", tmp_path / "imported"], "/nowhere.ckpt"),
+        (["train", tmp_path / "run", "--corpus", text, "--fraction", "5"], "`fraction` must lie in (0, 1], got 5.0"),
+        (["train", tmp_path / "run", "--corpus", text, "--sequences", "0"], "`sequences` must be an integer >= 1"),
+        (["train", tmp_path / "run", "--corpus", text, "--micro-batch", "0"], "`micro_batch` must be"),
+        (["train", tmp_path / "run", "--corpus", text, "--device", "nosuch"], "`device` must be one that torch can"),
+        (["train", tmp_path / "run", "--corpus", text, "--predicts", "posterior"], "`predicts` must be 'cavity'"),
+        (["sample", model, "--device", "nosuch"], "`device` must be one that torch can use"),
+        (["sample", model.parent], f"is a training run, whose model is in {model}"),
+        (["sample", other], "holds a tokenizer of another model: it has 27 tokens, the model 5"),
+        (["sample", bare], "holds no tokenizer.json"),
+        (["train", tmp_path / "diverged", "--corpus", text, *diverging], "not finite"),
     ]
     for words, message in cases:
         monkeypatch.setattr(sys, "argv", ["uddm", *map(str, words)])
@@ -80,6 +96,17 @@ def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
         printed = capsys.readouterr().err
         assert message in printed
         assert len([line for line in printed.splitlines() if line.startswith("error: ")]) == 1
+    assert not (tmp_path / "run").exists(), "what is wrong with the options is found before a corpus is cut"
+
+
+def test_a_refused_command_leaves_the_run_as_it_was(model, text, monkeypatch, capsys):
+    words = ["train", model.parent, "--corpus", text, "--steps", 20, "--hidden-dim", 16, "--length", 12]
+    before = sorted(model.parent.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["uddm", *map(str, words)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "its model.length is 8, not 12" in capsys.readouterr().err
+    assert sorted(model.parent.rglob("*")) == before
 
 
 def test_the_paper_preset_trains_a_nested_fraction_of_lm1b(shared_data, tmp_path):

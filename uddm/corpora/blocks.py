@@ -45,6 +45,7 @@ class TokenBlocks:
 
     Attributes
     ----------
+    directory : the folder.
     vocab_size, length : K and the number of tokens in a block.
     train_size, test_size : how many blocks there are.
     sha256 : of the training and the test blocks together.
@@ -54,7 +55,7 @@ class TokenBlocks:
     """
 
     def __init__(self, directory: str | Path, *, verify: bool = False):
-        directory = Path(directory)
+        self.directory = directory = Path(directory)
         try:
             index = json.loads((directory / "index.json").read_text())
             self.vocab_size: int = index["vocab_size"]
@@ -68,6 +69,9 @@ class TokenBlocks:
         if any(checked):
             with contextlib.suppress(OSError):  # a folder that cannot be written is checked every time
                 _write_index(directory, index)
+
+    def __reduce__(self) -> tuple[type[TokenBlocks], tuple[Path]]:
+        return TokenBlocks, (self.directory,)  # what crosses to another process is where the blocks are
 
     @property
     def train_size(self) -> int:

@@ -69,6 +69,7 @@ def write_blocks(
             raise ValueError(
                 f"corpus {corpus.name!r} is too short for one {what} block of length {length}: it has "
                 f"{sum(map(len, flags.values()))} documents{whole}"
+                + (", and test blocks that also are training blocks are left out" if what == "test" else "")
             )
 
     frame = (tokenizer.bos_id, tokenizer.eos_id) if special else ()

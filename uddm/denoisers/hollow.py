@@ -42,6 +42,8 @@ class HollowMLPConfig(ResidualConfig):
         if self.window is None:
             object.__setattr__(self, "window", max(self.length - 1, 1))
         check_positive_int("window", self.window)
+        if self.predicts == "posterior":
+            raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
 
 
 class HollowMLP(Network):

@@ -110,7 +110,8 @@ class Linear(Network):
             raise ValueError(f"`z` must have length {L}, got {z.shape[1]}")
         states = F.one_hot(z, K).to(self.bias.dtype).flatten(1)
         coupling = (self.coupling * self.allowed).view(L * K, L * K)
-        return F.linear(states, coupling, self.bias.flatten()).view(-1, L, K)
+        with torch.autocast(z.device.type, enabled=False):  # there is nothing here but a read-out
+            return F.linear(states, coupling, self.bias.flatten()).view(-1, L, K)
 
     @torch.no_grad()
     def gauge_fixed(self) -> tuple[Tensor, Tensor]:

@@ -87,6 +87,9 @@ class Batches:
         """Write this process's rows of a step to a file that can be looked at."""
         parts = list(self.of(step))
         tensors = {name: torch.cat([getattr(part, name) for part in parts]).cpu() for name in ("x", "z", "t")}
+        if isinstance(parts[0].inputs, SoftTokens):
+            for name in SoftTokens._fields:
+                tensors[f"inputs.{name}"] = torch.cat([getattr(part.inputs, name) for part in parts]).cpu()
         path = run / f"offending-{rank()}.safetensors"
         write_atomically(path, dump_tensors({"step": torch.tensor(step), **tensors}))
         return path

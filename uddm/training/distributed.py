@@ -8,29 +8,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from uddm._validation import check_device
+
 Result = TypeVar("Result")
+PATIENCE = timedelta(hours=24)  # while rank 0 prepares a corpus
 
 
 @contextmanager
-def process_group() -> Iterator[torch.device]:
-    """Join the processes that torchrun started; gives the device of this one: its GPU (nccl), or the CPU (gloo)."""
-    cuda = torch.cuda.is_available()
+def process_group(device: str | None = None) -> Iterator[torch.device]:
+    """Join the processes that torchrun started; gives the device of this one, `device` or its GPU or else the CPU."""
+    cuda = torch.cuda.is_available() if device is None else check_device(device).type == "cuda"
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
-        yield torch.device("cuda" if cuda else "cpu")
+        yield torch.device(device or ("cuda" if cuda else "cpu"))
         return
-    device = torch.device("cpu")
+    own = torch.device("cpu")
     if cuda:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+    dist.init_process_group("nccl" if cuda else "gloo", device_id=own if cuda else None, timeout=PATIENCE)
     try:
-        yield device
+        yield own
     finally:
         dist.destroy_process_group()
 

@@ -19,8 +19,7 @@ class Log:
 
     def __init__(self, run: Path, config: TrainConfig, step: int, tensorboard: bool, progress: int | None):
         self.run, self.config, self.first = run, config, rank() == 0
-        self.losses, self.begin = [], time.perf_counter()
-        self.events = None
+        self.begin, self.events = time.perf_counter(), None
         if not self.first:
             return
         _truncate_metrics(run / "metrics.jsonl", step)
@@ -47,16 +46,19 @@ class Log:
         if self.events:
             self.events.close()
 
-    def add(self, step: int, loss: float, norm: float) -> None:
-        if not self.first:
+    def add(self, step: int, losses: list[float], norm: float) -> None:
+        """After a step: every `log_every` of them, and at the end, write the mean of the losses and forget these."""
+        if self.first:
+            self.bar.update()
+        if step % self.config.log_every and step < self.config.steps:
             return
-        self.losses.append(loss)
-        self.bar.update()
-        if step % self.config.log_every:
+        mean = sum(losses) / len(losses)
+        losses.clear()
+        if not self.first:
             return
         line = {
             "step": step,
-            "loss": sum(self.losses) / len(self.losses),
+            "loss": mean,
             "gradient_norm": norm,
             "learning_rate": self.config.rate(step - 1),
             "seconds": time.perf_counter() - self.begin,
@@ -67,7 +69,7 @@ class Log:
         if self.events:
             for name in ("loss", "gradient_norm", "learning_rate"):
                 self.events.add_scalar(name, line[name], step)
-        self.losses, self.begin = [], time.perf_counter()
+        self.begin = time.perf_counter()
 
 
 def _truncate_metrics(path: Path, step: int) -> None:

@@ -5,7 +5,8 @@ They stand in one safetensors file, replaced atomically: a run killed at any mom
 weights of a run that was never interrupted, bit for bit (same machine, same number of threads).
 
 On several processes (`uddm.training.distributed`) each takes its rows of one global batch, whose order, times and
-corruption are those of a single process: the gradients are the same, but for dropout and rounding.
+corruption are those of a single process: the gradients are the same, but for rounding and what has a stream for each
+micro-batch, dropout and a curriculum's relaxed tokens.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uddm._validation import check_choice, check_positive_int
+from uddm._validation import check_choice, check_device, check_positive_int
 from uddm.checkpoints import load_pretrained, read_json, to_json
-from uddm.denoisers.network import Network
+from uddm.denoisers.network import Network, NetworkConfig
 from uddm.files import write_atomically
 from uddm.objective import LOSSES, expected_nelbo
 from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.config import TrainConfig
 from uddm.training.distributed import on_first, world_size
 from uddm.training.log import Log
-from uddm.training.state import State, whole_tensor
+from uddm.training.state import State
 
 
 def train(
@@ -60,7 +61,7 @@ def train(
     model : initial weights; used only if the run has not started.
     data : training sequences, (N, L) ids; a memory-mapped array stays on disk.
     micro_batch : sequences in a forward pass on one process; gradients accumulate over as many passes as the batch
-        takes. By default the whole share of the process.
+        takes, which changes what is drawn by dropout and a curriculum. By default the whole share of the process.
     parallel : on several processes, copies of the model ("ddp") or shards of it ("fsdp").
     compile : torch.compile the network up to its read-out.
     deterministic : only algorithms that give the same bits each time, also on a GPU; slower.
@@ -69,23 +70,23 @@ def train(
 
     Raises
     ------
-    ValueError : `run_dir` holds a run of another configuration or data, or an unreadable state.
-    FloatingPointError : loss or gradient is not finite. The weights were not touched, the last saved state is kept,
-        and the batch is in `offending-RANK.safetensors` of `run_dir`: clean tokens x, noisy tokens z, times t, step.
+    ValueError : `run_dir` holds a run of another configuration or data, or an unreadable state; `micro_batch` or the
+        number of processes does not divide the batch; `model` has frozen parameters.
+    FloatingPointError : loss or gradient is not finite. The weights were not touched, and the last saved state is kept,
+        which had a finite loss and gradient itself. The batch is in `offending-RANK.safetensors` of `run_dir`: clean
+        tokens x, noisy tokens z and what the network read instead under a curriculum, times t, step. Or the trained
+        weights are not finite.
     """
     check_choice("parallel", parallel, ("ddp", "fsdp"))
     if config.curriculum and not model.reads_relaxed:
         raise ValueError(f"`curriculum` needs a network that reads relaxed tokens, as DiT, got {type(model).__name__}")
     sequences = Sequences(data, model)
-    share = config.batch_size // world_size()
-    micro_batch = min(check_positive_int("micro_batch", micro_batch or share), share)
-    if config.batch_size % (world_size() * micro_batch):
-        raise ValueError(
-            f"`micro_batch` times the number of processes must divide the batch of {config.batch_size}, "
-            f"got {micro_batch} on {world_size()}"
-        )
+    if not all(p.requires_grad for p in model.parameters()):
+        raise ValueError("`model` must have trainable parameters only, got frozen ones")
+    micro_batch, device = check_micro_batch(config, micro_batch), check_device(device)
     run = Path(run_dir)
-    on_first(lambda: _claim(run, model, sequences, config))
+    data_record = {"sequences": len(sequences), "sha256": sequences.sha256}
+    on_first(lambda: claim(run, model.config, config, data_record))
     if (run / "model" / "config.json").exists():
         return load_pretrained(run / "model").to(device)
 
@@ -101,19 +102,25 @@ def train(
         if (run / "state.safetensors").exists():
             state.load(run / "state.safetensors")
         log = stack.enter_context(Log(run, config, state.step, tensorboard, progress))
-        batches = Batches(sequences, config, model.process, micro_batch, torch.device(device))
+        batches, start = Batches(sequences, config, model.process, micro_batch, device), state.step
+
+        def gradients() -> tuple[float, float]:
+            return state.clip(_backward(wrapped, batches, state.step), lambda: batches.record(state.step, run))
+
         try:
             while state.step < config.steps:
-                loss = _backward(wrapped, batches, state.step)
-                loss, norm = state.advance(loss, lambda: batches.record(state.step, run))
-                log.add(state.step, loss, norm)
-                if state.step % config.checkpoint_every == 0:
-                    state.save(run / "state.safetensors")
+                loss, norm = gradients()
+                if state.step > start and state.step % config.checkpoint_every == 0:
+                    state.save(run / "state.safetensors")  # of weights that are known to give finite gradients
+                state.advance(loss)
+                log.add(state.step, state.losses, norm)
         except KeyboardInterrupt:
-            if state.whole and world_size() == 1:
+            if state.whole and state.step < config.steps and world_size() == 1:
+                state.optimizer.zero_grad()
+                gradients()
                 state.save(run / "state.safetensors")
             raise
-        average = {name: whole_tensor(value) for name, value in state.average.items()}
+        average = state.finished()
     if world_size() > 1 and parallel == "fsdp":
         model = type(model)(model.config).to(device)
     model.load_state_dict(average, strict=False)
@@ -202,18 +209,26 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def _claim(run: Path, model: Network, sequences: Sequences, config: TrainConfig) -> None:
-    """Write what determines the run, or refuse a folder that holds another one."""
-    run.mkdir(parents=True, exist_ok=True)
+def check_micro_batch(config: TrainConfig, micro_batch: int | None) -> int:
+    """Sequences in a forward pass of each process; ValueError unless the batch is a whole number of them."""
+    share, rest = divmod(config.batch_size, world_size())
+    if rest or not share:
+        raise ValueError(f"`batch_size` must be a multiple of the {world_size()} processes, got {config.batch_size}")
+    micro_batch = min(share if micro_batch is None else check_positive_int("micro_batch", micro_batch), share)
+    if share % micro_batch:
+        raise ValueError(f"`micro_batch` must divide the {share} sequences of a process, got {micro_batch}")
+    return micro_batch
+
+
+def claim(run: Path, model: NetworkConfig, config: TrainConfig, data: dict[str, Any] | None) -> None:
+    """Write what determines the run, or refuse a folder that holds another one; only the latter without `data`."""
     path = run / "config.json"
-    parts = {
-        "model": model.config.to_dict(),
-        "training": asdict(config),
-        "data": {"sequences": len(sequences), "sha256": sequences.sha256},
-    }
+    parts = {"model": model.to_dict(), "training": asdict(config), "data": data or {}}
     wanted = json.loads(to_json(parts))  # as it reads back: tuples become lists
     if not path.exists():
-        write_atomically(path, to_json(wanted))
+        if data:
+            run.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, to_json(wanted))
         return
     found = read_json(path)
     for part, values in wanted.items():

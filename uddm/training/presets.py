@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from uddm._validation import check_choice
+from uddm._validation import check_choice, check_device, check_positive_int
 from uddm.corpora import Corpus, TokenBlocks, Tokenizer, load_corpus, load_lm1b, prepare_blocks, tokenizer_from_name
 from uddm.denoisers import NETWORKS, Network
 from uddm.denoisers.transformer import DiTConfig
@@ -17,7 +17,7 @@ from uddm.options import Options
 from uddm.streams import keyed_seed
 from uddm.training.config import TrainConfig
 from uddm.training.distributed import on_first
-from uddm.training.loop import train
+from uddm.training.loop import check_micro_batch, claim, train
 
 
 def _paper(config: DiTConfig) -> Options:
@@ -63,7 +63,18 @@ PRESETS: dict[str, Options] = {
     "paper-medium": _paper(DiTConfig.medium(2)),
 }
 RECIPE = {f.name for f in fields(TrainConfig)} & {f.name for f in fields(Options)} - {"curriculum"}
-SHAPE = ("length", "hidden_dim", "blocks", "heads", "embed_dim", "window", "dropout", "schedule", "predicts")
+SHAPE = (
+    "length",
+    "hidden_dim",
+    "blocks",
+    "heads",
+    "embed_dim",
+    "window",
+    "expansion",
+    "dropout",
+    "schedule",
+    "predicts",
+)
 
 
 def run(out: str | Path, preset: str = "letters", options: Options | None = None, **how: Any) -> Network:
@@ -87,6 +98,10 @@ def run(out: str | Path, preset: str = "letters", options: Options | None = None
             raise ValueError(f"`{name}` must be given with the preset {preset!r}")
     if chosen["fraction"] is not None and chosen["sequences"] is not None:
         raise ValueError("`fraction` and `sequences` exclude each other")
+    if chosen["fraction"] is not None and not 0 < chosen["fraction"] <= 1:
+        raise ValueError(f"`fraction` must lie in (0, 1], got {chosen['fraction']}")
+    if chosen["sequences"] is not None:
+        check_positive_int("sequences", chosen["sequences"])
 
     network = NETWORKS[chosen["network"]]
     known = {field.name for field in fields(network.Config)}
@@ -97,21 +112,28 @@ def run(out: str | Path, preset: str = "letters", options: Options | None = None
     if chosen["curriculum"]:
         recipe = replace(recipe, curriculum=Curriculum(end=max(recipe.steps // 2, 1)))
 
-    blocks, tokenizer = on_first(lambda: _blocks(chosen, Path(out)))
+    check_micro_batch(recipe, how.get("micro_batch"))
+    check_device(how.get("device", "cpu"))
+
+    def prepare() -> tuple[TokenBlocks, Tokenizer]:
+        corpus = load_corpus(chosen["corpus"])
+        tokenizer = tokenizer_from_name(chosen["tokenizer"], corpus)
+        claim(Path(out), network.Config(tokenizer.vocab_size, **shape), recipe, None)
+        return _blocks(chosen, corpus, tokenizer, Path(out)), tokenizer
+
+    blocks, tokenizer = on_first(prepare)
     size = chosen["sequences"] if chosen["fraction"] is None else blocks.size_of(chosen["fraction"])
+    if size and size > blocks.train_size:
+        raise ValueError(f"`sequences` must be at most the {blocks.train_size} that the corpus gives, got {size}")
     torch.manual_seed(keyed_seed(recipe.seed, "weights"))
     model = network(network.Config(tokenizer.vocab_size, **shape))
     return train(model, blocks.train(size, copy=False), recipe, out, tokenizer=tokenizer, **how)
 
 
-def _blocks(chosen: dict[str, Any], out: Path) -> tuple[TokenBlocks, Tokenizer]:
-    corpus = load_corpus(chosen["corpus"])
-    tokenizer = tokenizer_from_name(chosen["tokenizer"], corpus)
+def _blocks(chosen: dict[str, Any], corpus: Corpus, tokenizer: Tokenizer, out: Path) -> TokenBlocks:
     test = load_corpus(chosen["test_corpus"]) if chosen["test_corpus"] else _lm1b_test(chosen["corpus"])
     options = {name: chosen[name] for name in ("packing", "seed")}
-    return prepare_blocks(
-        corpus, tokenizer, chosen["length"], cache_dir=out / "corpus", test=test, **options
-    ), tokenizer
+    return prepare_blocks(corpus, tokenizer, chosen["length"], cache_dir=out / "corpus", test=test, **options)
 
 
 def _lm1b_test(paths: tuple[str, ...]) -> Corpus | None:

@@ -25,6 +25,7 @@ class State:
     def __init__(self, model: Network, config: TrainConfig):
         self.model, self.config, self.step = model, config, 0
         self.whole = False  # whether weights, average and moments are all those of `step`, which is not 0
+        self.losses: list[float] = []  # since the last line of metrics.jsonl
         self.parameters = dict(model.named_parameters())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.optimizer = torch.optim.AdamW(
@@ -32,8 +33,11 @@ class State:
         )
         self.optimizer.zero_grad()
 
-    def advance(self, loss: Tensor, record: Callable[[], Path]) -> tuple[float, float]:
-        """One optimizer step on the gradients in place; returns the loss and the gradient norm before clipping."""
+    def clip(self, loss: Tensor, record: Callable[[], Path]) -> tuple[float, float]:
+        """Clip the gradients in place; returns the loss over all processes and the gradient norm before clipping.
+
+        Raises FloatingPointError if one of them is not finite, after `record`.
+        """
         value = mean_over_ranks(loss).item()
         norm = whole_tensor(torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip)).item()
         if not (math.isfinite(value) and math.isfinite(norm)):
@@ -42,35 +46,44 @@ class State:
                 f"loss {value} and gradient norm {norm} at step {self.step}: the last saved state is kept, "
                 f"the batch is in {where}"
             )
+        return value, norm
+
+    def advance(self, loss: float) -> None:
+        """One optimizer step on the clipped gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
         self.whole = False
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.step += 1
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for average, p in zip(self.average.values(), self.parameters.values(), strict=True):
                 average.lerp_(p, 1 - decay)
-        self.step += 1
+        self.losses.append(loss)
         self.whole = True
-        return value, norm
+
+    def finished(self) -> dict[str, Tensor]:
+        """The averaged weights, gathered; FloatingPointError if they are not finite."""
+        average = {name: whole_tensor(value) for name, value in self.average.items()}
+        self._check_finite(average)
+        return average
 
     def save(self, path: Path) -> None:
         """Write all of it, gathered on rank 0; FloatingPointError, and the older file stays, if it is not finite."""
-        tensors = {"step": torch.tensor(self.step)}
+        tensors = {"step": torch.tensor(self.step), "losses": torch.tensor(self.losses, dtype=torch.float64)}
         for name, p in self.parameters.items():
             moments = self.optimizer.state[p]
             values = (p.detach(), self.average[name], moments["exp_avg"], moments["exp_avg_sq"])
             tensors |= {f"{part}.{name}": whole_tensor(value).cpu() for part, value in zip(_PARTS, values)}
-        broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
-        if broken:
-            raise FloatingPointError(f"{broken[0]} is not finite at step {self.step}: the last saved state is kept")
+        self._check_finite(tensors)
         if rank() == 0:
             write_atomically(path, dump_tensors({name: value.contiguous() for name, value in tensors.items()}))
 
     def load(self, path: Path) -> None:
         tensors = read_tensors(path)
         own = {f"{part}.{name}": p for part in _PARTS for name, p in self.parameters.items()}
+        self.losses = tensors.pop("losses", torch.empty(0)).tolist()
         check_tensors(tensors, {"step": torch.tensor(0), **own}, path)
         self.step = int(tensors["step"])
         for name, p in self.parameters.items():
@@ -81,6 +94,11 @@ class State:
             step = torch.tensor(float(self.step), device=p.device)
             self.optimizer.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
         self.whole = True
+
+    def _check_finite(self, tensors: dict[str, Tensor]) -> None:
+        broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            raise FloatingPointError(f"{broken[0]} is not finite at step {self.step}: the last saved state is kept")
 
 
 def whole_tensor(value: Tensor) -> Tensor:
