@@ -73,10 +73,44 @@ def retrieval_probability(P: int, L: int, K: int, alpha: ArrayLike) -> Any:
     wins = others * np.where(math.log(P) + log_r < -40, 1.0, shares)
 
     def one(a: float) -> float:
-        s = a + (1 - a) / K
-        return min(1.0, float(np.exp(choices + xlogy(n, s) + xlog1py(L - n, -s)) @ wins))
+        return min(1.0, float(_binomial(L, a + (1 - a) / K) @ wins))
 
     return _gauss.elementwise(one, levels)
+
+
+def posterior_weight(P: int, L: int, K: int, alpha: ArrayLike) -> Any:
+    """Mean weight of the right sequence in the posterior over P random ones: how often a sample of it is right,
+
+        sum_n Bin(n; L, s) int du w exp(-u w) ( sum_m f(m) exp(-u exp(b m)) )^(P-1),    w = exp(b n),
+
+    with b = log(1 + K alpha/(1 - alpha)), n and m common tokens as in `retrieval_probability`, from
+    1/y = int_0^inf exp(-u y) du, exactly: in log u the trapezoidal rule converges exponentially, and errs by less than
+    1e-13 of the result. Never above `retrieval_probability`; arguments and errors as there.
+    Example: 0.5563 for P = 5000, L = 80, K = 4 at the critical alpha.
+    """
+    P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 2)
+    n, f, step = np.arange(L + 1), _binomial(L, 1 / K), 1 / 8
+    x = np.arange(-math.log(P) - 37, 4.5, step)  # log(u w), which has the density exp(x - exp(x))
+    density = step * np.exp(x - np.exp(x))
+
+    def one(a: float) -> float:
+        if P == 1 or a == 1:
+            return float(retrieval_probability(P, L, K, a))
+        b = math.log1p(K * a / (1 - a))
+        own, total = _binomial(L, a + (1 - a) / K), 0.0
+        for k in np.flatnonzero(own > 1e-17 / P):
+            lost = np.expm1(-np.exp(np.minimum(x[:, None] + b * (n - k), 50.0))) @ f
+            with np.errstate(divide="ignore"):
+                total += own[k] * (density @ np.exp((P - 1) * np.log1p(np.maximum(lost, -1.0))))
+        return min(1.0, float(total))
+
+    return _gauss.elementwise(one, _level(alpha))
+
+
+def _binomial(L: int, p: float) -> Any:
+    """Bin(n; L, p) for n = 0..L."""
+    n = np.arange(L + 1)
+    return np.exp(gammaln(L + 1) - gammaln(n + 1) - gammaln(L - n + 1) + xlogy(n, p) + xlog1py(L - n, -p))
 
 
 def _level(alpha: ArrayLike) -> Any:

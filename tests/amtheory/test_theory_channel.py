@@ -1,8 +1,10 @@
 """The channel against enumeration, simulation and its limits."""
 
+import itertools
 import json
 import math
 from decimal import Decimal, localcontext
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -119,6 +121,48 @@ def test_retrieval_probability_grows_with_alpha_and_falls_with_the_load(P, L, K,
     assert channel.retrieval_probability(2 * P, L, K, a) <= channel.retrieval_probability(P, L, K, a) * (1 + 1e-9)
 
 
+def weight_by_enumeration(P, L, K, alpha):
+    """Over how many common tokens each sequence has, in rational arithmetic."""
+    s, other = Fraction(alpha) + (1 - Fraction(alpha)) / K, Fraction(1, K)
+
+    def law(p):
+        return [math.comb(L, n) * p**n * (1 - p) ** (L - n) for n in range(L + 1)]
+
+    right, f = law(s), law(other)
+    ratio = 1 + K * Fraction(alpha) / (1 - Fraction(alpha))  # exp(b)
+    return float(
+        sum(
+            right[n] * math.prod(f[m] for m in others) / sum(ratio ** (m - n) for m in (n, *others))
+            for n, *others in itertools.product(range(L + 1), repeat=P)
+        )
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("P", "L", "K"), [(1, 5, 2), (2, 3, 2), (4, 4, 3), (5, 3, 2), (3, 4, 50)])
+def test_posterior_weight_by_enumeration(P, L, K, alpha):
+    expected = weight_by_enumeration(P, L, K, alpha)
+    assert channel.posterior_weight(P, L, K, alpha) == pytest.approx(expected, rel=1e-12)
+
+
+def test_limits_of_the_posterior_weight():
+    assert channel.posterior_weight(7, 20, 3, 0.0) == pytest.approx(1 / 7, rel=1e-12)  # all P are alike
+    assert channel.posterior_weight(10**9, 30, 30522, 1e-15) == pytest.approx(1e-9, rel=1e-6)
+    assert channel.posterior_weight(1, 20, 3, [0.0, 0.5, 1.0]) == pytest.approx([1, 1, 1], rel=1e-14)
+    assert channel.posterior_weight(10**9, 64, 30522, 1.0) == pytest.approx(1, rel=1e-12)
+    twins = sum(math.comb(8, k) * (1 / 4) ** k * (3 / 4) ** (8 - k) / (k + 1) for k in range(9))
+    assert channel.posterior_weight(9, 2, 2, 1.0) == pytest.approx(twins, rel=1e-12)  # copies share alike
+
+
+@given(st.integers(1, 10**9), st.integers(1, 40), st.integers(2, 10**5), st.floats(0, 1), st.floats(0, 1))
+def test_posterior_weight_is_monotone_and_below_the_best(P, L, K, one, other):
+    levels = sorted([one, other])
+    low, high = channel.posterior_weight(P, L, K, levels)
+    assert (1 - 1e-9) / P <= low <= high * (1 + 1e-9)
+    assert channel.posterior_weight(2 * P, L, K, one) <= channel.posterior_weight(P, L, K, one) * (1 + 1e-9)
+    assert np.all([low, high] <= channel.retrieval_probability(P, L, K, levels) * (1 + 1e-9))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -128,6 +172,8 @@ def test_retrieval_probability_grows_with_alpha_and_falls_with_the_load(P, L, K,
         (lambda: channel.critical_alpha(0, 1, 2), ValueError, "`P` must be at least 1, got 0"),
         (lambda: channel.critical_alpha(1e30, 1, 2), TypeError, "`P` must be an integer"),
         (lambda: channel.retrieval_probability(2, 0, 2, 0.5), ValueError, "`L` must be at least 1, got 0"),
+        (lambda: channel.posterior_weight(2, 3, 1, 0.5), ValueError, "`K` must be at least 2, got 1"),
+        (lambda: channel.posterior_weight(2.5, 3, 2, 0.5), TypeError, "`P` must be an integer"),
         (lambda: channel.retrieval_probability(2, 3, 2, -1), ValueError, r"`alpha` must be in \[0, 1\], got -1"),
     ],
 )
