@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uddm import belief as belief
     from uddm import corpora as corpora
     from uddm import denoisers as denoisers
     from uddm import duality as duality
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from uddm._reverse import reverse as reverse
     from uddm.denoisers.base import Denoiser as Denoiser
     from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
+    from uddm.denoisers.hierarchy_bayes import HierarchyBayes as HierarchyBayes
     from uddm.denoisers.hollow import HollowMLP as HollowMLP
     from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
     from uddm.denoisers.transformer import DiT as DiT
@@ -37,6 +39,7 @@ _HOMES = {
     "HollowMLP": "uddm.denoisers.hollow",
     "HollowMLPConfig": "uddm.denoisers.hollow",
     "TrainConfig": "uddm.training",
+    "HierarchyBayes": "uddm.denoisers",
     "UniformProcess": "uddm.process",
     "evidence_bound": "uddm.objective",
     "import_published": "uddm.importers",
@@ -44,7 +47,7 @@ _HOMES = {
     "reverse": "uddm._reverse",
     "train": "uddm.training",
 }
-_ROOMS = ("corpora", "denoisers", "duality", "objective")
+_ROOMS = ("belief", "corpora", "denoisers", "duality", "objective")
 
 
 def __getattr__(name: str) -> Any:

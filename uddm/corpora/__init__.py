@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from uddm.corpora.blocks import fractions as fractions
     from uddm.corpora.blocks import prepare_blocks as prepare_blocks
     from uddm.corpora.corpus import Corpus as Corpus
+    from uddm.corpora.hierarchy import RandomHierarchy as RandomHierarchy
+    from uddm.corpora.latent_clustering import LatentClusters as LatentClusters
+    from uddm.corpora.latent_clustering import cluster_latents as cluster_latents
     from uddm.corpora.lm1b import lm1b_detokenize as lm1b_detokenize
     from uddm.corpora.lm1b import load_lm1b as load_lm1b
     from uddm.corpora.text import documentation_text as documentation_text
@@ -44,6 +47,9 @@ _HOMES = {
     "fractions": "uddm.corpora.blocks",
     "prepare_blocks": "uddm.corpora.blocks",
     "Corpus": "uddm.corpora.corpus",
+    "RandomHierarchy": "uddm.corpora.hierarchy",
+    "LatentClusters": "uddm.corpora.latent_clustering",
+    "cluster_latents": "uddm.corpora.latent_clustering",
     "lm1b_detokenize": "uddm.corpora.lm1b",
     "load_lm1b": "uddm.corpora.lm1b",
     "documentation_text": "uddm.corpora.text",

@@ -1,0 +1,307 @@
+"""The Random Hierarchy Model: strings of a random context-free grammar on a tree (Cagnetta et al., PRX 14, 2024).
+
+Level 0 is the class, one of n_c; level l has s^l symbols, each one of v; level L is the string of d = s^L tokens. A
+symbol of level l < L becomes a tuple of s symbols of level l + 1 by one of its m rules. Rules differ between levels and
+are shared by all positions of a level. Classes are equally probable; so are the rules of a symbol, or the k-th has
+probability f_k ~ k^-(1 + a) (Cagnetta, Kang and Wyart, arXiv 2505.07067).
+
+In an unambiguous grammar no two rules of a level have the same tuple, so a string has one derivation, and there are
+
+    P_max = n_c m^((s^L - 1)/(s - 1))
+
+strings, equally probable if rules are. Public implementations: `pcsl-epfl/hierarchy-learning`, which draws rules only
+for symbols that occur, and `fracagnetta/random-hierarchy-model`, whose convention, rules for all symbols, is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from uddm import belief
+from uddm._validation import check_positive_int, check_tokens
+from uddm.streams import keyed_seed
+
+Ints = NDArray[np.int64]
+
+_DRAWN_AT_ONCE = 4096
+_FEW = 2**20  # derivations that may be held in memory at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomHierarchy:
+    """A random grammar, a function of these arguments alone; two with the same arguments are equal.
+
+    Parameters
+    ----------
+    symbols : v >= 2, at every level but the first; the vocabulary size.
+    rules : m >= 1 for each symbol; at most v^(s-1) in an unambiguous grammar, v^s in an ambiguous one.
+    branching : s >= 2 children of a symbol.
+    depth : L >= 1 levels of rules.
+    seed : integer >= 0.
+    classes : n_c >= 1, v by default; n_c m <= v^s in an unambiguous grammar.
+    ambiguous : draw the rules of each symbol independently, so that symbols may share tuples.
+    zipf : exponent a >= 0 of the rule probabilities f_k ~ k^-(1 + a); None for equal ones.
+    zipf_levels : the levels in [0, L-1] whose symbols have such rules, all by default; level L - 1 makes tokens.
+
+    Raises ValueError for an argument out of its range.
+    """
+
+    symbols: int
+    rules: int
+    branching: int = 2
+    depth: int
+    seed: int = 0
+    classes: int | None = None
+    ambiguous: bool = False
+    zipf: float | None = None
+    zipf_levels: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in {"symbols": 2, "rules": 1, "branching": 2, "depth": 1, "seed": 0}.items():
+            object.__setattr__(self, name, check_positive_int(name, getattr(self, name), at_least=least))
+        n_c = self.symbols if self.classes is None else check_positive_int("classes", self.classes)
+        object.__setattr__(self, "classes", n_c)
+        tuples = self.symbols**self.branching
+        if tuples >= 2**63:
+            raise ValueError(f"`symbols` ** `branching` must be below 2^63, got {self.symbols}^{self.branching}")
+        most = tuples if self.ambiguous else tuples // self.symbols
+        if self.rules > most:
+            raise ValueError(f"`rules` must be at most {most} with these symbols and branching, got {self.rules}")
+        if not self.ambiguous and n_c * self.rules > tuples:
+            raise ValueError(f"`classes` must be at most {tuples // self.rules} in this unambiguous grammar, got {n_c}")
+        if self.zipf is not None and not (self.zipf >= 0 and math.isfinite(self.zipf)):
+            raise ValueError(f"`zipf` must be None or a finite number >= 0, got {self.zipf}")
+        if self.zipf_levels is not None:
+            levels = tuple(self.zipf_levels)
+            if self.zipf is None or not levels or not set(levels) <= set(range(self.depth)):
+                raise ValueError(
+                    f"`zipf_levels` must be levels in [0, {self.depth - 1}], given with `zipf`, got {levels}"
+                )
+            object.__setattr__(self, "zipf_levels", levels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments, ready for JSON; `RandomHierarchy(**to_dict())` is equal to this grammar."""
+        return asdict(self)
+
+    @property
+    def length(self) -> int:
+        """d = s^L tokens."""
+        return self.branching**self.depth
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Number of symbols at the levels 0 ... L: n_c, v, ..., v."""
+        return (self.classes or self.symbols, *(self.symbols,) * self.depth)
+
+    @property
+    def n_latents(self) -> int:
+        """(s^L - 1)/(s - 1) symbols above the string, each of which chooses a rule."""
+        return (self.length - 1) // (self.branching - 1)
+
+    @property
+    def n_derivations(self) -> int:
+        """n_c m^n_latents."""
+        return self.widths[0] * self.rules**self.n_latents
+
+    @cached_property
+    def n_strings(self) -> int:
+        """P_max; in an ambiguous grammar strings are counted, with the errors of `enumerate`."""
+        return len(self.enumerate()) if self.ambiguous else self.n_derivations
+
+    @cached_property
+    def tables(self) -> tuple[Ints, ...]:
+        """Rules of the symbols of levels 0 ... L-1, each (n_c or v, m, s): tables[l][a, r] are the children of a."""
+        v, m, s = self.symbols, self.rules, self.branching
+        tables = []
+        for level, width in enumerate(self.widths[:-1]):
+            rng = np.random.default_rng(keyed_seed(self.seed, "hierarchy", level))
+            if self.ambiguous:
+                codes = np.stack([rng.choice(v**s, m, replace=False) for _ in range(width)])
+            else:
+                codes = rng.choice(v**s, (width, m), replace=False)
+            tables.append(codes[..., None] // self._powers % v)
+        return tuple(tables)
+
+    @cached_property
+    def rule_probs(self) -> NDArray[np.float64]:
+        """Probabilities of the rules of a symbol of each level, (L, m)."""
+        probs = np.full((self.depth, self.rules), 1 / self.rules)
+        if self.zipf is not None:
+            f = np.arange(1, self.rules + 1) ** -(1.0 + self.zipf)
+            probs[list(self.zipf_levels if self.zipf_levels is not None else range(self.depth))] = f / f.sum()
+        return probs
+
+    @overload
+    def sample(self, n: int, *, rng: Any = None, latents: Literal[False] = False) -> Ints: ...
+    @overload
+    def sample(self, n: int, *, rng: Any = None, latents: Literal[True]) -> tuple[Ints, list[Ints]]: ...
+    def sample(self, n: int, *, rng: Any = None, latents: bool = False) -> Ints | tuple[Ints, list[Ints]]:
+        """n independent strings, (n, d); with `latents` also the symbols of levels 0 ... L-1, each (n, s^l).
+
+        `rng` is None, a seed or a numpy Generator. With a seed, the first strings do not depend on n.
+        """
+        u = as_rng(rng).random((check_positive_int("n", n), 1 + self.n_latents))
+        choices = []
+        for level, probs in enumerate(self.rule_probs):
+            cdf = probs.cumsum()
+            start = 1 + self._first(level)
+            drawn = np.searchsorted(cdf / cdf[-1], u[:, start : start + self.branching**level], side="right")
+            choices.append(drawn)
+        *above, x = self._derive((u[:, 0] * self.widths[0]).astype(np.int64), choices)
+        return (x, above) if latents else x
+
+    def unique(self, P: int, *, rng: Any = None) -> Ints:
+        """P distinct strings in the order in which they first appear among independent draws, (P, d).
+
+        With a seed, fewer strings are a prefix of more: `x = unique(P + n, rng=seed)` gives the nested training sets
+        `x[:P]` and the test strings `x[P:]`, disjoint from them. If all derivations fit in memory the draws are not
+        made one by one: first appearances are the order of exponential clocks with rates p(x).
+
+        Raises ValueError if there are not P strings, or not as many among 1000 P + 10^6 draws.
+        """
+        check_positive_int("P", P)
+        rng = as_rng(rng)
+        if self.n_derivations <= _FEW:
+            x = self.enumerate()
+            if len(x) < P:
+                raise ValueError(f"`P` must be at most the {len(x)} strings of the grammar, got {P}")
+            clocks = np.log(rng.exponential(size=len(x))) - self.log_prob(x)
+            return x[np.argsort(clocks, kind="stable")[:P]]
+        if not self.ambiguous and self.n_strings < P:
+            raise ValueError(f"`P` must be at most the {self.n_strings} strings of the grammar, got {P}")
+        dtype = np.min_scalar_type(self.symbols - 1)
+        found: dict[bytes, None] = {}
+        for _ in range(0, 1000 * P + 10**6, _DRAWN_AT_ONCE):
+            found.update((row.tobytes(), None) for row in self.sample(_DRAWN_AT_ONCE, rng=rng).astype(dtype))
+            if len(found) >= P:
+                break
+        else:
+            raise ValueError(f"`P` must be lower: 1000 P + 10^6 draws gave {len(found)} distinct strings, not {P}")
+        return np.frombuffer(b"".join(list(found)[:P]), dtype).reshape(P, -1).astype(np.int64)
+
+    def enumerate(self, *, limit: int = _FEW) -> Ints:
+        """All distinct strings, (n_strings, d). Raises ValueError if there are more than `limit` derivations."""
+        if self.n_derivations > limit:
+            raise ValueError(f"`limit` must be at least the {self.n_derivations} derivations to enumerate, got {limit}")
+        m, numbers = self.rules, np.arange(self.n_derivations)
+        choices = []
+        for level in range(self.depth):
+            nodes = np.arange(self._first(level), self._first(level + 1))
+            choices.append(numbers[:, None] // m**nodes % m)
+        x = self._derive(numbers // m**self.n_latents, choices)[-1]
+        return np.unique(x, axis=0) if self.ambiguous else x
+
+    def parse(self, x: ArrayLike) -> list[Ints]:
+        """Symbols of levels 0 ... L-1, each (B, s^l), of strings (B, d); -1 where no rule makes what is below.
+
+        Raises ValueError in an ambiguous grammar, where `denoisers.HierarchyBayes` knows the probabilities of symbols.
+        """
+        if self.ambiguous:
+            raise ValueError("`parse` needs an unambiguous grammar, got an ambiguous one")
+        levels = [self._strings(x)]
+        for table in reversed(self.tables):
+            codes = (table @ self._powers).ravel()
+            order = codes.argsort()
+            children = levels[0].reshape(len(levels[0]), -1, self.branching)
+            code = children @ self._powers
+            at = order[np.searchsorted(codes, code, sorter=order).clip(max=codes.size - 1)]
+            known = (codes[at] == code) & (children >= 0).all(-1)
+            levels.insert(0, np.where(known, at // self.rules, -1))
+        return levels[:-1]
+
+    def is_valid(self, x: ArrayLike) -> NDArray[np.bool]:
+        """Whether strings (B, d) are of the grammar, (B,)."""
+        return self._derivable(x)[0][:, 0]
+
+    def level_validity(self, x: ArrayLike) -> NDArray[np.float64]:
+        """Share of the tuples of each level that some symbol derives, down to the tokens: (B, L) for strings (B, d).
+
+        Column 0 is the lowest level, d/s tuples of tokens; column L - 1 is the class, 1 for a valid string.
+        """
+        return np.stack([derivable.mean(1) for derivable in reversed(self._derivable(x))], 1)
+
+    def log_prob(self, x: ArrayLike) -> NDArray[np.float64]:
+        """log p(x), (B,): summed over derivations by the inside algorithm; -inf for strings not of the grammar."""
+        x = self._strings(x)
+        blocks = [x[n : n + _DRAWN_AT_ONCE] for n in range(0, len(x), _DRAWN_AT_ONCE)]
+        return np.concatenate([belief.log_prob(self, np.eye(self.symbols)[block]) for block in blocks])
+
+    def draw(self, x: ArrayLike) -> str:
+        """The derivation tree of one string (d,) in characters; a dot where there is no symbol."""
+        levels = [*self.parse(np.asarray(x)[None]), np.asarray(x)[None]]
+        cell = 1 + max(len(str(n - 1)) for n in self.widths)
+        centres, lines = (np.arange(self.length) + 0.5) * cell, []
+        for level, symbols in reversed(list(enumerate(levels))):
+            row = [" "] * (cell * self.length)
+            for centre, symbol in zip(centres.astype(int), symbols[0]):
+                text = "·" if symbol < 0 else str(symbol)
+                start = centre - (len(text) - 1) // 2
+                row[start : start + len(text)] = text
+            lines.insert(0, "".join(row))
+            if level:
+                children = centres.reshape(-1, self.branching)
+                centres = children.mean(1)
+                lines.insert(0, _branches(children.astype(int), centres.astype(int), len(row)))
+        return "\n".join(line.rstrip() for line in lines)
+
+    @property
+    def _powers(self) -> Ints:
+        """A tuple times these is its number in [0, v^s)."""
+        return self.symbols ** np.arange(self.branching)[::-1]
+
+    def _first(self, level: int) -> int:
+        """Symbols above a level."""
+        return (self.branching**level - 1) // (self.branching - 1)
+
+    def _strings(self, x: ArrayLike) -> Ints:
+        x = np.asarray(x)
+        x = x.astype(np.int64) if x.dtype.kind in "iu" else x
+        return check_tokens("x", torch.as_tensor(x), self.symbols, length=self.length).numpy()
+
+    def _derive(self, classes: Ints, choices: Sequence[Ints]) -> list[Ints]:
+        """Symbols of levels 0 ... L, each (n, s^l), from classes (n,) and rules chosen, each (n, s^l)."""
+        levels = [classes[:, None]]
+        for table, choice in zip(self.tables, choices):
+            levels.append(table[levels[-1], choice].reshape(len(classes), -1))
+        return levels
+
+    def _derivable(self, x: ArrayLike) -> list[NDArray[np.bool]]:
+        """Whether some symbol derives what is below it, at the nodes of levels 0 ... L-1, each (B, s^l)."""
+        if not self.ambiguous:
+            return [symbols >= 0 for symbols in self.parse(x)]
+        below = np.eye(self.symbols, dtype=bool)[self._strings(x)]
+        levels: list[NDArray[np.bool]] = []
+        for table in reversed(self.tables):
+            children = np.moveaxis(below.reshape(len(below), -1, *table.shape[2:], self.symbols), 2, 0)
+            tuples = np.all([child[..., table[..., j]] for j, child in enumerate(children)], 0)
+            below = tuples.any(-1)
+            levels.insert(0, below.any(-1))
+        return levels
+
+
+def as_rng(rng: Any) -> np.random.Generator:
+    """A numpy Generator from a seed, from a Generator (returned unchanged), or from entropy if None."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
+        raise TypeError(f"`rng` must be None, an int >= 0 or a numpy Generator, got {type(rng).__name__}")
+    return np.random.default_rng(check_positive_int("rng", rng, at_least=0))
+
+
+def _branches(children: Ints, parents: Ints, width: int) -> str:
+    """A line of branches from parents (n,) to their children (n, s), all given as columns."""
+    line = [" "] * width
+    for below, above in zip(children.tolist(), parents.tolist()):
+        line[below[0] : below[-1]] = "─" * (below[-1] - below[0])
+        for column, corner in zip(below, "┌" + "┬" * (len(below) - 2) + "┐"):
+            line[column] = corner
+        line[above] = "┼" if above in below else "┴"
+    return "".join(line)

@@ -1,0 +1,114 @@
+"""What strings alone tell about their grammar: iterative latent clustering, a baseline for learned denoisers.
+
+Tuples that one symbol makes (synonyms) have the same law of cousins, the tuples with the same grandparent. Level by
+level from the tokens: cluster the tuples by the law of their cousins, replace each by its cluster, and go on with the
+string that is s times shorter. As the target is the latent symbol and not a token, the correlations do not weaken with
+the level: about v m^3 strings are enough at any depth, where learning from tokens takes v m^(L+1) (Korchinski, Favero
+and Wyart, arXiv 2605.27734). The class has no cousins, and is not found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from uddm._validation import check_positive_int, check_tokens
+from uddm.corpora.hierarchy import Ints, RandomHierarchy, as_rng
+
+Floats = NDArray[np.float64]
+
+_RESTARTS = 20
+
+
+@dataclass(frozen=True)
+class LatentClusters:
+    """Clusters of all tuples of strings x (P, d): levels[h] is (P, d/s^(h+1)), h = 0 the tuples of tokens."""
+
+    x: Ints
+    levels: list[Ints]
+
+    def purity(self, grammar: RandomHierarchy) -> Floats:
+        """Share of tuples whose symbol is the most frequent of their cluster, in [0, 1]; (L - 1,) from the leaves up.
+
+        Raises ValueError for an ambiguous grammar, or for strings that are not its own.
+        """
+        _, *latents = grammar.parse(self.x)
+        if not grammar.is_valid(self.x).all():
+            raise ValueError("`grammar` must be that of the strings, got one in which some are not valid")
+        counts = [np.zeros((clusters.max() + 1, grammar.symbols)) for clusters in self.levels]
+        for count, clusters, symbols in zip(counts, self.levels, reversed(latents)):
+            np.add.at(count, (clusters, symbols), 1)
+        return np.array([count.max(1).sum() / count.sum() for count in counts])
+
+
+def cluster_latents(x: ArrayLike, *, symbols: int, branching: int, depth: int, rng: Any = None) -> LatentClusters:
+    """Cluster the tuples of strings x (P, s^L) into v symbols at each level but the class.
+
+    Parameters
+    ----------
+    symbols, branching, depth : v >= 2, s >= 2 and L >= 2, as for `RandomHierarchy`.
+    rng : None, a seed or a numpy Generator, for the starts of k-means.
+
+    Raises ValueError for an argument out of its range.
+    """
+    for name, value in (("symbols", symbols), ("branching", branching), ("depth", depth)):
+        check_positive_int(name, value, at_least=2)
+    x = np.asarray(x)
+    tokens = check_tokens("x", torch.as_tensor(x), symbols, length=branching**depth).numpy()
+    rng, levels, string = as_rng(rng), [], tokens
+    for _ in range(depth - 1):
+        codes = string.reshape(len(tokens), -1, branching) @ symbols ** np.arange(branching)
+        kinds, ids = np.unique(codes, return_inverse=True)
+        ids = ids.reshape(codes.shape)
+        string = _kmeans(*_contexts(ids, len(kinds), branching, symbols), symbols, rng)[ids]
+        levels.append(string)
+    return LatentClusters(tokens, levels)
+
+
+def _contexts(ids: Ints, D: int, s: int, v: int) -> tuple[Floats, Floats]:
+    """Principal v - 1 components of the law of the cousins of each kind of tuple, (D, v - 1), and its count, (D,).
+
+    For ordered positions j, k below a grandparent, [p(cousin at k | tuple at j) - p(cousin at k)]/sqrt p(cousin at k),
+    in which all entries of a row have the same noise, 1/count: rows enter the decomposition times sqrt(count).
+    """
+    families = ids.reshape(-1, s)
+    blocks = []
+    for j in range(s):
+        for k in set(range(s)) - {j}:
+            joint = np.bincount(families[:, j] * D + families[:, k], minlength=D * D).reshape(D, D)
+            expected = joint.sum(1, keepdims=True) * joint.sum(0) / len(families)
+            scale = np.sqrt(np.maximum(expected, 1e-300))
+            blocks.append((joint - expected) / scale)  # times sqrt(count at j)
+    count = np.bincount(families.ravel(), minlength=D).astype(np.float64)
+    U, S, _ = np.linalg.svd(np.concatenate(blocks, 1), full_matrices=False)
+    return U[:, : v - 1] * S[: v - 1] / np.sqrt(count)[:, None], count
+
+
+def _kmeans(points: Floats, weights: Floats, k: int, rng: np.random.Generator) -> Ints:
+    """Clusters (D,) of points (D, n) with weights: the best of several runs of Lloyd's algorithm from k-means++ starts
+    (Arthur and Vassilvitskii 2007)."""
+    k = min(k, len(points))
+    best, lowest = np.zeros(len(points), np.int64), np.inf
+    for _ in range(_RESTARTS):
+        chosen = [rng.choice(len(points), p=weights / weights.sum())]
+        for _ in range(k - 1):
+            far = weights * _distances(points, points[chosen]).min(1)
+            chosen.append(rng.choice(len(points), p=far / far.sum()) if far.any() else chosen[0])
+        centres, labels = points[chosen], np.full(len(points), -1)
+        while (new := (distances := _distances(points, centres)).argmin(1)).tolist() != labels.tolist():
+            labels = new
+            members = np.eye(k)[labels] * weights[:, None]
+            mass = members.sum(0)
+            centres = np.where(mass[:, None] > 0, members.T @ points / np.maximum(mass, 1e-300)[:, None], centres)
+        inertia = (weights * distances.min(1)).sum()
+        if inertia < lowest:
+            best, lowest = labels, inertia
+    return best
+
+
+def _distances(points: Floats, centres: Floats) -> Floats:
+    return ((points[:, None] - centres) ** 2).sum(-1)
