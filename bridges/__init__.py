@@ -3,6 +3,7 @@
 system = as_system(memory)                       # a fitted memory, a denoiser, or a checkpoint folder
 token_recovery(system, x, noise=[0.1, 0.25])     # labelled rates with intervals
 conditional_entropy(system, x)                   # nats, by token and sequence
+UTurn(system, noise=0.4).step(x, rng=0)          # and chains of such steps, in `bridges.uturn`
 """
 
 from importlib import import_module
@@ -15,22 +16,30 @@ if TYPE_CHECKING:
     from bridges.binary import to_tokens as to_tokens
     from bridges.diffusion import DiffusionSystem as DiffusionSystem
     from bridges.entropy import conditional_entropy as conditional_entropy
+    from bridges.identities import check_all as check_all
+    from bridges.linear import DiffusionMemory as DiffusionMemory
     from bridges.recovery import TOKEN_CLASSES as TOKEN_CLASSES
     from bridges.recovery import token_classes as token_classes
     from bridges.recovery import token_recovery as token_recovery
+    from bridges.substrings import substring_memorization as substring_memorization
     from bridges.system import Conditional as Conditional
     from bridges.system import MemorySystem as MemorySystem
     from bridges.system import as_system as as_system
+    from bridges.uturn import UTurn as UTurn
 
 _HOMES = {
     "BinarySystem": "binary",
     "Conditional": "system",
+    "DiffusionMemory": "linear",
     "DiffusionSystem": "diffusion",
     "MemorySystem": "system",
     "TOKEN_CLASSES": "recovery",
+    "UTurn": "uturn",
     "as_system": "system",
+    "check_all": "identities",
     "conditional_entropy": "entropy",
     "likelihood_beta": "binary",
+    "substring_memorization": "substrings",
     "to_spins": "binary",
     "to_tokens": "binary",
     "token_classes": "recovery",

@@ -1,0 +1,192 @@
+"""U-turns on spaces small enough to enumerate: which strings small moves connect, and exact transition matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations, pairwise, product
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from bridges.system import as_tokens
+from bridges.uturn import Rule, UTurn, Values, check_rule
+from uddm._validation import check_positive_int
+from uddm.denoisers.base import inference
+
+LARGEST = 2**12
+"""States of the largest space whose transition matrices are made."""
+
+
+@dataclass(frozen=True)
+class Fragmentation:
+    """Components of a set of strings joined by few substitutions.
+
+    Parameters
+    ----------
+    labels : component of each given string, (P,); equal strings share one, and component 0 is the largest
+    sizes : distinct strings in each component, descending
+    """
+
+    labels: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def largest(self) -> float:
+        """The share of the distinct strings that the largest component holds."""
+        return self.sizes[0] / self.sizes.sum()
+
+    @property
+    def components(self) -> int:
+        return len(self.sizes)
+
+
+def fragmentation(strings: np.ndarray, substitutions: int = 1) -> Fragmentation:
+    """Connected components of the graph that joins strings which differ in at most `substitutions` tokens.
+
+    It is the support graph of minimal U-turns, which change at most that many tokens at a time: chains among strings of
+    a grammar, or of a training set, stay in their component. Strings are joined if they agree outside some
+    `substitutions` positions; for each choice of these they are sorted by the rest: O(binomial(L, k) P log P).
+
+    Parameters
+    ----------
+    strings : token ids (P, L), P >= 1
+    substitutions : 1 to L
+
+    Raises
+    ------
+    TypeError, ValueError : an argument out of its range.
+    """
+    strings = np.asarray(strings)
+    if strings.dtype.kind not in "iu":
+        raise TypeError(f"`strings` must hold integer token ids, got dtype {strings.dtype}")
+    if strings.ndim != 2 or strings.size == 0:
+        raise ValueError(f"`strings` must have shape (P, L) with P, L >= 1, got {strings.shape}")
+    length = strings.shape[1]
+    if check_positive_int("substitutions", substitutions) > length:
+        raise ValueError(f"`substitutions` must be at most the length {length}, got {substitutions}")
+    distinct, given = np.unique(strings, axis=0, return_inverse=True)
+    labels = np.arange(len(distinct))
+    for free in combinations(range(length), substitutions):
+        rest = np.ascontiguousarray(np.delete(distinct, free, axis=1))
+        if rest.shape[1] == 0:
+            labels[:] = 0
+            break
+        rows = rest.view(np.dtype((np.void, rest.itemsize * rest.shape[1]))).ravel()
+        _, first, group = np.unique(rows, return_index=True, return_inverse=True)
+        links = coo_array((np.ones(len(labels)), (labels, labels[first[group]])), shape=(len(labels),) * 2)
+        labels = connected_components(links, directed=False)[1][labels]
+    _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")
+    return Fragmentation(np.argsort(order)[labels][given.ravel()], sizes[order])
+
+
+def kernel_matrix(
+    uturn: UTurn,
+    support: np.ndarray,
+    *,
+    rule: Rule = "always",
+    energy: Values | None = None,
+    log_prob: Values | None = None,
+) -> np.ndarray:
+    """Transition probabilities of `bridges.uturn.chains` between the strings of `support` (M, L): (M, M), float64.
+
+    The noisy strings, and the intermediate ones, are all K^L. With the rule "always" a row lacks what leaves the
+    support; with the others that is rejected (an infinite energy outside) and stays.
+
+    Parameters
+    ----------
+    log_prob : log p of the model, from tokens (M, L) to (M,), -inf allowed. Joint samples need it, p(x' | z) being
+        p(x') q(z | x') normalised over the support; so does the rule "path"
+    rule, energy : as in `bridges.uturn.chains`; "path" only for mode "factorised"
+
+    Raises
+    ------
+    ValueError : K^L > 2^12, or an argument missing or out of its range.
+    """
+    support = as_tokens("support", support, uturn.system)
+    check_rule(uturn, rule, energy, log_prob)
+    if uturn.exact and log_prob is None:
+        raise ValueError("`log_prob` must be given for joint posterior samples, got None")
+    if rule == "path" and uturn.mode != "factorised":
+        raise ValueError("`rule` 'path' has a matrix here only for mode 'factorised', got mode 'sample'")
+    K, length = uturn.system.vocab_size, uturn.system.length
+    if K**length > LARGEST:
+        raise ValueError(f"`uturn` must have at most {LARGEST} strings in all, got {K}^{length}")
+    states = np.array(list(product(range(K), repeat=length)))
+    alpha = uturn.system.process.alpha(uturn.noise).item()
+    observed = (alpha * (support[:, None, l] == states[:, l]) + (1 - alpha) / K for l in range(length))
+    forward = reduce(np.multiply, observed)  # (M, K^L)
+    log_p = np.zeros(len(support)) if log_prob is None else np.asarray(log_prob(support), np.float64)
+    if uturn.exact:
+        joint = forward.T * np.exp(log_p - log_p.max())
+        back = joint / joint.sum(1, keepdims=True)
+    else:
+        back = np.eye(len(states))
+        for t, s in pairwise(uturn.grid):
+            back = back @ _reverse_matrix(uturn, states, t, s, support if s == 0 else states)
+    if rule == "always":
+        return forward @ back
+    tilt = -np.asarray(energy(support), np.float64) if energy else np.zeros(len(support))
+    log_target = log_p + tilt if rule == "path" else tilt
+    gain = np.exp(log_target - log_target[:, None])
+    if rule == "path":
+        kernel = np.stack(
+            [
+                np.minimum(q * back.T, ratio[:, None] * forward * returns).sum(1)
+                for q, returns, ratio in zip(forward, back.T, gain)
+            ]
+        )
+    else:
+        kernel = forward @ back * np.minimum(gain, 1)
+    np.fill_diagonal(kernel, 0)
+    np.fill_diagonal(kernel, 1 - kernel.sum(1))
+    return kernel
+
+
+class KernelBias(NamedTuple):
+    """How far a kernel k is from leaving a law p stationary and reversible; all 0 for an exact one.
+
+    leaving : probability to leave the support in one step from p
+    one_step : total variation distance of p k from p, what leaves counted
+    stationary : that of the law that the chain tends to from p; NaN if mass leaves
+    detailed_balance : sum over x, x' of |p(x) k(x, x') - p(x') k(x', x)|
+    """
+
+    leaving: float
+    one_step: float
+    stationary: float
+    detailed_balance: float
+
+
+def kernel_bias(kernel: np.ndarray, p: np.ndarray) -> KernelBias:
+    """The bias of a transition matrix (M, M) with respect to probabilities p (M,) that sum to one.
+
+    Raises ValueError for other shapes or another sum.
+    """
+    p = np.asarray(p, np.float64)
+    if p.ndim != 1 or not np.isclose(p.sum(), 1):
+        raise ValueError(f"`p` must be (M,) probabilities that sum to one, got shape {p.shape} and sum {p.sum():g}")
+    if kernel.shape != (len(p),) * 2:
+        raise ValueError(f"`kernel` must have shape {(len(p),) * 2}, got {kernel.shape}")
+    flow = p[:, None] * kernel
+    leaving = max(0.0, 1 - flow.sum())
+    stationary = np.nan
+    if leaving < 1e-9:
+        limit = kernel
+        for _ in range(40):  # k^(2^40); normalised, so that rounding does not grow
+            limit = limit @ limit
+            limit /= limit.sum(1, keepdims=True)
+        stationary = np.abs(p @ limit - p).sum() / 2
+    one_step = (np.abs(flow.sum(0) - p).sum() + leaving) / 2
+    return KernelBias(float(leaving), float(one_step), float(stationary), float(np.abs(flow - flow.T).sum()))
+
+
+def _reverse_matrix(uturn: UTurn, states: np.ndarray, t: float, s: float, ends: np.ndarray) -> np.ndarray:
+    """R(y | z) of one factorised update from t to s, from all `states` to `ends`."""
+    system, z = uturn.system, uturn.system._tokens(states)
+    with inference(system.denoiser):
+        probs = system.process.posterior(system.denoiser.cavity(z, t), z, t, s).cpu().numpy()
+    return reduce(np.multiply, (probs[:, l, ends[:, l]] for l in range(states.shape[1])))

@@ -1,0 +1,490 @@
+"""Chains of U-turns: noise a string, denoise it, and again (Kang, Levi, Wegner, Korchinski, Wyart, arXiv 2605.27006).
+
+One U-turn is one token recovery: z ~ q_t(. | x), then x' by the reverse process from (z, t). If x' is a joint sample of
+the posterior p(. | z), the kernel
+
+    k(x, x') = sum_z q(z | x) p(x' | z) = sum_z q(z | x) q(z | x') p(x') / p(z)
+
+is reversible with respect to p, with eigenvalues in [0, 1], and so a Metropolis-Hastings proposal for any target
+pi ~ p e^{-E} that needs no probability of the model (rules of `chains`):
+
+    always  no target: all U-turns are taken.
+    exact   accept with probability min(1, e^{-(E(x') - E(x))}); only for joint samples.
+    naive   the same for any reverse process. Its error is not bounded by anything: on small spaces, see
+            `bridges.fragmentation.kernel_bias`.
+    path    for a reverse process of S factorised steps R_k on times t = t_0 > ... > t_S = 0, of a model whose log p is
+            known. From x draw a path of noise x = u_S, u_{S-1}, ..., u_0 = z by the forward kernels q_k(u_k | u_{k+1}),
+            then z = w_0, ..., w_S = x' by R_k(w_{k+1} | w_k), and accept with probability
+
+                min(1, pi(x') Q(w) R(u) / (pi(x) Q(u) R(w))),    Q(w) = prod_k q_k(w_k | w_{k+1}),
+                                                                 R(w) = prod_k R_k(w_{k+1} | w_k).
+
+            Proof: the pair g = (u, w) is drawn with probability Q(u) R(w), and the exchange of its halves, g* = (w, u),
+            is an involution that exchanges x and x'. Hence the flow through g, pi(x) Q(u) R(w) min(1, ...) =
+            min(pi(x) Q(u) R(w), pi(x') Q(w) R(u)), is that through g*, and summed over all g from x to x' gives
+            pi(x) k(x, x') = pi(x') k(x', x). Both halves are redrawn each time: kept, they would be part of the state.
+            As the steps grow finer R(w) tends to Q(w) p(x') / p(z), and the acceptance to that of the exact rule; S = 1
+            is min(1, pi(x') q(z | x') R(x | z) / (pi(x) q(z | x) R(x' | z))).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm import tqdm
+
+from bridges.diffusion import DiffusionSystem
+from bridges.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, wilson
+from bridges.manifest import array_hash, manifest, to_attribute
+from bridges.streams import as_seed, stream
+from bridges.system import MODES, as_system, as_tokens, check_confidence, check_time
+from uddm._reverse import END, update
+from uddm._validation import check_positive_int
+from uddm.denoisers.base import batches, inference
+
+Rule = Literal["always", "exact", "naive", "path"]
+RULES: tuple[Rule, ...] = ("always", "exact", "naive", "path")
+Values = Callable[[np.ndarray], np.ndarray]
+_PER_STEP = {
+    "tokens": ("step", "chain", "position"),
+    **dict.fromkeys(("accepted", "equal", "nearest", "observable"), ("step", "chain")),
+    "overlap": ("step", "height", "chain"),
+    "chance": ("step", "height"),
+}
+
+
+@dataclass(frozen=True)
+class UTurn:
+    """z ~ q_t(. | x), then x' by the reverse process from (z, t).
+
+    Parameters
+    ----------
+    system : a measured system, or what `as_system` makes one of
+    noise : t in (0, 1]
+    steps : of the reverse process; None for joint posterior samples if the denoiser draws them, else for the system's
+        default
+    mode : "sample"; "factorised", one draw of all tokens, each from its own posterior p(x_l | z); or a deterministic
+        mode of `token_recovery`
+
+    Raises TypeError or ValueError for an argument out of its range.
+    """
+
+    system: Any
+    noise: float
+    steps: int | None = None
+    mode: str = "sample"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "system", as_system(self.system))
+        object.__setattr__(self, "noise", check_time("noise", self.noise))
+        if self.steps is not None:
+            check_positive_int("steps", self.steps)
+        if self.mode not in (*MODES, "factorised"):
+            allowed = ", ".join(map(repr, (*MODES, "factorised")))
+            raise ValueError(f"`mode` must be one of {allowed}, got {self.mode!r}")
+        if self.mode == "factorised" and not isinstance(self.system, DiffusionSystem):
+            raise ValueError(f"`mode` 'factorised' needs a denoiser, got {type(self.system).__name__}")
+
+    @property
+    def exact(self) -> bool:
+        """Whether x' is a joint sample of the denoiser's posterior: then the kernel is reversible."""
+        return self.mode == "sample" and self.system.steps_taken("sample", self.steps) is None
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """Times noise = t_0 > ... > t_S = 0 between the factorised updates of the reverse process.
+
+        Raises ValueError if there are none: for joint samples, deterministic modes and binary memories.
+        """
+        if self.mode == "factorised":
+            return self.noise, 0.0
+        if self.mode != "sample" or self.exact or not isinstance(self.system, DiffusionSystem):
+            raise ValueError("`uturn` must have a stochastic factorised reverse process: `steps`, or mode 'factorised'")
+        steps = self.system.steps_taken("sample", self.steps) or 1
+        return *torch.linspace(self.noise, END, steps + 1, dtype=torch.float64).tolist(), 0.0
+
+    def step(self, x: np.ndarray, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
+        """x' for x, both (N, L): the final tokens of `token_recovery` at the same noise, steps, mode and seed."""
+        seed = as_seed(rng)
+        z = self.system.corrupt(x, self.noise, stream(seed, "corrupt", self.noise))
+        back = stream(seed, "recover", self.noise)
+        if self.mode == "factorised":
+            return self._updated(self.system._tokens(z), self.noise, 0.0, back)[0].cpu().numpy()
+        return self.system.recover(z, start=self.noise, mode=self.mode, steps=self.steps, last="ancestral", rng=back)
+
+    def path_step(
+        self, x: np.ndarray, *, rng: int | np.random.Generator | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """x' of the same law as that of `step`, and log Q(w) R(u) / (Q(u) R(w)) of its path, (N,)."""
+        seed = as_seed(rng)
+        down = [self.system._tokens(x)]
+        noise = stream(seed, "corrupt", self.noise)
+        for s, t in pairwise(self.grid[::-1]):
+            replaced = torch.as_tensor(noise.random(x.shape)).to(down[0].device) < self._removed(s, t)
+            fresh = torch.as_tensor(noise.integers(self.system.vocab_size, size=x.shape)).to(down[0].device)
+            down.append(torch.where(replaced, fresh, down[-1]))
+        u = down[::-1]
+        w, ratio, back = u[0], torch.zeros(len(x), dtype=torch.float64), stream(seed, "recover", self.noise)
+        for (t, s), (old, new) in zip(pairwise(self.grid), pairwise(u)):
+            w_next, log_w = self._updated(w, t, s, back)
+            ratio += self._log_noising(w, w_next, s, t) - self._log_noising(old, new, s, t)
+            ratio += self._updated(old, t, s, new)[1] - log_w
+            w = w_next
+        return w.cpu().numpy(), ratio.numpy()
+
+    def _updated(self, z: Tensor, t: float, s: float, then: Tensor | np.random.Generator) -> tuple[Tensor, Tensor]:
+        """y ~ R(. | z) from t to s, or y = `then` if these are tokens; and log R(y | z), (N,)."""
+        process, denoiser, K = self.system.process, self.system.denoiser, self.system.vocab_size
+        drawn = isinstance(then, np.random.Generator)
+        choice, draw = torch.as_tensor(then.random((2, *z.shape))).to(z.device) if drawn else (then, then)
+        updated, logs = [], []
+        with inference(denoiser):
+            for r in batches(z, K, self.system.batch_size):
+                prediction = denoiser.predict(z[r], t)
+                y = update(process, prediction, z[r], t, s, "sample", choice[r], draw[r]) if drawn else then[r]
+                stay, denoise, fresh = process.mixture(prediction.log_prob(z[r]).double().exp(), t, s)
+                prob = stay * (y == z[r]) + denoise * prediction.log_prob(y).double().exp() + fresh / K
+                updated.append(y)
+                logs.append(prob.log().sum(1))
+        return torch.cat(updated), torch.cat(logs).cpu()
+
+    def _removed(self, s: float, t: float) -> float:
+        """1 - alpha_t / alpha_s: probability that a token at time s is replaced by time t."""
+        noise_s, noise_t = (self.system.process.one_minus_alpha(time).item() for time in (s, t))
+        return (noise_t - noise_s) / (1 - noise_s)
+
+    def _log_noising(self, noisy: Tensor, clean: Tensor, s: float, t: float) -> Tensor:
+        """log q(noisy at t | clean at s), (N,)."""
+        removed = self._removed(s, t)
+        prob = removed / self.system.vocab_size + (1 - removed) * (noisy == clean).double()
+        return prob.log().sum(1).cpu()
+
+    def describe(self) -> dict[str, Any]:
+        """What the U-turn is, for the record that goes with each result."""
+        taken = 1 if self.mode == "factorised" else self.system.steps_taken(self.mode, self.steps)
+        return {"noise": self.noise, "steps": taken, "mode": self.mode, "system": self.system.describe()}
+
+
+def chains(
+    uturn: UTurn,
+    x: np.ndarray | xr.Dataset,
+    n_steps: int,
+    *,
+    rule: Rule = "always",
+    energy: Values | None = None,
+    log_prob: Values | None = None,
+    grammar: Any = None,
+    observable: Values | None = None,
+    keep_tokens: bool = False,
+    rng: int | np.random.Generator | None = None,
+    confidence: float = 0.95,
+    progress: bool = False,
+) -> xr.Dataset:
+    """N independent chains of `n_steps` U-turns, and what they remember of where they started.
+
+    The overlap of a chain with its start, at some height above the tokens, is the fraction of equal symbols; chance is
+    the overlap with the starts of the *other* chains; the relaxation function is
+
+        C(k) = (overlap(k) - chance(k)) / (1 - chance(k)),
+
+    1 at the start and 0 when a chain recalls its own start as well as any other's, whatever law the chains tend to. The
+    starts must therefore be independent draws: from the data, or from p for equilibrium autocorrelations.
+
+    Parameters
+    ----------
+    x : starts (N, L), N >= 2 for C(k); or an earlier result, to be carried on to `n_steps` in all
+    rule : of acceptance, see the module
+    energy : E, from tokens (N, L) to (N,); rules "exact" and "naive" need it, "path" may have it
+    log_prob : log p up to a constant, from tokens (N, L) to (N,); for the rule "path", whose target is p e^{-E}
+    grammar : has `parse`, tokens (N, L) -> symbols at levels 0 (root) to depth - 1, each (N, n), -1 where there is none
+    observable : from tokens (N, L) to (N,); its autocorrelation time and effective sample size are estimated
+    keep_tokens : keep the states of all steps
+    rng : seed or generator; each step has its own streams. The first U-turn is `token_recovery` with this seed
+    confidence : of the intervals, in (0, 1)
+    progress : show a progress bar
+
+    Returns
+    -------
+    Dataset over `step` (1 to n_steps), `chain`, `position`, `height` (0 for tokens; with a grammar up to depth for the
+    root) and `estimate` (value, low, high: bootstrap over chains, Wilson's where all are 0 or all are 1):
+
+    - `start`, `final` (chain, position), and `tokens` (step, chain, position) if kept;
+    - `overlap` (step, height, chain), `chance` (step, height), `relaxation` C(k) (step, height, estimate);
+    - `equal` (step, chain): the string is the start; `nearest` (step, chain): no other start is nearer in Hamming
+      distance, 1/n if n are as near; `equal_rate` and `nearest_rate` (step, estimate);
+    - `accepted` (step, chain) and `acceptance` (estimate);
+    - with an observable `observable` (step, chain), `autocorrelation_time` and `effective_sample_size` (estimate).
+
+    An interrupt (Ctrl-C) ends the chains early with a warning and what was measured so far, which can be carried on.
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range.
+    """
+    check_positive_int("n_steps", n_steps)
+    check_confidence(confidence)
+    log_target = _log_target(uturn, rule, energy, log_prob)
+    kept = {"energy": energy is not None, "grammar": grammar is not None, "observable": observable is not None}
+    facts = {"rule": rule, "exact": uturn.exact, **kept, "keep_tokens": keep_tokens, **uturn.describe()}
+    if isinstance(x, xr.Dataset):
+        start, seed, rows = _carried_on(x, facts, n_steps)
+    else:
+        start, seed, rows = as_tokens("x", x, uturn.system), as_seed(rng), []
+    begin, targets = time.perf_counter(), np.unique(start, axis=0, return_inverse=True)
+    origin, K = _symbols(start, grammar), uturn.system.vocab_size
+    x = rows[-1]["tokens"] if rows else start
+    logs = log_target(x) if log_target else np.zeros(len(x))
+    if not np.isfinite(logs).all():
+        name = "energy" if log_prob is None else "log_prob"
+        raise ValueError(f"`{name}` must be finite at the states to start from, got {logs[~np.isfinite(logs)][0]}")
+    try:
+        for k in tqdm(range(len(rows) + 1, n_steps + 1), desc="U-turns", disable=None if progress else True):
+            x = rows[-1]["tokens"] if rows else start
+            own = seed if k == 1 else int(stream(seed, "step", k).integers(2**63))
+            proposal, ratio = uturn.path_step(x, rng=own) if rule == "path" else (uturn.step(x, rng=own), 0.0)
+            accepted = np.ones(len(x), bool)
+            if log_target:
+                proposed = log_target(proposal)
+                accepted = -stream(own, "accept").standard_exponential(len(x)) <= proposed - logs + ratio
+                proposal, logs = np.where(accepted[:, None], proposal, x), np.where(accepted, proposed, logs)
+            row = {"tokens": proposal, "accepted": accepted, "equal": (proposal == start).all(1)}
+            row["nearest"] = _nearest(proposal, *targets)
+            row["overlap"], row["chance"] = _overlaps(_symbols(proposal, grammar), origin, K)
+            if observable:
+                row["observable"] = _values("observable", observable, proposal)
+            rows.append(row)
+            if not keep_tokens and k > 1:
+                rows[-2].pop("tokens", None)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        warnings.warn(f"interrupted after {len(rows)} of {n_steps} U-turns", RuntimeWarning, stacklevel=2)
+    record = manifest(
+        measurement="uturn_chains",
+        **{**facts, "seed": seed, "confidence": confidence},
+        **{"input": array_hash(start), "seconds": time.perf_counter() - begin},
+    )
+    return _dataset(start, rows, keep_tokens, seed, confidence).assign_attrs(manifest=to_attribute(record))
+
+
+def relaxation_times(
+    *results: xr.Dataset, rng: int | np.random.Generator | None = None, confidence: float = 0.95
+) -> xr.Dataset:
+    """tau_h = sum over k = 1 ... n of C_h(k), in U-turns, of results of `chains` with equal `n_steps`.
+
+    At most n; about n means no relaxation within the chains. Of one result, intervals are bootstrap over chains; of
+    several, from different grammars say, tau is averaged over results and so is the bootstrap (take ten or more).
+
+    Returns
+    -------
+    Dataset over `height` and `estimate` (value, low, high): `relaxation_time`, and `versus_tokens`, the difference
+    tau_h - tau_0, paired within chain or result: negative where a level forgets before the tokens do.
+
+    Raises
+    ------
+    ValueError : no result, or results of different steps or heights.
+    """
+    check_confidence(confidence)
+    if not results or len({(len(r.step), len(r.height)) for r in results}) != 1:
+        raise ValueError(f"`results` must be at least one, of equal steps and heights, got {len(results)}")
+    times = [_normalised(r).sum("step", skipna=False).transpose("height", "chain").values for r in results]
+    taus = times[0] if len(times) == 1 else np.stack([t.mean(1) for t in times], 1)
+    seed = as_seed(rng)
+    variables = {
+        name: (
+            ("height", "estimate"),
+            np.array([bootstrap_mean(v, stream(seed, name, h), confidence=confidence) for h, v in enumerate(values)]),
+            {"units": "U-turns"},
+        )
+        for name, values in (("relaxation_time", taus), ("versus_tokens", taus - taus[0]))
+    }
+    return xr.Dataset(variables, coords={"height": results[0].height, "estimate": list(Estimate._fields)})
+
+
+def autocorrelation_time(
+    values: np.ndarray,
+    *,
+    window: float = 5.0,
+    rng: int | np.random.Generator | None = None,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Integrated autocorrelation time tau = 1 + 2 sum_{k = 1 ... M} rho(k) of stationary chains, in steps.
+
+    M is the smallest with M >= window max(tau, 1) (Sokal 1997, Functional Integration, p. 131; the 1 is for values that
+    alternate). Autocovariances are averaged over chains about the mean of all. n N values are worth n N / tau
+    independent ones.
+
+    Parameters
+    ----------
+    values : (n, N), N chains of n steps
+    window : in units of tau, > 0
+
+    Returns
+    -------
+    Estimate : with a bootstrap interval over chains at fixed M (NaN for one chain); all NaN for constant values, and
+        where no M <= n / 2 suffices: the chains are too short to tell.
+
+    Raises
+    ------
+    ValueError : values that are not finite or not (n, N), or an argument out of range.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"`values` must be finite, of shape (n, N) with n, N >= 1, got shape {values.shape}")
+    if not window > 0:
+        raise ValueError(f"`window` must be positive, got {window}")
+    check_confidence(confidence)
+    n = len(values)
+    spectrum = np.abs(np.fft.rfft(values - values.mean(), 2 * n, axis=0)) ** 2
+    covariance = np.fft.irfft(spectrum, axis=0)[: n // 2 + 1] / np.arange(n, n - n // 2 - 1, -1)[:, None]
+    sums = 2 * covariance.cumsum(0) - covariance[0]
+    if np.ptp(values) == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    enough = np.arange(len(sums)) >= window * np.maximum(sums.sum(1) / covariance[0].sum(), 1)
+    if not enough.any():
+        return Estimate(np.nan, np.nan, np.nan)
+    return bootstrap_ratio(
+        sums[enough.argmax()], covariance[0], stream(as_seed(rng), "autocorrelation"), confidence=confidence
+    )
+
+
+def check_rule(uturn: UTurn, rule: str, energy: Any, log_prob: Any) -> None:
+    """ValueError if the rule is unknown, cannot be exact for this U-turn, or lacks what it needs."""
+    if rule not in RULES:
+        raise ValueError(f"`rule` must be one of {', '.join(map(repr, RULES))}, got {rule!r}")
+    if rule == "always" and energy is not None:
+        raise ValueError("`rule` must be 'exact', 'naive' or 'path' for chains with an energy, got 'always'")
+    if rule in ("exact", "naive") and energy is None:
+        raise ValueError(f"`energy` must be given for the rule {rule!r}, got None")
+    if rule == "exact" and not uturn.exact:
+        raise ValueError("`rule` 'exact' needs joint posterior samples (steps=None and a denoiser that draws them)")
+    if rule == "path":
+        uturn.grid  # noqa: B018  (raises)
+        if log_prob is None:
+            raise ValueError("`log_prob` must be given for the rule 'path', got None")
+
+
+def _log_target(uturn: UTurn, rule: str, energy: Values | None, log_prob: Values | None) -> Values | None:
+    """What the rule compares: -E for "exact" and "naive", log p - E for "path"."""
+    check_rule(uturn, rule, energy, log_prob)
+    terms = [("energy", energy, -1)] if energy else []
+    terms += [("log_prob", log_prob, 1)] if rule == "path" and log_prob else []
+    return (lambda x: np.sum([_values(name, f, x, sign) for name, f, sign in terms], 0)) if terms else None
+
+
+def _values(name: str, function: Values, x: np.ndarray, sign: int = 1) -> np.ndarray:
+    """sign times the function, (N,); numbers or -inf."""
+    values = sign * np.asarray(function(x), np.float64)
+    if values.shape != (len(x),) or not (values < np.inf).all():
+        got = f"shape {values.shape}" if values.shape != (len(x),) else sign * values[~(values < np.inf)][0]
+        raise ValueError(f"`{name}` must give a number for each of {len(x)} strings, got {got}")
+    return values
+
+
+def _symbols(x: np.ndarray, grammar: Any) -> list[np.ndarray]:
+    """Symbols by height above the tokens, tokens first."""
+    return [x] if grammar is None else [x, *reversed(grammar.parse(x))]
+
+
+def _overlaps(now: list[np.ndarray], origin: list[np.ndarray], K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Overlaps of each chain with its own start (height, chain), and of all with the starts of others (height,)."""
+    own, others = [], []
+    for a, b in zip(now, origin):
+        n = len(a)
+        size = 2 + int(max(K - 1, a.max(), b.max()))
+        cells = np.arange(a.shape[1]) * size + 1  # symbol -1, which equals nothing, is cell 0 of its position
+        counts = [np.bincount((s + cells).ravel(), minlength=size * a.shape[1]).reshape(-1, size) for s in (a, b)]
+        same = (a == b) & (a >= 0)
+        pairs = (counts[0] * counts[1])[:, 1:].sum() - same.sum()
+        own.append(same.mean(1))
+        others.append(pairs / (n * (n - 1) * a.shape[1]) if n > 1 else np.nan)
+    return np.stack(own), np.array(others)
+
+
+def _nearest(x: np.ndarray, targets: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """1/n for each string (N, L) whose own target is among the n nearest of `targets` (M, L), else 0."""
+    share = np.empty(len(x))
+    together = max(1, 2**24 // len(targets))
+    for at in range(0, len(x), together):
+        block = slice(at, at + together)
+        near = np.zeros((len(x[block]), len(targets)), np.int16)
+        for a, b in zip(x[block].T, targets.T):
+            near += a[:, None] == b
+        best = near == near.max(1, keepdims=True)
+        share[block] = best[np.arange(len(best)), own[block]] / best.sum(1)
+    return share
+
+
+def _carried_on(
+    before: xr.Dataset, facts: dict[str, Any], n_steps: int
+) -> tuple[np.ndarray, int, list[dict[str, np.ndarray]]]:
+    """Starts, seed and rows of an earlier result."""
+    record = json.loads(before.attrs["manifest"])
+    differs = [name for name, value in json.loads(to_attribute(facts)).items() if record[name] != value]
+    if differs or n_steps < len(before.step):
+        raise ValueError(
+            f"`x` must be a result of the same chains and of at most `n_steps` = {n_steps} steps, "
+            f"got {len(before.step)} steps and another {', '.join(differs) or 'n_steps'}"
+        )
+    names = [name for name in _PER_STEP if name in before]
+    rows = [{name: before[name].values[k] for name in names} for k in range(len(before.step))]
+    rows[-1]["tokens"] = before.final.values
+    return before.start.values, record["seed"], rows
+
+
+def _dataset(start: np.ndarray, rows: list[dict[str, Any]], keep_tokens: bool, seed: int, confidence: float):
+    data = xr.Dataset(
+        {
+            name: (dims, np.stack([row[name] for row in rows]))
+            for name, dims in _PER_STEP.items()
+            if name in rows[0] and (name != "tokens" or keep_tokens)
+        }
+        | {"start": (("chain", "position"), start), "final": (("chain", "position"), rows[-1]["tokens"])},
+        coords={
+            "step": np.arange(1, len(rows) + 1),
+            "height": np.arange(rows[0]["overlap"].shape[0]),
+            "estimate": list(Estimate._fields),
+        },
+    )
+    rates = {"relaxation": _normalised(data), "equal_rate": data.equal, "nearest_rate": data.nearest}
+    rates["acceptance"] = data.accepted.mean("step")
+    data = data.assign(_means(rates, stream(seed, "bootstrap"), confidence))
+    if "observable" in data:
+        tau = autocorrelation_time(data.observable.values, rng=seed, confidence=confidence)
+        data["autocorrelation_time"] = (("estimate",), np.array(tau), {"units": "U-turns"})
+        data["effective_sample_size"] = (("estimate",), data.accepted.size / np.array([tau.value, tau.high, tau.low]))
+    return data
+
+
+def _normalised(data: xr.Dataset) -> xr.DataArray:
+    """C(k) of each chain; NaN where chance is 1, the starts being all equal."""
+    return (data.overlap - data.chance) / (1 - data.chance).where(data.chance < 1)
+
+
+def _means(rates: dict[str, xr.DataArray], rng: np.random.Generator, confidence: float) -> dict[str, Any]:
+    """Means over chains, all of one bootstrap; Wilson's intervals where all are 0 or all are 1."""
+    rates = {name: values.transpose("chain", ...) for name, values in rates.items()}
+    n = len(next(iter(rates.values())))
+    flat = np.concatenate([values.values.reshape(n, -1) for values in rates.values()], 1, dtype=np.float64)
+    means = np.full((flat.shape[1], 3), np.nan)
+    means[:, 0] = flat.mean(0)
+    if n > 1:
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+        means[:, 1:] = np.quantile(resampled_sums(flat, rng, 1000) / n, tails, axis=0).T
+    for column in np.flatnonzero((flat == 0).all(0) | (flat == 1).all(0)):
+        means[column] = wilson(n * means[column, 0], n, confidence)
+    parts = np.split(means, np.cumsum([values[0].size for values in rates.values()])[:-1])
+    return {
+        name: ((*values.dims[1:], "estimate"), part.reshape(*values.shape[1:], 3))
+        for (name, values), part in zip(rates.items(), parts)
+    }
