@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from bridges import MemorySystem, as_system, conditional_entropy, token_classes, token_recovery
-from paper_figures.workspace import Workspace, stack
+from paper_figures.workspace import Workspace, is_row, slug, stack
 from uddm import EmpiricalBayes, TrainConfig, UniformProcess, train
 from uddm.denoisers import NETWORKS, Network
 from uddm.streams import keyed_seed
@@ -76,7 +76,7 @@ def network(ws: Workspace, system: str, size: int, line: int | None = None) -> N
         network(config),
         torch.from_numpy(ws.blocks.train(size)),
         training,
-        ws.place(f"train-{_short(system)}-{size}", _origin(ws, system, size)),
+        ws.place(f"train-{slug(system)}-{size}", _origin(ws, system, size)),
         tokenizer=ws.tokenizer,
         progress=line,
     )
@@ -113,10 +113,10 @@ def entropy(ws: Workspace, system: str, size: int, sequences: str) -> xr.Dataset
         else:
             x = _sequences(ws, size, sequences)
         dataset = conditional_entropy(measured, x, rng=ws.seed)
-        copied = _is_row(x, ws.blocks.train(size))
+        copied = is_row(x, ws.blocks.train(size))
         return dataset.assign(tokens=(("sample", "position"), x), copied=(("sample",), copied))
 
-    return ws.cell(f"entropy-{_short(system)}-{size}-{sequences}", key, make)
+    return ws.cell(f"entropy-{slug(system)}-{size}-{sequences}", key, make)
 
 
 def class_entropy(ws: Workspace, size: int, split: str) -> xr.Dataset:
@@ -175,7 +175,7 @@ def _recovery(ws: Workspace, system: str, size: int, split: str, name: str, argu
     key = {**_origin(ws, system, size), **arguments, "measured": _measured(ws), "split": split}
     measure = partial(token_recovery, rng=ws.seed, **arguments)
     return ws.cell(
-        f"{name}-{_short(system)}-{size}-{split}",
+        f"{name}-{slug(system)}-{size}-{split}",
         key,
         lambda: measure(_system(ws, system, size), _sequences(ws, size, split)),
     )
@@ -213,13 +213,3 @@ def _origin(ws: Workspace, system: str, size: int) -> dict[str, Any]:
 
 def _measured(ws: Workspace) -> list[int]:
     return [ws.preset.language.sequences, ws.preset.language.generated]
-
-
-def _is_row(x: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Whether each row of x is a row of the table."""
-    rows = {row.tobytes() for row in table}
-    return np.array([row.tobytes() in rows for row in x])
-
-
-def _short(system: str) -> str:
-    return system.replace(" ", "-")

@@ -59,17 +59,54 @@ class Memories:
 
 
 @dataclass(frozen=True)
+class Hierarchy:
+    """Networks trained on nested sets of distinct strings of the Random Hierarchy Model.
+
+    grammar: arguments of `uddm.corpora.RandomHierarchy`. recipes: by the name in the figures; the first is trained on
+    `grammars` grammars, others on the first of these. sequences: how many of each kind are measured. noise: of the
+    corruption whose recovery is measured. steps: of the reverse process.
+    """
+
+    grammar: dict[str, Any]
+    recipes: dict[str, Recipe]
+    grammars: int
+    sequences: int
+    noise: float = 0.5
+    steps: int = 32
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Chains of U-turns with the exact denoiser of a Random Hierarchy Model.
+
+    grammar: arguments of `uddm.corpora.RandomHierarchy`. alphas: signal levels alpha_t of the U-turns, falling; shown:
+    the two whose chains are drawn. turns, chains: in each of `grammars` grammars.
+    """
+
+    grammar: dict[str, Any]
+    alphas: tuple[float, ...]
+    shown: tuple[float, float]
+    turns: int
+    chains: int
+    grammars: int
+
+
+@dataclass(frozen=True)
 class Preset:
     """A named scale of the same figures."""
 
     language: Language
     memories: Memories
+    hierarchy: Hierarchy
+    relaxation: Relaxation
     about: str = field(default="")
 
 
 HOLLOW = {"hidden_dim": 160, "blocks": 3, "embed_dim": 32, "cond_dim": 64, "dropout": 0.0}
 TRANSFORMER = {"hidden_dim": 96, "blocks": 3, "heads": 4, "cond_dim": 64, "dropout": 0.0}
 FAST = {"batch_size": 64, "learning_rate": 3e-3, "betas": (0.9, 0.99), "warmup": 100, "decay": "cosine"}
+
+TREE = {"batch_size": 64, "learning_rate": 4e-3, "warmup": 75, "decay": "cosine", "ema": 0.99}
 
 PRESETS: dict[str, Preset] = {
     "smoke": Preset(
@@ -109,6 +146,26 @@ PRESETS: dict[str, Preset] = {
             sequences=50,
             noise=(0.1, 0.25, 0.5),
         ),
+        hierarchy=Hierarchy(
+            grammar={"symbols": 4, "rules": 2, "depth": 2},
+            recipes={
+                "tree network": Recipe(
+                    "TreeUNet", {4: 60, 24: 60}, {"branching": 2, "depth": 2, "hidden_dim": 16}, {**FAST, "warmup": 5}
+                ),
+                "transformer": Recipe("DiT", {4: 40}, {**TRANSFORMER, "hidden_dim": 32}, {**FAST, "warmup": 5}),
+            },
+            grammars=2,
+            sequences=8,
+            steps=8,
+        ),
+        relaxation=Relaxation(
+            grammar={"symbols": 4, "rules": 2, "depth": 3},
+            alphas=(0.8, 0.5),
+            shown=(0.8, 0.5),
+            turns=4,
+            chains=20,
+            grammars=2,
+        ),
     ),
     "laptop": Preset(
         about="the transition on two cores in under 20 minutes",
@@ -135,6 +192,33 @@ PRESETS: dict[str, Preset] = {
             ridge=1e-2,
             disorder=5,
             sequences=200,
+        ),
+        hierarchy=Hierarchy(
+            grammar={"symbols": 8, "rules": 2, "depth": 4},
+            recipes={
+                "tree network": Recipe(
+                    "TreeUNet",
+                    dict.fromkeys((16, 64, 128, 256, 1024, 4096, 16384), 1500),
+                    {"branching": 2, "depth": 4},
+                    TREE,
+                ),
+                "transformer": Recipe(
+                    "DiT",
+                    dict.fromkeys((16, 128, 1024, 16384), 2500),
+                    {"hidden_dim": 64, "blocks": 3, "heads": 4, "cond_dim": 32, "dropout": 0.0},
+                    {**FAST, "ema": 0.99},
+                ),
+            },
+            grammars=3,
+            sequences=1000,
+        ),
+        relaxation=Relaxation(
+            grammar={"symbols": 8, "rules": 2, "depth": 6},
+            alphas=(0.97, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3),
+            shown=(0.8, 0.3),
+            turns=64,
+            chains=300,
+            grammars=12,
         ),
     ),
 }

@@ -24,6 +24,8 @@ from uddm.files import write_atomically
 
 FIGURES = (
     "transition",
+    "rhm_transition",
+    "rhm_relaxation",
     "fig01_basins",
     "fig02_recovery",
     "fig03_token_entropy",

@@ -112,3 +112,14 @@ def stack(make: Callable[..., xr.Dataset], **axes: Sequence[Any]) -> xr.Dataset:
     parts = [stack(partial(make, **{name: label}), **dict(rest)) if rest else make(**{name: label}) for label in labels]
     label = xr.DataArray(np.asarray(labels), dims=name, name=name)
     return xr.concat(parts, label, join="outer", combine_attrs="drop")
+
+
+def is_row(x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Whether each row of x is a row of the table."""
+    rows = {row.tobytes() for row in table}
+    return np.array([row.tobytes() in rows for row in x])
+
+
+def slug(name: str) -> str:
+    """A name fit for a file."""
+    return name.replace(" ", "-")
