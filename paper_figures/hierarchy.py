@@ -4,18 +4,18 @@ inference on their training set, and on the grammar itself."""
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 
-from bridges import DiffusionSystem, MemorySystem, conditional_entropy, token_recovery
+from bridges import DiffusionSystem, MemorySystem, conditional_entropy, substring_memorization, token_recovery
 from bridges.intervals import bootstrap_mean, wilson
 from paper_figures.workspace import Workspace, is_row, slug, stack
 from uddm import EmpiricalBayes, TrainConfig, UniformProcess, train
 from uddm.corpora import RandomHierarchy
-from uddm.denoisers import NETWORKS, HierarchyBayes, Network
+from uddm.denoisers import NETWORKS, HierarchyBayes
 from uddm.streams import keyed_seed
 
 MEMORIZATION, GENERALIZATION = "memorization limit", "generalization limit"
@@ -31,47 +31,56 @@ def networks(ws: Workspace) -> list[str]:
     return list(ws.preset.hierarchy.recipes)
 
 
-def grammars(ws: Workspace, system: str) -> list[int]:
-    """Grammars on which a system is measured: the main network and the limits on all, others on the first."""
-    every = list(range(ws.preset.hierarchy.grammars))
-    return every if system in (*LIMITS, networks(ws)[0]) else every[:1]
+class Case(NamedTuple):
+    """A system, the name of the rule probabilities, the grammar's seed, and the number of training strings."""
+
+    system: str
+    rules: str
+    grammar: int
+    size: int
 
 
-def sizes(ws: Workspace, system: str) -> list[int]:
-    recipes = ws.preset.hierarchy.recipes
-    return list(recipes[system if system in recipes else networks(ws)[0]].sizes)
+def cases(ws: Workspace, system: str, rules: str | None = None) -> list[Case]:
+    """What a system is measured on. With the first rule probabilities: the main network and the limits on all grammars,
+    others on the first, at all their sizes. With others: the main network, at the preset's sizes for it."""
+    settings, main = ws.preset.hierarchy, networks(ws)[0]
+    usual = next(iter(settings.rules))
+    rules = rules or usual
+    seeds = range(settings.grammars if system in (*LIMITS, main) else 1)
+    sizes = settings.recipes[system if system in settings.recipes else main].sizes if rules == usual else settings.few
+    return [Case(system, rules, seed, size) for seed in seeds for size in sizes]
 
 
 def tasks(ws: Workspace) -> list[tuple[Any, Any, float]]:
     """(function, argument, expected cost) of each independent piece of work."""
     recipes = ws.preset.hierarchy.recipes
+    every = [case for system in (*recipes, *LIMITS) for case in cases(ws, system)]
+    every += [case for rules in list(ws.preset.hierarchy.rules)[1:] for case in cases(ws, networks(ws)[0], rules)]
     return [
-        (run, (system, grammar, size), COST * recipes[system].sizes[size] if system in recipes else 50.0)
-        for system in (*recipes, *LIMITS)
-        for grammar in grammars(ws, system)
-        for size in sizes(ws, system)
+        (run, case, COST * recipes[case.system].sizes[case.size] if case.system in recipes else 50) for case in every
     ]
 
 
-def run(ws: Workspace, what: tuple[str, int, int], line: int | None = None) -> None:
-    cell(ws, *what, line=line)
+def run(ws: Workspace, case: Case, line: int | None = None) -> None:
+    cell(ws, case, line)
 
 
-def cell(ws: Workspace, system: str, grammar: int, size: int, line: int | None = None) -> xr.Dataset:
+def cell(ws: Workspace, case: Case, line: int | None = None) -> xr.Dataset:
     """Everything measured on one system:
 
     - `recovery` (split, estimate): tokens corrupted at the preset's noise that are restored;
     - `entropy` (sequences, estimate): conditional entropy at t = 1e-5 in nats per token;
     - `valid` (level, estimate): tuples of generated strings that the grammar has, level 1 being that of the tokens;
-    - `copies` (estimate): generated strings that are training strings, and `chance` of it for a sampler of the grammar.
+    - `copies` (estimate): generated strings that are training strings, and `chance` of it for a sampler of the grammar;
+    - `memorized`, `overproduced`, `probability` of `bridges.substring_memorization`.
     """
     settings = ws.preset.hierarchy
-    steps = None if system in LIMITS else settings.steps  # None: exact joint samples
+    steps = None if case.system in LIMITS else settings.steps  # None: exact joint samples
 
     def make() -> xr.Dataset:
-        rules, training, test = data(ws, grammar, size)
-        measured = _system(ws, system, grammar, size, line)
-        rng = np.random.default_rng([ws.seed, grammar, size])
+        rules, training, test = data(ws, case)
+        measured = _system(ws, case, line)
+        rng = np.random.default_rng([ws.seed, case.grammar, case.size])
         generated = measured.generate(settings.sequences, rng, steps=steps)
         samples = {"train": training[: settings.sequences], "test": test, "generated": generated}
 
@@ -92,49 +101,50 @@ def cell(ws: Workspace, system: str, grammar: int, size: int, line: int | None =
         }
         levels = {"level": range(1, rules.depth + 1)}
         parts = [stack(recovery, split=SPLITS), stack(entropy, sequences=SEQUENCES), xr.Dataset(generation, levels)]
+        parts.append(substring_memorization(rules, training, generated, rng=ws.seed))
         return xr.merge(parts, combine_attrs="drop")
 
-    return ws.cell(f"hierarchy-{slug(system)}-{grammar}-{size}", _origin(ws, system, grammar, size), make)
+    return ws.cell(_name("hierarchy", case), _origin(ws, case), make)
 
 
-def data(ws: Workspace, grammar: int, size: int) -> tuple[RandomHierarchy, np.ndarray, np.ndarray]:
-    """A grammar, `size` distinct training strings (nested subsets), and test strings that no training set holds."""
+def data(ws: Workspace, case: Case) -> tuple[RandomHierarchy, np.ndarray, np.ndarray]:
+    """A grammar, distinct training strings (nested subsets), and test strings that no training set holds."""
     settings = ws.preset.hierarchy
-    rules = RandomHierarchy(**settings.grammar, seed=grammar)
+    rules = RandomHierarchy(**settings.grammar, **settings.rules[case.rules], seed=case.grammar)
     largest = max(max(recipe.sizes) for recipe in settings.recipes.values())
-    strings = rules.unique(largest + settings.sequences, rng=keyed_seed(ws.seed, "strings", grammar))
-    return rules, strings[:size], strings[largest:]
+    strings = rules.unique(largest + settings.sequences, rng=keyed_seed(ws.seed, "strings", case.grammar))
+    return rules, strings[: case.size], strings[largest:]
 
 
-def measurements(ws: Workspace, system: str) -> xr.Dataset:
+def measurements(ws: Workspace, system: str, rules: str | None = None) -> xr.Dataset:
     """The cells of a system over (grammar, dataset_size, ...)."""
-    axes = {"grammar": grammars(ws, system), "dataset_size": sizes(ws, system)}
-    return stack(lambda grammar, dataset_size: cell(ws, system, grammar, dataset_size), **axes)
+    every = cases(ws, system, rules)
+    axes = {name: list(dict.fromkeys(getattr(case, name) for case in every)) for name in ("grammar", "size")}
+    found = stack(lambda grammar, size: cell(ws, every[0]._replace(grammar=grammar, size=size)), **axes)
+    return found.rename(size="dataset_size")
 
 
-def _system(ws: Workspace, system: str, grammar: int, size: int, line: int | None) -> MemorySystem:
-    rules, training, _ = data(ws, grammar, size)
+def _system(ws: Workspace, case: Case, line: int | None) -> MemorySystem:
+    rules, training, _ = data(ws, case)
     x, process = torch.from_numpy(training), UniformProcess(rules.symbols)
-    if system == MEMORIZATION:
+    if case.system == MEMORIZATION:
         return DiffusionSystem(EmpiricalBayes(x, process))
-    if system == GENERALIZATION:
+    if case.system == GENERALIZATION:
         return DiffusionSystem(HierarchyBayes(rules, process))
-    network, config, training_config = _configs(ws, system, rules, size)
-    torch.manual_seed(keyed_seed(ws.seed, "weights", grammar))
-    place = ws.place(f"train-{slug(system)}-{grammar}-{size}", _origin(ws, system, grammar, size))
-    return DiffusionSystem(train(network(config), x, training_config, place, progress=line))
+    recipe = ws.preset.hierarchy.recipes[case.system]
+    network, steps = NETWORKS[recipe.network], recipe.sizes[case.size]
+    torch.manual_seed(keyed_seed(ws.seed, "weights", case.grammar))
+    model = network(network.Config(rules.symbols, length=rules.length, **recipe.model))
+    config = TrainConfig(steps=steps, seed=ws.seed, checkpoint_every=steps, **recipe.training)
+    return DiffusionSystem(train(model, x, config, ws.place(_name("train", case), _origin(ws, case)), progress=line))
 
 
-def _configs(ws: Workspace, system: str, rules: RandomHierarchy, size: int) -> tuple[type[Network], Any, TrainConfig]:
-    recipe = ws.preset.hierarchy.recipes[system]
-    network = NETWORKS[recipe.network]
-    config = network.Config(rules.symbols, length=rules.length, **recipe.model)
-    steps = recipe.sizes[size]
-    return network, config, TrainConfig(steps=steps, seed=ws.seed, checkpoint_every=steps, **recipe.training)
+def _name(what: str, case: Case) -> str:
+    return "-".join([what, *(slug(str(part)) for part in case)])
 
 
-def _origin(ws: Workspace, system: str, grammar: int, size: int) -> dict[str, Any]:
+def _origin(ws: Workspace, case: Case) -> dict[str, Any]:
     """What a trained system and its measurements depend on besides the seed."""
     settings = asdict(ws.preset.hierarchy)
-    recipes = settings.pop("recipes")
-    return {**settings, "system": system, "recipe": recipes.get(system), "grammar": grammar, "strings": size}
+    recipe, rules = settings.pop("recipes").get(case.system), settings.pop("rules")[case.rules]
+    return {**settings, "recipe": recipe, "rules": rules, "case": case}

@@ -63,12 +63,15 @@ class Hierarchy:
     """Networks trained on nested sets of distinct strings of the Random Hierarchy Model.
 
     grammar: arguments of `uddm.corpora.RandomHierarchy`. recipes: by the name in the figures; the first is trained on
-    `grammars` grammars, others on the first of these. sequences: how many of each kind are measured. noise: of the
-    corruption whose recovery is measured. steps: of the reverse process.
+    `grammars` grammars, others on the first of these. rules: further arguments, by the name in the figures; the first
+    hold for all recipes, others for the first recipe with the training-set sizes `few`. sequences: how many of each
+    kind are measured. noise: of the corruption whose recovery is measured. steps: of the reverse process.
     """
 
     grammar: dict[str, Any]
     recipes: dict[str, Recipe]
+    rules: dict[str, dict[str, Any]]
+    few: tuple[int, ...]
     grammars: int
     sequences: int
     noise: float = 0.5
@@ -154,6 +157,8 @@ PRESETS: dict[str, Preset] = {
                 ),
                 "transformer": Recipe("DiT", {4: 40}, {**TRANSFORMER, "hidden_dim": 32}, {**FAST, "warmup": 5}),
             },
+            rules={"equal rules": {}, "Zipf": {"zipf": 1.0}},
+            few=(4, 24),
             grammars=2,
             sequences=8,
             steps=8,
@@ -209,6 +214,12 @@ PRESETS: dict[str, Preset] = {
                     {**FAST, "ema": 0.99},
                 ),
             },
+            rules={
+                "equal rules": {},
+                "Zipf": {"zipf": 1.0},
+                "Zipf, high levels": {"zipf": 1.0, "zipf_levels": (0, 1)},
+            },
+            few=(64, 128, 256, 1024),
             grammars=3,
             sequences=1000,
         ),

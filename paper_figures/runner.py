@@ -25,6 +25,7 @@ from uddm.files import write_atomically
 FIGURES = (
     "transition",
     "rhm_transition",
+    "rhm_memorization",
     "rhm_relaxation",
     "fig01_basins",
     "fig02_recovery",

@@ -1,0 +1,46 @@
+"""The sweep on the Random Hierarchy Model: every trained network lies between the two exact limits."""
+
+from dataclasses import replace
+
+import pytest
+
+from paper_figures import hierarchy
+from paper_figures.hierarchy import GENERALIZATION, MEMORIZATION, Case
+from paper_figures.presets import PRESETS
+from paper_figures.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def recovery(tmp_path_factory):
+    """Recovery by system, size and split on the first grammar of the laptop preset, and the entropy gap."""
+    ws = Workspace(tmp_path_factory.mktemp("sweep"), "smoke")
+    ws.preset = replace(PRESETS["smoke"], hierarchy=PRESETS["laptop"].hierarchy)
+    (ws.folder / "cells").mkdir()
+    main = hierarchy.networks(ws)[0]
+
+    def measured(system, size):
+        return hierarchy.cell(ws, Case(system, "equal rules", 0, size)).sel(estimate="value")
+
+    return measured, main
+
+
+@pytest.mark.long
+def test_the_network_goes_from_one_limit_to_the_other(recovery):
+    """Standard errors of the recoveries are below .01 (1000 strings); margins are those of the claim, not of noise."""
+    measured, main = recovery
+    known = measured(GENERALIZATION, 16).recovery.sel(split="test").item()
+    for size, margin in ((16, 0.05), (64, 0.15)):
+        network, memory = measured(main, size).recovery, measured(MEMORIZATION, size).recovery
+        assert abs(network.sel(split="train") - memory.sel(split="train")) < margin
+        assert network.sel(split="test") < known - 0.05
+    assert abs(measured(main, 1024).recovery - known).max() < 0.03
+
+
+@pytest.mark.long
+def test_the_entropy_gap_peaks_inside(recovery):
+    measured, main = recovery
+    gaps = {}
+    for size in (16, 128, 16384):
+        entropy = measured(main, size).entropy
+        gaps[size] = (entropy.sel(sequences="generated") - entropy.sel(sequences="train")).item()
+    assert gaps[128] > max(gaps[16], gaps[16384]) + 0.01
