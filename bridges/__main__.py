@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
+
+import tyro
 
 from uddm.command_line import run_commands, user_errors
 
 
-def identities(*, only: tuple[str, ...] = ()) -> None:
+def identities(*, only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()) -> None:
     """Derive the paper's equations and the exact bridges, and compare them with the library; half a minute for all.
 
     Ends with status 1 if a corrected form is not proved, the library disagrees with it, or a printed form fails where
@@ -17,9 +20,12 @@ def identities(*, only: tuple[str, ...] = ()) -> None:
         only: names of identities; by default all.
     """
     from bridges.identities import IDENTITIES, REMARKS, check_all, remark_report, report, summary
+    from uddm._validation import check_choice
 
     verdicts = []
     with user_errors():
+        for name in only:
+            check_choice("only", name, IDENTITIES)
         for name in only or IDENTITIES:
             verdicts += check_all([name])
             print(report(verdicts[-1]), end="\n\n", flush=True)

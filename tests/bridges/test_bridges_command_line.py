@@ -57,8 +57,10 @@ def test_a_failing_identity_ends_with_status_1(monkeypatch, capsys):
 
 
 def test_user_errors(monkeypatch, capsys):
-    assert run(monkeypatch, "identities", "--only", "nonsense") == 2
-    assert capsys.readouterr().err.startswith("error: `identity` must be one of update, margin, ")
+    assert run(monkeypatch, "identities", "--only", "evidence", "nonsense") == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: `only` must be one of 'update', 'margin', ")
+    assert not printed.out, "nothing is derived before all names are known"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["identities", "--help"]])
