@@ -173,7 +173,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "laptop": Preset(
-        about="the transition on two cores in under 20 minutes",
+        about="the transition on two cores in about half an hour",
         language=Language(
             tokenizer="letters",
             length=16,
