@@ -49,7 +49,7 @@ class DiffusionSystem(MemorySystem):
         return self.process.corrupt(torch.as_tensor(x), noise, generator=_seed(rng)).numpy()
 
     def conditional(self, z: np.ndarray, t: float) -> Conditional:
-        return _Chunked(self.denoiser, self.kind, self._tokens(z), t, self.batch_size)
+        return _Chunked(self.denoiser, self.kind, self.tokens(z), t, self.batch_size)
 
     def recover(
         self,
@@ -61,7 +61,7 @@ class DiffusionSystem(MemorySystem):
         last: str = "ancestral",
         rng: np.random.Generator,
     ) -> np.ndarray:
-        tokens = self._tokens(z)
+        tokens = self.tokens(z)
         steps = self.steps_taken(mode, steps)
         if steps is None:
             joint: Callable[..., Tensor] = self.denoiser.sample  # type: ignore[attr-defined]
@@ -100,7 +100,7 @@ class DiffusionSystem(MemorySystem):
             "conditional": self.kind,
         }
 
-    def _tokens(self, z: np.ndarray) -> Tensor:
+    def tokens(self, z: np.ndarray) -> Tensor:
         return torch.as_tensor(z, device=getattr(self.denoiser, "device", None))
 
 

@@ -186,7 +186,7 @@ def kernel_bias(kernel: np.ndarray, p: np.ndarray) -> KernelBias:
 
 def _reverse_matrix(uturn: UTurn, states: np.ndarray, t: float, s: float, ends: np.ndarray) -> np.ndarray:
     """R(y | z) of one factorised update from t to s, from all `states` to `ends`."""
-    system, z = uturn.system, uturn.system._tokens(states)
+    system, z = uturn.system, uturn.system.tokens(states)
     with inference(system.denoiser):
         probs = system.process.posterior(system.denoiser.cavity(z, t), z, t, s).cpu().numpy()
     return reduce(np.multiply, (probs[:, l, ends[:, l]] for l in range(states.shape[1])))

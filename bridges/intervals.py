@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+import xarray as xr
+from scipy.special import ndtri, stdtrit
 
 
 class Estimate(NamedTuple):
@@ -25,6 +26,14 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimat
     centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
     return Estimate(p, min(max(centre - half, 0.0), p), max(min(centre + half, 1.0), p))
+
+
+def student(values: xr.DataArray, dim: str, confidence: float = 0.95) -> xr.DataArray:
+    """Mean over `dim` with Student's interval, along a new dimension ``estimate``."""
+    n, mean = values.sizes[dim], values.mean(dim)
+    half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(dim, ddof=1) / np.sqrt(n)
+    estimate = xr.DataArray(list(Estimate._fields), dims="estimate", name="estimate")
+    return xr.concat([mean, mean - half, mean + half], estimate)
 
 
 def bootstrap_ratio(

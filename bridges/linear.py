@@ -24,25 +24,24 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import minimize
-from scipy.special import expit, stdtrit
+from scipy.special import expit
 
 from amtheory import Hopfield, PerceptronMargin, PseudoLikelihood
 from amtheory import _validation as check
 from amtheory._memory import PairwiseMemory
 from amtheory.basins import measure_basin
 from amtheory.patterns import random_patterns
+from bridges.intervals import student
 from bridges.manifest import manifest, to_attribute
 from bridges.streams import as_seed, stream
 from bridges.system import check_confidence
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[Floats, Floats]]
@@ -316,8 +315,6 @@ def compare_basins(
 
     Raises TypeError or ValueError naming the argument that is out of range.
     """
-    import xarray as xr
-
     check.integer("length", length, 2)
     check.integer("samples", samples, 2)
     probes = check.integer("probes", probes, 1)
@@ -352,7 +349,7 @@ def compare_basins(
     curves = xr.concat(measured, "load").assign_coords(load=[P / length for P in sizes], dynamics=list(dynamics))
     curves = curves.transpose("load", "rule", "dynamics", "sample", "initial_overlap")
     curves["radius"] = curves["recovered"].integrate("initial_overlap") / 2
-    curves["mean_radius"] = _student(curves["radius"], confidence)
+    curves["mean_radius"] = student(curves["radius"], "sample", confidence)
     settings = {"length": length, "samples": samples, "probes": probes, "success": success, "confidence": confidence}
     record = manifest(measurement="compare_basins", seed=seed, seconds=time.perf_counter() - begin, **settings)
     curves["radius"].attrs["units"] = curves["mean_radius"].attrs["units"] = "fraction of spins"
@@ -389,15 +386,13 @@ def basin_verdict(
 
     Raises ValueError for a rule that was not measured, KeyError for a dataset of another kind.
     """
-    import xarray as xr
-
     check_confidence(confidence)
     for name, value in (("rule", rule), ("against", against)):
         check.choice(name, value, tuple(curves["rule"].values.tolist()))
     radius = curves["radius"]
     difference = radius.sel(rule=rule, drop=True) - radius.sel(rule=against, drop=True)
     cells = difference.sizes["load"] * difference.sizes["dynamics"]
-    estimate = _student(difference, 1 - (1 - confidence) / cells)
+    estimate = student(difference, "sample", 1 - (1 - confidence) / cells)
     low, high = estimate.sel(estimate="low", drop=True), estimate.sel(estimate="high", drop=True)
     verdict = xr.where(low > 0, "supported", xr.where(high < 0, "refuted", "inconclusive at this scale"))
     whole = "inconclusive at this scale"
@@ -407,12 +402,3 @@ def basin_verdict(
         whole = "supported"
     attributes = {"rule": rule, "against": against, "confidence": confidence, "verdict": whole}
     return xr.Dataset({"difference": estimate, "verdict": verdict}, attrs=attributes)
-
-
-def _student(values: xr.DataArray, confidence: float) -> xr.DataArray:
-    """Mean over ``sample`` with Student's interval, along ``estimate``."""
-    import xarray as xr
-
-    n, mean = values.sizes["sample"], values.mean("sample")
-    half = stdtrit(n - 1, (1 + confidence) / 2) * values.std("sample", ddof=1) / np.sqrt(n)
-    return xr.concat([mean, mean - half, mean + half], "estimate").assign_coords(estimate=["value", "low", "high"])

@@ -13,6 +13,7 @@ from numbers import Integral
 import numpy as np
 import xarray as xr
 
+from amtheory import _validation as check
 from bridges.intervals import Estimate, bootstrap_ratio, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
@@ -73,9 +74,8 @@ def token_recovery(
         raise ValueError("`noise` must hold at least one time in (0, 1], got none")
     if start is not None:
         check_time("start", start)
-    for name, value, allowed in (("mode", mode, MODES), ("last", last, LASTS)):
-        if value not in allowed:
-            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    check.choice("mode", mode, MODES)
+    check.choice("last", last, LASTS)
     if steps is not None and (not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1):
         raise ValueError(f"`steps` must be None or an integer >= 1, got {steps!r}")
     check_confidence(confidence)

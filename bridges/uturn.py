@@ -49,7 +49,7 @@ from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
 from bridges.system import MODES, as_system, as_tokens, check_confidence, check_time
 from uddm._reverse import END, update
-from uddm._validation import check_positive_int
+from uddm._validation import check_choice, check_positive_int
 from uddm.denoisers.base import batches, inference
 
 Rule = Literal["always", "exact", "naive", "path"]
@@ -89,9 +89,7 @@ class UTurn:
         object.__setattr__(self, "noise", check_time("noise", self.noise))
         if self.steps is not None:
             check_positive_int("steps", self.steps)
-        if self.mode not in (*MODES, "factorised"):
-            allowed = ", ".join(map(repr, (*MODES, "factorised")))
-            raise ValueError(f"`mode` must be one of {allowed}, got {self.mode!r}")
+        check_choice("mode", self.mode, (*MODES, "factorised"))
         if self.mode == "factorised" and not isinstance(self.system, DiffusionSystem):
             raise ValueError(f"`mode` 'factorised' needs a denoiser, got {type(self.system).__name__}")
 
@@ -119,7 +117,7 @@ class UTurn:
         z = self.system.corrupt(x, self.noise, stream(seed, "corrupt", self.noise))
         back = stream(seed, "recover", self.noise)
         if self.mode == "factorised":
-            return self._updated(self.system._tokens(z), self.noise, 0.0, back)[0].cpu().numpy()
+            return self._updated(self.system.tokens(z), self.noise, 0.0, back)[0].cpu().numpy()
         return self.system.recover(z, start=self.noise, mode=self.mode, steps=self.steps, last="ancestral", rng=back)
 
     def path_step(
@@ -127,7 +125,7 @@ class UTurn:
     ) -> tuple[np.ndarray, np.ndarray]:
         """x' of the same law as that of `step`, and log Q(w) R(u) / (Q(u) R(w)) of its path, (N,)."""
         seed = as_seed(rng)
-        down = [self.system._tokens(x)]
+        down = [self.system.tokens(x)]
         noise = stream(seed, "corrupt", self.noise)
         for s, t in pairwise(self.grid[::-1]):
             replaced = torch.as_tensor(noise.random(x.shape)).to(down[0].device) < self._removed(s, t)
@@ -360,8 +358,7 @@ def autocorrelation_time(
 
 def check_rule(uturn: UTurn, rule: str, energy: Any, log_prob: Any) -> None:
     """ValueError if the rule is unknown, cannot be exact for this U-turn, or lacks what it needs."""
-    if rule not in RULES:
-        raise ValueError(f"`rule` must be one of {', '.join(map(repr, RULES))}, got {rule!r}")
+    check_choice("rule", rule, RULES)
     if rule == "always" and energy is not None:
         raise ValueError("`rule` must be 'exact', 'naive' or 'path' for chains with an energy, got 'always'")
     if rule in ("exact", "naive") and energy is None:

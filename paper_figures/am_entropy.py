@@ -6,12 +6,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from bridges.intervals import student
 from paper_figures import memories, style
 from paper_figures.fig05_average_entropy import gap
 from paper_figures.workspace import Workspace
 
 TITLE = "Conditional entropy of binary memories on random-features data"
-SOURCES = (memories,)
+SOURCES = (memories.tasks,)
 EXPECTED = (
     "As for the language model: entropies of training patterns start at zero and leave it as the load grows, and "
     "those of unseen patterns come down to meet them (arXiv 2604.26841, Figs. 4 and 5, and sec. 3.1)."
@@ -32,7 +33,7 @@ def compute(ws: Workspace) -> xr.Dataset:
     per_spin = cells.sequence_entropy.mean("sample") / settings.length
     dataset = xr.Dataset(
         {
-            "mean_entropy": memories.over_disorder(per_spin),
+            "mean_entropy": student(per_spin, "disorder"),
             "sequence_entropy": cells.sequence_entropy,
             "beta_norm": cells.beta_norm.mean("disorder"),
         }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
+from bridges.intervals import student
 from paper_figures import memories, style
 from paper_figures.workspace import Workspace
 
 TITLE = "Basins and recovery of binary memories on random-features data"
-SOURCES = (memories,)
+SOURCES = (memories.tasks,)
 EXPECTED = (
     "Conditional-likelihood training alone makes basins around the training patterns, and, overloaded, around unseen "
     "patterns of the same features (arXiv 2604.26841, sec. 3.1; D'Amico et al. 2026; Kalaj et al. 2025). Hopfield's "
@@ -30,9 +31,8 @@ def compute(ws: Workspace) -> xr.Dataset:
     settings = ws.preset.memories
     cells = memories.measurements(ws)
     names = ["recovery", "total_recovery", "unstable_rate"]
-    rates = memories.over_disorder(cells[names].sel(estimate="value", drop=True).to_dataarray("rate")).to_dataset(
-        "rate"
-    )
+    values = cells[names].sel(estimate="value", drop=True).to_dataarray("rate")
+    rates = student(values, "disorder").to_dataset("rate")
     noise = min(settings.noise, key=lambda t: abs(t - NOISE))
     return rates.assign_attrs(
         noise=noise,

@@ -14,7 +14,7 @@ from paper_figures import language, style
 from paper_figures.workspace import Workspace, stack
 
 TITLE = "Basins of attraction under deterministic dynamics (language model)"
-SOURCES = (language,)
+SOURCES = (language.tasks,)
 EXPECTED = (
     "With few training sequences the model restores corrupted training tokens and alters tokens of unseen sequences; "
     "with many, unseen tokens stay as they are, and the two recoveries meet (arXiv 2604.26841, Fig. 1)."

@@ -9,7 +9,7 @@ from paper_figures import language, style
 from paper_figures.workspace import Workspace
 
 TITLE = "Recovery of corrupted tokens against training-set size (language model)"
-SOURCES = (language,)
+SOURCES = (language.tasks,)
 EXPECTED = (
     "Training tokens are recovered perfectly and test tokens not at all with little data; the curves of training and "
     "test recovery converge as the training set grows (arXiv 2604.26841, Fig. 2)."

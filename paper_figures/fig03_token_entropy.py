@@ -11,7 +11,7 @@ from paper_figures import language, style
 from paper_figures.workspace import Workspace, stack
 
 TITLE = "Conditional entropy of tokens by what became of them (language model)"
-SOURCES = (language,)
+SOURCES = (language.tasks,)
 EXPECTED = (
     "Recovered tokens have near-zero conditional entropy, failed ones a broad distribution at higher entropy; many "
     "stable low-entropy tokens remain in the generalization phase (arXiv 2604.26841, Fig. 3)."

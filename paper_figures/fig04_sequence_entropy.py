@@ -10,7 +10,7 @@ from paper_figures import language, style
 from paper_figures.workspace import Workspace, stack
 
 TITLE = "Conditional entropy of training and generated sequences (language model)"
-SOURCES = (language,)
+SOURCES = (language.tasks,)
 EXPECTED = (
     "With little data both distributions lie near zero; they separate at intermediate sizes and overlap again, at "
     "positive values, once the model generalizes (arXiv 2604.26841, Fig. 4)."

@@ -9,7 +9,7 @@ from paper_figures import language, style
 from paper_figures.workspace import Workspace
 
 TITLE = "Average conditional entropy and the entropy gap (language model)"
-SOURCES = (language,)
+SOURCES = (language.tasks,)
 EXPECTED = (
     "The average entropies of training and generated sequences rise with the training set; a gap opens between them "
     "and narrows again (arXiv 2604.26841, Fig. 5)."

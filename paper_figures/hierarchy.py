@@ -12,7 +12,7 @@ import xarray as xr
 
 from bridges import DiffusionSystem, MemorySystem, conditional_entropy, substring_memorization, token_recovery
 from bridges.intervals import bootstrap_mean, wilson
-from paper_figures.workspace import Workspace, is_row, slug, stack
+from paper_figures.workspace import Task, Workspace, is_row, slug, stack
 from uddm import EmpiricalBayes, TrainConfig, UniformProcess, train
 from uddm.corpora import RandomHierarchy
 from uddm.denoisers import NETWORKS, HierarchyBayes
@@ -32,33 +32,48 @@ def networks(ws: Workspace) -> list[str]:
 
 
 class Case(NamedTuple):
-    """A system, the name of the rule probabilities, the grammar's seed, and the number of training strings."""
+    """A system, the name of the rule probabilities, the grammar's seed, the number of training strings, and that of
+    training steps."""
 
     system: str
     rules: str
     grammar: int
     size: int
+    steps: int = 0
 
 
-def cases(ws: Workspace, system: str, rules: str | None = None) -> list[Case]:
-    """What a system is measured on. With the first rule probabilities: the main network and the limits on all grammars,
-    others on the first, at all their sizes. With others: the main network, at the preset's sizes for it."""
+def sweep(ws: Workspace, system: str) -> list[Case]:
+    """A system at all its training-set sizes, with the first rule probabilities: the main network and the limits on all
+    grammars, others on the first."""
     settings, main = ws.preset.hierarchy, networks(ws)[0]
-    usual = next(iter(settings.rules))
-    rules = rules or usual
-    seeds = range(settings.grammars if system in (*LIMITS, main) else 1)
-    sizes = settings.recipes[system if system in settings.recipes else main].sizes if rules == usual else settings.few
-    return [Case(system, rules, seed, size) for seed in seeds for size in sizes]
+    rules, grammars = next(iter(settings.rules)), settings.grammars if system in (*LIMITS, main) else 1
+    if system in LIMITS:
+        return [Case(system, rules, seed, size) for seed in range(grammars) for size in settings.recipes[main].sizes]
+    sizes = settings.recipes[system].sizes
+    return [Case(system, rules, seed, size, steps) for seed in range(grammars) for size, steps in sizes.items()]
 
 
-def tasks(ws: Workspace) -> list[tuple[Any, Any, float]]:
-    """(function, argument, expected cost) of each independent piece of work."""
-    recipes = ws.preset.hierarchy.recipes
-    every = [case for system in (*recipes, *LIMITS) for case in cases(ws, system)]
-    every += [case for rules in list(ws.preset.hierarchy.rules)[1:] for case in cases(ws, networks(ws)[0], rules)]
+def course(ws: Workspace, rules: str) -> list[Case]:
+    """The main network after ever longer training on the same number of strings."""
+    settings, main = ws.preset.hierarchy, networks(ws)[0]
+    size, lengths = settings.course
+    return [Case(main, rules, seed, size, steps) for seed in range(settings.grammars) for steps in lengths]
+
+
+def sweep_tasks(ws: Workspace) -> list[Task]:
+    return [_task(case) for system in (*networks(ws), *LIMITS) for case in sweep(ws, system)]
+
+
+def course_tasks(ws: Workspace) -> list[Task]:
+    """With the main network's part of the sweep."""
     return [
-        (run, case, COST * recipes[case.system].sizes[case.size] if case.system in recipes else 50) for case in every
+        *(_task(case) for case in sweep(ws, networks(ws)[0])),
+        *(_task(case) for rules in ws.preset.hierarchy.rules for case in course(ws, rules)),
     ]
+
+
+def _task(case: Case) -> Task:
+    return run, case, 50 + COST * case.steps
 
 
 def run(ws: Workspace, case: Case, line: int | None = None) -> None:
@@ -75,11 +90,12 @@ def cell(ws: Workspace, case: Case, line: int | None = None) -> xr.Dataset:
     - `memorized`, `overproduced`, `probability` of `bridges.substring_memorization`.
     """
     settings = ws.preset.hierarchy
-    steps = None if case.system in LIMITS else settings.steps  # None: exact joint samples
+    steps = None if case.system == MEMORIZATION else settings.steps  # None: joint samples, which differ by no more than
+    # noise here, and whose cost does not grow with the number of steps
 
     def make() -> xr.Dataset:
         rules, training, test = data(ws, case)
-        measured = _system(ws, case, line)
+        measured = _system(ws, case, rules, training, line)
         rng = np.random.default_rng([ws.seed, case.grammar, case.size])
         generated = measured.generate(settings.sequences, rng, steps=steps)
         samples = {"train": training[: settings.sequences], "test": test, "generated": generated}
@@ -116,26 +132,24 @@ def data(ws: Workspace, case: Case) -> tuple[RandomHierarchy, np.ndarray, np.nda
     return rules, strings[: case.size], strings[largest:]
 
 
-def measurements(ws: Workspace, system: str, rules: str | None = None) -> xr.Dataset:
-    """The cells of a system over (grammar, dataset_size, ...)."""
-    every = cases(ws, system, rules)
-    axes = {name: list(dict.fromkeys(getattr(case, name) for case in every)) for name in ("grammar", "size")}
-    found = stack(lambda grammar, size: cell(ws, every[0]._replace(grammar=grammar, size=size)), **axes)
-    return found.rename(size="dataset_size")
+def measurements(ws: Workspace, every: list[Case], along: str) -> xr.Dataset:
+    """The cells of the cases over (grammar, `along`, ...), a field of `Case`."""
+    cases = {(case.grammar, getattr(case, along)): case for case in every}
+    axes = {"grammar": sorted({g for g, _ in cases}), along: sorted({x for _, x in cases})}
+    return stack(lambda **at: cell(ws, cases[at["grammar"], at[along]]), **axes)
 
 
-def _system(ws: Workspace, case: Case, line: int | None) -> MemorySystem:
-    rules, training, _ = data(ws, case)
+def _system(ws: Workspace, case: Case, rules: RandomHierarchy, training: np.ndarray, line: int | None) -> MemorySystem:
     x, process = torch.from_numpy(training), UniformProcess(rules.symbols)
     if case.system == MEMORIZATION:
         return DiffusionSystem(EmpiricalBayes(x, process))
     if case.system == GENERALIZATION:
         return DiffusionSystem(HierarchyBayes(rules, process))
     recipe = ws.preset.hierarchy.recipes[case.system]
-    network, steps = NETWORKS[recipe.network], recipe.sizes[case.size]
+    network = NETWORKS[recipe.network]
     torch.manual_seed(keyed_seed(ws.seed, "weights", case.grammar))
     model = network(network.Config(rules.symbols, length=rules.length, **recipe.model))
-    config = TrainConfig(steps=steps, seed=ws.seed, checkpoint_every=steps, **recipe.training)
+    config = TrainConfig(steps=case.steps, seed=ws.seed, checkpoint_every=case.steps, **recipe.training)
     return DiffusionSystem(train(model, x, config, ws.place(_name("train", case), _origin(ws, case)), progress=line))
 
 
@@ -147,4 +161,5 @@ def _origin(ws: Workspace, case: Case) -> dict[str, Any]:
     """What a trained system and its measurements depend on besides the seed."""
     settings = asdict(ws.preset.hierarchy)
     recipe, rules = settings.pop("recipes").get(case.system), settings.pop("rules")[case.rules]
+    del settings["course"]
     return {**settings, "recipe": recipe, "rules": rules, "case": case}

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from bridges import MemorySystem, as_system, conditional_entropy, token_classes, token_recovery
-from paper_figures.workspace import Workspace, is_row, slug, stack
+from paper_figures.workspace import Task, Workspace, is_row, slug, stack
 from uddm import EmpiricalBayes, TrainConfig, UniformProcess, train
 from uddm.denoisers import NETWORKS, Network
 from uddm.streams import keyed_seed
@@ -44,8 +44,7 @@ def three_sizes(ws: Workspace) -> list[int]:
     return sorted({every[0], every[(len(every) - 1) // 2], every[-1]})
 
 
-def tasks(ws: Workspace) -> list[tuple[Any, Any, float]]:
-    """(function, argument, expected cost) of each independent piece of work."""
+def tasks(ws: Workspace) -> list[Task]:
     trained = [
         (run, (system, size), float(steps))
         for system, recipe in ws.preset.language.recipes.items()

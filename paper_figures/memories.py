@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import stdtrit
 
 from amtheory import Hopfield, PseudoLikelihood
 from amtheory.patterns import random_features
 from bridges import BinarySystem, conditional_entropy, likelihood_beta, to_tokens, token_recovery
-from bridges.intervals import Estimate
-from paper_figures.workspace import Workspace, stack
+from paper_figures.workspace import Task, Workspace, stack
 
 SYSTEMS = ("pseudo-likelihood", "Hopfield")
 SPLITS = ("train", "test", "features")
@@ -24,8 +21,7 @@ def loads(ws: Workspace) -> list[float]:
     return list(ws.preset.memories.loads)
 
 
-def tasks(ws: Workspace) -> list[tuple[Any, Any, float]]:
-    """(function, argument, expected cost) of each independent piece of work."""
+def tasks(ws: Workspace) -> list[Task]:
     memories = ws.preset.memories
     return [(run, load, memories.disorder * (2 + load)) for load in memories.loads]
 
@@ -99,12 +95,3 @@ def measurements(ws: Workspace) -> xr.Dataset:
 
 def disorders(ws: Workspace) -> list[int]:
     return list(range(ws.preset.memories.disorder))
-
-
-def over_disorder(values: xr.DataArray, confidence: float = 0.95) -> xr.DataArray:
-    """Mean over `disorder` with Student's t interval, along a new dimension `estimate` (value, low, high)."""
-    n = values.sizes["disorder"]
-    half = stdtrit(n - 1, (1 + confidence) / 2) * values.std("disorder", ddof=1) / np.sqrt(n)
-    mean = values.mean("disorder")
-    estimate = xr.DataArray(list(Estimate._fields), dims="estimate", name="estimate")
-    return xr.concat([mean, mean - half, mean + half], estimate)

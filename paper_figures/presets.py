@@ -64,14 +64,15 @@ class Hierarchy:
 
     grammar: arguments of `uddm.corpora.RandomHierarchy`. recipes: by the name in the figures; the first is trained on
     `grammars` grammars, others on the first of these. rules: further arguments, by the name in the figures; the first
-    hold for all recipes, others for the first recipe with the training-set sizes `few`. sequences: how many of each
-    kind are measured. noise: of the corruption whose recovery is measured. steps: of the reverse process.
+    hold for all recipes. course: a training-set size and numbers of training steps, at which the first recipe is used
+    on all rules. sequences: how many of each kind are measured. noise: of the corruption whose recovery is measured.
+    steps: of the reverse process.
     """
 
     grammar: dict[str, Any]
     recipes: dict[str, Recipe]
     rules: dict[str, dict[str, Any]]
-    few: tuple[int, ...]
+    course: tuple[int, tuple[int, ...]]
     grammars: int
     sequences: int
     noise: float = 0.5
@@ -158,7 +159,7 @@ PRESETS: dict[str, Preset] = {
                 "transformer": Recipe("DiT", {4: 40}, {**TRANSFORMER, "hidden_dim": 32}, {**FAST, "warmup": 5}),
             },
             rules={"equal rules": {}, "Zipf": {"zipf": 1.0}},
-            few=(4, 24),
+            course=(24, (20, 60)),
             grammars=2,
             sequences=8,
             steps=8,
@@ -219,7 +220,7 @@ PRESETS: dict[str, Preset] = {
                 "Zipf": {"zipf": 1.0},
                 "Zipf, high levels": {"zipf": 1.0, "zipf_levels": (0, 1)},
             },
-            few=(64, 128, 256, 1024),
+            course=(128, (100, 200, 400, 800, 1600)),
             grammars=3,
             sequences=1000,
         ),

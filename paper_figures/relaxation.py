@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from bridges.intervals import student
 from bridges.uturn import UTurn, chains, relaxation_times
-from paper_figures.memories import over_disorder
-from paper_figures.workspace import Workspace
+from paper_figures.workspace import Task, Workspace
 from uddm import UniformProcess
 from uddm.corpora import RandomHierarchy
 from uddm.denoisers import HierarchyBayes
 
 
-def tasks(ws: Workspace) -> list[tuple[Any, Any, float]]:
-    """(function, argument, expected cost) of each independent piece of work."""
+def tasks(ws: Workspace) -> list[Task]:
     return [(run, alpha, 200.0) for alpha in ws.preset.relaxation.alphas]
 
 
@@ -39,6 +37,6 @@ def cell(ws: Workspace, alpha: float) -> xr.Dataset:
             results.append(chains(uturn, start, settings.turns, grammar=grammar, rng=seed))
         values: list[xr.DataArray] = [result["relaxation"].sel(estimate="value", drop=True) for result in results]
         times = relaxation_times(*results, rng=ws.seed)
-        return times.assign(relaxation=over_disorder(xr.concat(values, "disorder"))).drop_attrs()
+        return times.assign(relaxation=student(xr.concat(values, "grammar"), "grammar")).drop_attrs()
 
     return ws.cell(f"relaxation-{alpha:g}", {**asdict(settings), "alpha": alpha}, make)

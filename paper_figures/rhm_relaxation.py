@@ -9,7 +9,7 @@ from paper_figures import relaxation, style
 from paper_figures.workspace import Workspace, stack
 
 TITLE = "U-turn chains: which level of a hierarchical language forgets first"
-SOURCES = (relaxation,)
+SOURCES = (relaxation.tasks,)
 EXPECTED = (
     "At small noise a U-turn alters tokens and leaves what is above them; beyond a noise level the order inverts, and "
     "the root is forgotten first (Kang et al., arXiv 2605.27006)."

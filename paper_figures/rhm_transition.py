@@ -6,13 +6,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bridges.intervals import student
 from paper_figures import hierarchy, style
 from paper_figures.hierarchy import GENERALIZATION, LIMITS, MEMORIZATION, SEQUENCES, SPLITS
-from paper_figures.memories import over_disorder
 from paper_figures.workspace import Workspace
 
 TITLE = "The transition between its exact limits: a hierarchical language"
-SOURCES = (hierarchy,)
+SOURCES = (hierarchy.sweep_tasks,)
 EXPECTED = (
     "With few training strings a network is an associative memory of them, with many it knows the grammar "
     "(arXiv 2604.26841, secs. 3 and 4, for text, where neither end is known). Levels of the grammar are learned one "
@@ -24,10 +24,11 @@ CAPTION = (
     "red, the tree network; light lines of the same style, exact Bayes inference on the training strings (memorization "
     "limit); grey, exact inference on the grammar by belief propagation (generalization limit). A: fraction of changed "
     "tokens restored at noise t = {noise:g}. B: conditional entropy at t = 1e-5. C: the entropy gap, generated minus "
-    "training. D: share of the tuples of generated strings that the grammar has, by level (1: tokens). E: generated "
-    "strings that are training strings; dotted, the share expected of a sampler of the grammar. F: as A, for {other} "
-    "({steps} steps of training). Bands: Student's 95 % intervals over {grammars} grammars (A to E), bootstrap over "
-    "strings (F)."
+    "training. D: share of the tuples of generated strings that the grammar has, by level (1: tokens); the grey lines, "
+    "below 1, show what {reverse} steps of the reverse process cost. E: generated strings that are training strings; "
+    "dotted, the share expected of a sampler of the grammar. F: as A, for {other} ({steps} steps of training). Bands: "
+    "Student's 95 % intervals over {grammars} grammars (A, C to E), bootstrap over strings (F); small marks in B: the "
+    "grammars."
 )
 
 
@@ -35,22 +36,24 @@ def compute(ws: Workspace) -> xr.Dataset:
     settings = ws.preset.hierarchy
     main, *others = hierarchy.networks(ws)
     systems = [main, *LIMITS]
-    cells = xr.concat([hierarchy.measurements(ws, system) for system in systems], xr.Variable("system", systems))
-    values = cells.sel(estimate="value", drop=True)
+    cells = [hierarchy.measurements(ws, hierarchy.sweep(ws, system), "size") for system in systems]
+    values = xr.concat(cells, xr.Variable("system", systems)).sel(estimate="value", drop=True)
+    values = values.rename(size="dataset_size")
     values["gap"] = values.entropy.sel(sequences="generated") - values.entropy.sel(sequences="train")
     chance = values.chance.mean("grammar")
-    over_grammars = xr.Dataset(
-        {name: over_disorder(values[name].rename(grammar="disorder")) for name in values if name != "chance"}
-    )
-    dataset = over_grammars.assign(chance=chance.sel(system=main))
+    dataset = xr.Dataset({name: student(values[name], "grammar") for name in values if name != "chance"})
+    dataset["chance"] = chance.sel(system=main)
+    dataset["entropy_by_grammar"] = values.entropy.sel(system=main)
     for other in others[:1]:
-        dataset["other"] = hierarchy.measurements(ws, other).recovery.isel(grammar=0).rename(dataset_size="other_size")
+        found = hierarchy.measurements(ws, hierarchy.sweep(ws, other), "size")
+        dataset["other"] = found.recovery.isel(grammar=0).rename(size="other_size")
     facts = {"symbols": 0, "rules": 0, "branching": 2, "depth": 0} | settings.grammar
     return dataset.assign_attrs(
         **facts,
         noise=settings.noise,
         grammars=settings.grammars,
         other=others[0],
+        reverse=settings.steps,
         steps=max(settings.recipes[others[0]].sizes.values()),
     )
 
@@ -70,8 +73,11 @@ def plot(ds: xr.Dataset) -> Figure:
     transformer.set_title(ds.attrs["other"], loc="left")
     _limits(entropy, ds, ds.entropy, "sequences", SEQUENCES[:2])
     for name in SEQUENCES:
-        values = ds.entropy.sel(system=main, sequences=name)
-        style.curve(entropy, ds.dataset_size, values, color=style.COLOURS[name], label=name, **style.LINES[name])
+        look = {"color": style.COLOURS[name], **style.LINES[name]}
+        values = ds.entropy.sel(system=main, sequences=name, estimate="value")
+        entropy.plot(ds.dataset_size, values, label=name, **look)
+        each = ds.entropy_by_grammar.sel(sequences=name).transpose("dataset_size", "grammar")
+        entropy.plot(ds.dataset_size, each, **{**look, "linestyle": "", "markersize": 2, "alpha": 0.5})
     entropy.set(ylabel="conditional entropy (nats per token)")
     style.curve(difference, ds.dataset_size, ds.gap.sel(system=main), color=style.BLACK, marker="o", markersize=4)
     difference.axhline(0, color=style.GREY, linewidth=1)
@@ -79,6 +85,8 @@ def plot(ds: xr.Dataset) -> Figure:
     for level, colour in zip(ds.level.values, style.gradient(ds.sizes["level"]), strict=True):
         values = ds.valid.sel(system=main, level=level)
         style.curve(valid, ds.dataset_size, values, color=colour, marker="o", markersize=4, label=f"level {level}")
+        exact = ds.valid.sel(system=GENERALIZATION, level=level, estimate="value")
+        valid.plot(ds.dataset_size, exact, color=style.GREY, linewidth=1)
     valid.set(ylim=(-0.02, 1.02), ylabel="grammatical tuples, generated")
     for system, colour, name in ((MEMORIZATION, style.SKY, MEMORIZATION), (main, style.BLUE, main)):
         style.curve(copies, ds.dataset_size, ds.copies.sel(system=system), color=colour, marker="o", markersize=4,
@@ -100,6 +108,9 @@ def _limits(ax: Axes, ds: xr.Dataset, values: xr.DataArray, dim: str, names: tup
         ax.plot(ds.dataset_size, exact.sel({"system": MEMORIZATION, dim: name}), color=style.COLOURS[name], alpha=0.45,
                 **look)  # fmt: skip
         ax.plot(ds.dataset_size, exact.sel({"system": GENERALIZATION, dim: name}), color=style.GREY, **look)
+    first, *_ = names
+    for system, colour in ((MEMORIZATION, style.COLOURS[first]), (GENERALIZATION, style.GREY)):
+        ax.plot([], [], color=colour, alpha=0.45 if system == MEMORIZATION else 1, linewidth=1, label=system)
 
 
 def findings(ds: xr.Dataset) -> list[str]:

@@ -77,8 +77,7 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
 def _fill_cells(ws: Workspace, modules: dict[str, ModuleType], jobs: int) -> None:
     """Compute what is missing, the most expensive pieces first, each on one thread of its own process."""
     sources = dict.fromkeys(source for module in modules.values() for source in module.SOURCES)
-    tasks = [task for source in sources for task in source.tasks(ws)]
-    tasks.sort(key=lambda task: -task[2])
+    tasks = sorted(dict.fromkeys(task for source in sources for task in source(ws)), key=lambda task: -task[2])
     with (
         parallel_config("loky", inner_max_num_threads=1),
         tqdm(

@@ -10,7 +10,7 @@ from paper_figures import am_entropy, am_recovery, fig02_recovery, fig05_average
 from paper_figures.workspace import Workspace
 
 TITLE = "The transition twice: a diffusion language model and a Hopfield-type memory"
-SOURCES = (language, memories)
+SOURCES = (language.tasks, memories.tasks)
 EXPECTED = (
     "Both trained by conditional likelihood alone: basins around training examples shrink, basins around unseen "
     "examples grow, the two meet, and conditional entropy leaves zero."

@@ -21,8 +21,11 @@ from paper_figures.presets import PRESETS, Preset
 from uddm.corpora import TokenBlocks, Tokenizer, load_corpus, prepare_blocks, tokenizer_from_name
 from uddm.files import write_atomically
 
-RESULTS = 1
+RESULTS = 2
 """Version of what the cells hold: raise it when a change of the code alters results."""
+
+Task = tuple[Callable[..., None], Any, float]
+"""A function of (workspace, argument, screen line) that makes cells, its argument, and the expected cost."""
 
 
 class Workspace:

@@ -123,8 +123,13 @@ def evaluate(
         for name, rows in _splits(checkpoint, model, tokenizer, corpus, packing, Path(scratch)):
             x = torch.from_numpy(rows[:n].astype("int64")).to(model.device)
             bound = evidence_bound(model.process, model, x, times=times, generator=seed)
-            terms = {name.replace("published", "published variant"): v for name, v in bound._asdict().items()}
-            terms["full bound"] = bound.total
+            terms = {
+                "diffusion": bound.diffusion,
+                "reconstruction": bound.reconstruction,
+                "prior": bound.prior,
+                "published variant": bound.published,
+                "full bound": bound.total,
+            }
             print(f"{name}: {len(x)} sequences of {model.length} tokens, nats per token, 95 % intervals")
             for term, values in terms.items():
                 mean = values.mean().item() / model.length
@@ -186,14 +191,12 @@ def _splits(
 
 
 def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
-    import torch
 
     from uddm._validation import check_device
     from uddm.checkpoints import load_pretrained
     from uddm.corpora import load_tokenizer
 
-    place = check_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = load_pretrained(checkpoint).to(place)
+    model = load_pretrained(checkpoint).to(check_device(device))
     if not (checkpoint / "tokenizer.json").exists():
         raise ValueError(f"{checkpoint} holds no tokenizer.json: import the model with --tokenizer")
     tokenizer = load_tokenizer(checkpoint / "tokenizer.json")

@@ -56,8 +56,10 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     return value
 
 
-def check_device(device: str | torch.device) -> torch.device:
-    """`device` as torch knows it; ValueError unless tensors can be made there."""
+def check_device(device: str | torch.device | None) -> torch.device:
+    """`device` as torch knows it, by default a GPU if there is one; ValueError unless tensors can be made there."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:

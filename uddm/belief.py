@@ -18,20 +18,18 @@ lost to underflow may matter, the string is handed to the logarithms. Results of
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from uddm._jit import jit
 
 if TYPE_CHECKING:
     from uddm.corpora.hierarchy import RandomHierarchy
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-_jit = numba.njit(nogil=True, cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0", error_model="numpy")
 
 _LANES = 64  # strings side by side
 _SAFE = 1e-200
@@ -208,7 +206,7 @@ def _arrays(grammar: RandomHierarchy) -> tuple[Ints, Floats, Ints]:
 # --- kernels: messages are (node, symbol, lane), nodes counted from the root, level by level
 
 
-@_jit
+@jit
 def _normalise(message, size, total, hard):
     """Divide by the sum over symbols, which `total` becomes, per lane."""
     for w in range(_LANES):
@@ -225,7 +223,7 @@ def _normalise(message, size, total, hard):
             message[a, w] *= inverse[w]
 
 
-@_jit
+@jit
 def _record(total, product, log_p):
     """Multiply `product` by `total`, per lane, and move its logarithm to `log_p` before it leaves the range."""
     for w in range(_LANES):
@@ -238,7 +236,7 @@ def _record(total, product, log_p):
             log_p[w] += np.log(total[w])
 
 
-@_jit
+@jit
 def _upward(likelihood, start, rules, probs, widths, up, log_p, hard):
     """Fill `up` for the rows from `start`, the last one repeated, and `log_p` with log p(z), each per lane."""
     B, d, v = likelihood.shape
@@ -282,7 +280,7 @@ def _upward(likelihood, start, rules, probs, widths, up, log_p, hard):
     log_p += np.log(product)
 
 
-@_jit
+@jit
 def _downward(rules, probs, widths, up, down, hard):
     """Fill `down` with the normalised cavities of all nodes, per lane."""
     L, _, m, s = rules.shape
@@ -316,7 +314,7 @@ def _downward(rules, probs, widths, up, down, hard):
         nodes *= s
 
 
-@_jit
+@jit
 def _product(term, p, up, child, rule, left_out):
     """`term` <- p times the messages of the children to the symbols of a rule, but for the child `left_out`."""
     for w in range(_LANES):
@@ -328,7 +326,7 @@ def _product(term, p, up, child, rule, left_out):
                 term[w] *= message[w]
 
 
-@_jit
+@jit
 def _room(likelihood, rules):
     """Messages of all nodes, and two numbers for each lane."""
     d, v = likelihood.shape[1:]
@@ -336,7 +334,7 @@ def _room(likelihood, rules):
     return np.empty((nodes, max(v, rules.shape[1]), _LANES)), np.empty(_LANES), np.empty(_LANES, np.bool_)
 
 
-@_jit
+@jit
 def _evidence(likelihood, rules, probs, widths, log_p, hard):
     up, log_p_lanes, hard_lanes = _room(likelihood, rules)
     for start in range(0, len(likelihood), _LANES):
@@ -345,7 +343,7 @@ def _evidence(likelihood, rules, probs, widths, log_p, hard):
             log_p[row], hard[row] = log_p_lanes[row - start], hard_lanes[row - start]
 
 
-@_jit
+@jit
 def _marginals(likelihood, rules, probs, widths, cavity, posterior, latents, log_p, hard):
     """All `Beliefs`; latents are (B, n_latents, n_c or v), or (0, ...) to leave them out."""
     B, d, v = likelihood.shape
@@ -371,7 +369,7 @@ def _marginals(likelihood, rules, probs, widths, cavity, posterior, latents, log
             log_p[row], hard[row] = log_p_lanes[w], hard_lanes[w]
 
 
-@_jit
+@jit
 def _samples(likelihood, rules, probs, widths, uniform, x, hard):
     B, d = likelihood.shape[:2]
     L, _, m, s = rules.shape
@@ -405,7 +403,7 @@ def _samples(likelihood, rules, probs, widths, uniform, x, hard):
                 x[row, i] = symbols[above + i]
 
 
-@_jit
+@jit
 def _draw(weights, uniform):
     """An index by inversion; sums up `weights`."""
     for k in range(1, weights.size):

@@ -7,10 +7,13 @@ at `step` needs no saved sampler state, and results do not depend on order or on
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from uddm._validation import check_positive_int
 
 
 def keyed_seed(seed: int, *keys: int | str) -> int:
@@ -35,6 +38,15 @@ def as_generator(generator: int | torch.Generator | None, device: str | torch.de
     if isinstance(generator, bool) or not isinstance(generator, (int, np.integer)):
         raise TypeError(f"`generator` must be None, an int or a torch.Generator, got {type(generator).__name__}")
     return fresh.manual_seed(int(generator))
+
+
+def as_rng(rng: Any) -> np.random.Generator:
+    """A numpy Generator from a seed, from a Generator (returned unchanged), or from entropy if None."""
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
+        raise TypeError(f"`rng` must be None, an int >= 0 or a numpy Generator, got {type(rng).__name__}")
+    return np.random.default_rng(check_positive_int("rng", rng, at_least=0))
 
 
 def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import xarray as xr
+from scipy import stats
 from scipy.special import ndtri
-from scipy.stats import binom
 
-from bridges.intervals import bootstrap_mean, bootstrap_ratio, wilson
+from bridges.intervals import bootstrap_mean, bootstrap_ratio, student, wilson
 from bridges.streams import as_seed, stream
 
 
@@ -30,7 +31,7 @@ def test_wilson_covers():
         k, p = np.arange(trials + 1), np.linspace(0.05, 0.95, 181)
         low, high = np.array([wilson(int(successes), trials)[1:] for successes in k]).T
         inside = (low <= p[:, None]) & (p[:, None] <= high)
-        coverage = (binom.pmf(k, trials, p[:, None]) * inside).sum(1)
+        coverage = (stats.binom.pmf(k, trials, p[:, None]) * inside).sum(1)
         assert 0.94 < coverage.mean() < 0.965
         assert coverage.min() > 0.88
 
@@ -106,3 +107,13 @@ def test_rates_of_a_perfect_memory_keep_an_interval():
     estimate = bootstrap_ratio(ones, ones, np.random.default_rng(0))
     assert estimate.high == 1
     assert 0.8 < estimate.low < 1
+
+
+def test_student_intervals_over_samples():
+    values = xr.DataArray(np.random.default_rng(1).normal(size=(5, 3)), dims=("sample", "x"))
+    found = student(values, "sample", confidence=0.9)
+    assert found.estimate.values.tolist() == ["value", "low", "high"]
+    for x in range(3):
+        sample = values.values[:, x]
+        low, high = stats.t.interval(0.9, 4, sample.mean(), stats.sem(sample))
+        np.testing.assert_allclose(found.isel(x=x), [sample.mean(), low, high])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from paper_figures import hierarchy
-from paper_figures.hierarchy import GENERALIZATION, MEMORIZATION, Case
+from paper_figures.hierarchy import GENERALIZATION, MEMORIZATION
 from paper_figures.presets import PRESETS
 from paper_figures.workspace import Workspace
 
@@ -19,7 +19,8 @@ def recovery(tmp_path_factory):
     main = hierarchy.networks(ws)[0]
 
     def measured(system, size):
-        return hierarchy.cell(ws, Case(system, "equal rules", 0, size)).sel(estimate="value")
+        case = next(case for case in hierarchy.sweep(ws, system) if case.size == size)
+        return hierarchy.cell(ws, case).sel(estimate="value")
 
     return measured, main
 

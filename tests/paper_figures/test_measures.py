@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import stats
 
-from paper_figures import fig05_average_entropy, language, memories
+from paper_figures import fig05_average_entropy, language
 from paper_figures.presets import PRESETS
 from uddm import UniformProcess
 
@@ -38,15 +37,6 @@ def test_chance_at_full_noise_is_that_two_tokens_agree():
     rng = np.random.default_rng(0)
     tokens = rng.choice(20, p=(p := rng.dirichlet(np.ones(20))), size=(50_000, 1))
     assert float(language.chance(workspace(tokens, 20, (1.0,)))[0]) == pytest.approx((p**2).sum(), rel=0.05)
-
-
-def test_intervals_over_disorder_are_student_s():
-    values = xr.DataArray(np.random.default_rng(1).normal(size=(5, 3)), dims=("disorder", "x"))
-    found = memories.over_disorder(values)
-    for x in range(3):
-        sample = values.values[:, x]
-        low, high = stats.t.interval(0.95, 4, sample.mean(), stats.sem(sample))
-        np.testing.assert_allclose(found.isel(x=x), [sample.mean(), low, high])
 
 
 def test_the_gap_adds_intervals_in_quadrature():

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from uddm import belief
 from uddm._validation import check_positive_int, check_tokens
-from uddm.streams import keyed_seed
+from uddm.streams import as_rng, keyed_seed
 
 Ints = NDArray[np.int64]
 
@@ -285,15 +285,6 @@ class RandomHierarchy:
             below = tuples.any(-1)
             levels.insert(0, below.any(-1))
         return levels
-
-
-def as_rng(rng: Any) -> np.random.Generator:
-    """A numpy Generator from a seed, from a Generator (returned unchanged), or from entropy if None."""
-    if rng is None or isinstance(rng, np.random.Generator):
-        return np.random.default_rng(rng)
-    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
-        raise TypeError(f"`rng` must be None, an int >= 0 or a numpy Generator, got {type(rng).__name__}")
-    return np.random.default_rng(check_positive_int("rng", rng, at_least=0))
 
 
 def _branches(children: Ints, parents: Ints, width: int) -> str:

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from uddm._validation import check_positive_int, check_tokens
-from uddm.corpora.hierarchy import Ints, RandomHierarchy, as_rng
+from uddm.corpora.hierarchy import Ints, RandomHierarchy
+from uddm.streams import as_rng
 
 Floats = NDArray[np.float64]
 

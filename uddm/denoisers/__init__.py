@@ -1,9 +1,9 @@
 """What predicts clean tokens from noisy ones: networks and exact limits."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from uddm.denoisers.base import Denoiser as Denoiser
-from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
 from uddm.denoisers.hollow import HollowMLP as HollowMLP
 from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
 from uddm.denoisers.linear import Linear as Linear
@@ -15,14 +15,16 @@ from uddm.denoisers.tree import TreeUNet as TreeUNet
 from uddm.denoisers.tree import TreeUNetConfig as TreeUNetConfig
 
 if TYPE_CHECKING:
+    from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
     from uddm.denoisers.hierarchy_bayes import HierarchyBayes as HierarchyBayes
 
 NETWORKS: dict[str, type[Network]] = {"DiT": DiT, "HollowMLP": HollowMLP, "Linear": Linear, "TreeUNet": TreeUNet}
 
 
-def __getattr__(name: str) -> Any:
-    if name == "HierarchyBayes":  # loads numba
-        from uddm.denoisers.hierarchy_bayes import HierarchyBayes
+_COMPILED = {"EmpiricalBayes": "empirical_bayes", "HierarchyBayes": "hierarchy_bayes"}  # load numba
 
-        return HierarchyBayes
+
+def __getattr__(name: str) -> Any:
+    if name in _COMPILED:
+        return getattr(import_module(f"uddm.denoisers.{_COMPILED[name]}"), name)
     raise AttributeError(f"module 'uddm.denoisers' has no attribute {name!r}")

@@ -14,14 +14,13 @@ units of it: nothing under- or overflows, and nothing is subtracted.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from uddm._jit import jit
 from uddm._validation import check_time, check_tokens
 from uddm.denoisers.base import Denoiser
 from uddm.head import VocabularySums
@@ -269,10 +268,7 @@ def _entropy(log_p: Tensor) -> Tensor:
     return -(log_p.exp() * log_p).sum(1)
 
 
-_jit = numba.njit(nogil=True, cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0")
-
-
-@_jit
+@jit
 def _count_matches(columns, ranks, n):
     """n[i, mu] = number of positions l where columns[l, mu] == ranks[i, l]; n starts at zero."""
     block = np.empty(4096, columns.dtype)  # counted in the type of the ranks, as many as there are bytes in a register
@@ -289,7 +285,7 @@ def _count_matches(columns, ranks, n):
                     count[mu] += block[mu]
 
 
-@_jit
+@jit
 def _add_up(column, n, among, decay, most, total):
     """For rows i = among[j] and each rank k: most[j, k] = max of n[i, mu] over column[mu] == k, and total[j, k] the sum
     of decay[j, most[j, k] - n[i, mu]]; most starts at -1, total at zero."""

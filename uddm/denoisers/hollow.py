@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
-from uddm.denoisers.network import Network, NoiseLevel, Norm, ReadOut, ResidualConfig, zero_linear
+from uddm.denoisers.network import Network, NoiseLevel, ReadOut, ResidualBlock, ResidualConfig
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class HollowMLP(Network):
         self.register_buffer("own_token_hidden", own, persistent=False)
         self.sigma_map = NoiseLevel(config.cond_dim)
         self.sigma_in = nn.Linear(config.cond_dim, d)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(config, config.expansion, gated=True) for _ in range(config.blocks))
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
     def hidden(self, z: Tensor, sigma: Tensor) -> Tensor:
@@ -79,18 +79,3 @@ class HollowMLP(Network):
         for block in self.blocks:
             h = block(h, condition)
         return self.output_layer.modulate(h, condition)
-
-
-class _Block(nn.Module):
-    def __init__(self, config: HollowMLPConfig):
-        super().__init__()
-        d, hidden = config.hidden_dim, config.expansion * config.hidden_dim
-        self.dropout = config.dropout
-        self.norm = Norm(d)
-        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
-        self.adaLN_modulation = zero_linear(config.cond_dim, 3 * d)
-
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        shift, scale, gate = self.adaLN_modulation(condition)[:, None].chunk(3, -1)
-        passed = self.mlp(self.norm(h) * (1 + scale) + shift)
-        return h + gate * F.dropout(passed, self.dropout, self.training)

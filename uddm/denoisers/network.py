@@ -188,6 +188,26 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
     return linear
 
 
+class ResidualBlock(nn.Module):
+    """h + gate MLP( norm(h), shifted and scaled by the condition ), with `expansion` d hidden units.
+
+    Gates start at 0; without them, as suits few blocks, nothing has to open first.
+    """
+
+    def __init__(self, config: ResidualConfig, expansion: int, *, gated: bool):
+        super().__init__()
+        d, hidden = config.hidden_dim, expansion * config.hidden_dim
+        self.dropout, self.parts = config.dropout, 3 if gated else 2
+        self.norm = Norm(d)
+        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
+        self.adaLN_modulation = zero_linear(config.cond_dim, self.parts * d)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        shift, scale, *gate = self.adaLN_modulation(condition)[:, None].chunk(self.parts, -1)
+        passed = F.dropout(self.mlp(self.norm(h) * (1 + scale) + shift), self.dropout, self.training)
+        return h + (gate[0] * passed if gate else passed)
+
+
 class ReadOut(nn.Module):
     """Norm, shift and scale by the conditioning vector, Linear to K; zero-initialised: training starts from uniform."""
 

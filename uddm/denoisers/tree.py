@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
-from uddm.denoisers.network import Network, NoiseLevel, Norm, ReadOut, ResidualConfig, zero_linear
+from uddm.denoisers.network import Network, NoiseLevel, ReadOut, ResidualBlock, ResidualConfig
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Up(nn.Module):
         super().__init__()
         self.branching, d = config.branching, config.hidden_dim
         self.combine = nn.Linear(self.branching * d, d)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(config, config.expansion, gated=False) for _ in range(config.blocks))
 
     def forward(self, children: Tensor, condition: Tensor) -> Tensor:
         u = self.combine(children.unflatten(1, (-1, self.branching)).flatten(2))
@@ -123,7 +123,7 @@ class _Down(nn.Module):
         if config.hollow:
             heard[:, :s] -= torch.eye(s)
         self.register_buffer("heard", heard.repeat_interleave(d, 0).repeat_interleave(d, 1), persistent=False)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(config, config.expansion, gated=False) for _ in range(config.blocks))
 
     def forward(self, parents: Tensor, children: Tensor, condition: Tensor) -> Tensor:
         family = torch.cat([children.unflatten(1, (-1, self.branching)).flatten(2), parents], -1)
@@ -132,20 +132,3 @@ class _Down(nn.Module):
         for block in self.blocks:
             w = block(w, condition)
         return w
-
-
-class _Block(nn.Module):
-    """h + MLP( norm(h), shifted and scaled by the condition ); no gate has to open first, as few blocks are stacked."""
-
-    def __init__(self, config: TreeUNetConfig):
-        super().__init__()
-        d, hidden = config.hidden_dim, config.expansion * config.hidden_dim
-        self.dropout = config.dropout
-        self.norm = Norm(d)
-        self.mlp = nn.Sequential(nn.Linear(d, hidden), nn.GELU(), nn.Linear(hidden, d))
-        self.adaLN_modulation = zero_linear(config.cond_dim, 2 * d)
-
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        shift, scale = self.adaLN_modulation(condition)[:, None].chunk(2, -1)
-        passed = self.mlp(self.norm(h) * (1 + scale) + shift)
-        return h + F.dropout(passed, self.dropout, self.training)

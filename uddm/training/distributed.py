@@ -24,11 +24,11 @@ PATIENCE = timedelta(hours=24)  # while rank 0 prepares a corpus
 @contextmanager
 def process_group(device: str | None = None) -> Iterator[torch.device]:
     """Join the processes that torchrun started; gives the device of this one, `device` or its GPU or else the CPU."""
-    cuda = torch.cuda.is_available() if device is None else check_device(device).type == "cuda"
+    own = check_device(device)
     if "WORLD_SIZE" not in os.environ or dist.is_initialized():
-        yield torch.device(device or ("cuda" if cuda else "cpu"))
+        yield own
         return
-    own = torch.device("cpu")
+    cuda = own.type == "cuda"
     if cuda:
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
