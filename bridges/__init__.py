@@ -3,7 +3,8 @@
 system = as_system(memory)                       # a fitted memory, a denoiser, or a checkpoint folder
 token_recovery(system, x, noise=[0.1, 0.25])     # labelled rates with intervals
 conditional_entropy(system, x)                   # nats, by token and sequence
-UTurn(system, noise=0.4).step(x, rng=0)          # and chains of such steps, in `bridges.uturn`
+chains(UTurn(system, noise=0.4), x, 100, rng=0)  # Markov chains of forward-backward steps
+compare_basins(100, loads=[0.1, 0.5])            # learning rules on the same patterns
 """
 
 from importlib import import_module
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from bridges.binary import to_spins as to_spins
     from bridges.binary import to_tokens as to_tokens
     from bridges.diffusion import DiffusionSystem as DiffusionSystem
+    from bridges.embeddings import embed as embed
     from bridges.entropy import conditional_entropy as conditional_entropy
     from bridges.identities import check_all as check_all
     from bridges.linear import DiffusionMemory as DiffusionMemory
+    from bridges.linear import basin_verdict as basin_verdict
+    from bridges.linear import compare_basins as compare_basins
     from bridges.recovery import TOKEN_CLASSES as TOKEN_CLASSES
     from bridges.recovery import token_classes as token_classes
     from bridges.recovery import token_recovery as token_recovery
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from bridges.system import MemorySystem as MemorySystem
     from bridges.system import as_system as as_system
     from bridges.uturn import UTurn as UTurn
+    from bridges.uturn import chains as chains
+    from bridges.uturn import relaxation_times as relaxation_times
 
 _HOMES = {
     "BinarySystem": "binary",
@@ -36,9 +42,14 @@ _HOMES = {
     "TOKEN_CLASSES": "recovery",
     "UTurn": "uturn",
     "as_system": "system",
+    "basin_verdict": "linear",
+    "chains": "uturn",
     "check_all": "identities",
+    "compare_basins": "linear",
     "conditional_entropy": "entropy",
+    "embed": "embeddings",
     "likelihood_beta": "binary",
+    "relaxation_times": "uturn",
     "substring_memorization": "substrings",
     "to_spins": "binary",
     "to_tokens": "binary",

@@ -124,10 +124,11 @@ def cell(ws: Workspace, case: Case, line: int | None = None) -> xr.Dataset:
 
 
 def data(ws: Workspace, case: Case) -> tuple[RandomHierarchy, np.ndarray, np.ndarray]:
-    """A grammar, distinct training strings (nested subsets), and test strings that no training set holds."""
+    """A grammar, distinct training strings (nested subsets), and test strings that no training set holds: with unequal
+    rule probabilities these are rarer than the first, as all are drawn without repetition."""
     settings = ws.preset.hierarchy
     rules = RandomHierarchy(**settings.grammar, **settings.rules[case.rules], seed=case.grammar)
-    largest = max(max(recipe.sizes) for recipe in settings.recipes.values())
+    largest = _largest(ws)
     strings = rules.unique(largest + settings.sequences, rng=keyed_seed(ws.seed, "strings", case.grammar))
     return rules, strings[: case.size], strings[largest:]
 
@@ -162,4 +163,8 @@ def _origin(ws: Workspace, case: Case) -> dict[str, Any]:
     settings = asdict(ws.preset.hierarchy)
     recipe, rules = settings.pop("recipes").get(case.system), settings.pop("rules")[case.rules]
     del settings["course"]
-    return {**settings, "recipe": recipe, "rules": rules, "case": case}
+    return {**settings, "recipe": recipe, "rules": rules, "case": case, "largest": _largest(ws)}
+
+
+def _largest(ws: Workspace) -> int:
+    return max(max(recipe.sizes) for recipe in ws.preset.hierarchy.recipes.values())

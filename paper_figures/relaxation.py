@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import numpy as np
 import xarray as xr
 
 from bridges.intervals import student
@@ -13,6 +12,7 @@ from paper_figures.workspace import Task, Workspace
 from uddm import UniformProcess
 from uddm.corpora import RandomHierarchy
 from uddm.denoisers import HierarchyBayes
+from uddm.streams import keyed_seed
 
 
 def tasks(ws: Workspace) -> list[Task]:
@@ -33,8 +33,9 @@ def cell(ws: Workspace, alpha: float) -> xr.Dataset:
         for seed in range(settings.grammars):
             grammar = RandomHierarchy(**settings.grammar, seed=seed)
             uturn = UTurn(HierarchyBayes(grammar, UniformProcess(grammar.symbols, "linear")), 1 - alpha)
-            start = grammar.sample(settings.chains, rng=np.random.default_rng([ws.seed, seed]))
-            results.append(chains(uturn, start, settings.turns, grammar=grammar, rng=seed))
+            start = grammar.sample(settings.chains, rng=keyed_seed(ws.seed, "start", seed))
+            own = keyed_seed(ws.seed, "chains", seed)
+            results.append(chains(uturn, start, settings.turns, grammar=grammar, rng=own))
         values: list[xr.DataArray] = [result["relaxation"].sel(estimate="value", drop=True) for result in results]
         times = relaxation_times(*results, rng=ws.seed)
         return times.assign(relaxation=student(xr.concat(values, "grammar"), "grammar")).drop_attrs()

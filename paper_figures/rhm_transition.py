@@ -22,13 +22,13 @@ CAPTION = (
     "Networks trained on P distinct strings of a Random Hierarchy Model of {symbols} symbols, {rules} rules for each, "
     "branching {branching} and depth {depth}. It proves where a network stands, as both ends are computed: blue and "
     "red, the tree network; light lines of the same style, exact Bayes inference on the training strings (memorization "
-    "limit); grey, exact inference on the grammar by belief propagation (generalization limit). A: fraction of changed "
-    "tokens restored at noise t = {noise:g}. B: conditional entropy at t = 1e-5. C: the entropy gap, generated minus "
-    "training. D: share of the tuples of generated strings that the grammar has, by level (1: tokens); the grey lines, "
-    "below 1, show what {reverse} steps of the reverse process cost. E: generated strings that are training strings; "
-    "dotted, the share expected of a sampler of the grammar. F: as A, for {other} ({steps} steps of training). Bands: "
-    "Student's 95 % intervals over {grammars} grammars (A, C to E), bootstrap over strings (F); small marks in B: the "
-    "grammars."
+    "limit); grey, exact inference on the grammar by belief propagation, sampled as the networks are (generalization "
+    "limit). A: fraction of changed tokens restored at noise t = {noise:g}. B: conditional entropy at t = 1e-5. C: the "
+    "entropy gap, generated minus training. D: share of the tuples of generated strings that the grammar has, by level "
+    "(1: tokens); the grey lines, below 1, show what {reverse} steps of the reverse process cost. E: generated strings "
+    "that are training strings; dotted, the share expected of a sampler of the grammar. F: as A, for {other} ({steps} "
+    "steps of training). Bands: Student's 95 % intervals over {grammars} grammars (A, C to E), bootstrap over strings "
+    "(F); small marks in B: the grammars."
 )
 
 

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
+from bridges import DiffusionSystem
 from paper_figures import hierarchy
 from paper_figures.hierarchy import GENERALIZATION, MEMORIZATION
 from paper_figures.presets import PRESETS
-from paper_figures.workspace import Workspace
+from paper_figures.workspace import Workspace, is_row
+from uddm import EmpiricalBayes, UniformProcess
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +49,39 @@ def test_the_entropy_gap_peaks_inside(recovery):
         entropy = measured(main, size).entropy
         gaps[size] = (entropy.sel(sequences="generated") - entropy.sel(sequences="train")).item()
     assert gaps[128] > max(gaps[16], gaps[16384]) + 0.01
+
+
+class Repeater:
+    """A system that generates given strings, and answers like the uniform distribution."""
+
+    def __init__(self, strings, symbols):
+        self.strings, self.inner = (
+            strings,
+            DiffusionSystem(EmpiricalBayes(torch.from_numpy(strings), UniformProcess(symbols))),
+        )
+
+    def generate(self, n, rng, steps=None):
+        return np.resize(self.strings, (n, self.strings.shape[1]))
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_generated_strings_are_judged_by_the_grammar_and_the_training_set(tmp_path, monkeypatch):
+    """A quarter copies of a training string, a quarter other strings of the grammar, half strings that break its
+    highest rule: two halves that no symbol has together."""
+    ws = Workspace(tmp_path, "smoke")
+    (tmp_path / "cells").mkdir()
+    case = hierarchy.sweep(ws, hierarchy.networks(ws)[0])[0]
+    rules, training, test = hierarchy.data(ws, case)
+    strings = rules.enumerate()
+    n = len(strings)
+    joined = np.concatenate([strings.repeat(n, 0)[:, :2], np.tile(strings, (n, 1))[:, 2:]], 1)
+    broken = joined[~is_row(joined, strings)]
+    made = np.stack([training[0], test[0], *broken[:2]])
+    monkeypatch.setattr(hierarchy, "_system", lambda *_: Repeater(made, rules.symbols))
+    found = hierarchy.cell(ws, case)
+    assert found.copies.sel(estimate="value") == 1 / 4
+    np.testing.assert_allclose(found.valid.sel(estimate="value"), [1, 1 / 2])
+    probability = dict(zip(map(bytes, strings), np.exp(rules.log_prob(strings)), strict=True))
+    assert found.chance.item() == pytest.approx(sum(probability[bytes(x)] for x in training))
