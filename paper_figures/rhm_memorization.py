@@ -76,16 +76,16 @@ def plot(ds: xr.Dataset) -> Figure:
     titles = ("whole strings", "by length", "by probability", "over-production", "by training strings", "common first")
     for ax, title in zip(axes.flat, titles, strict=True):
         ax.set_title(title, loc="left")
-        ax.set(xscale="log", xlabel="training steps", ylabel="memorized share", ylim=(-0.25, 1.55))
+        ax.set(xscale="log", xlabel="training steps", ylabel="memorized share", ylim=(-0.25, 1.9))
         ax.axhline(0, color=style.GREY, linewidth=1)
     excess.axhline(1, color=style.GREY, linewidth=1)
-    excess.set(ylabel="generated / exact sampler", yscale="log", ylim=(0.6, 4))
+    excess.set(ylabel="generated / exact sampler", yscale="log", ylim=(0.5, 5))
     excess.yaxis.set_major_formatter(ScalarFormatter())
     excess.yaxis.set_minor_formatter(ScalarFormatter())
     sizes.set(xlabel="training strings P")
     difference.set(ylabel="most common minus rarest")
     for ax in axes.flat:
-        ax.legend()
+        ax.legend(loc="upper left", ncols=2)
     style.letters(axes)
     return fig
 

@@ -25,9 +25,9 @@ CAPTION = (
     "limit); grey, exact inference on the grammar by belief propagation, sampled as the networks are (generalization "
     "limit). A: fraction of changed tokens restored at noise t = {noise:g}. B: conditional entropy at t = 1e-5. C: the "
     "entropy gap, generated minus training. D: share of the tuples of generated strings that the grammar has, by level "
-    "(1: tokens); the grey lines, below 1, show what {reverse} steps of the reverse process cost. E: generated strings "
-    "that are training strings; dotted, the share expected of a sampler of the grammar. F: as A, for {other} ({steps} "
-    "steps of training). Bands: Student's 95 % intervals over {grammars} grammars (A, C to E), bootstrap over strings "
+    "(1: tokens); dotted, of exact inference with as many reverse steps ({reverse}). E: generated strings that are "
+    "training strings; dotted, the share expected of a sampler of the grammar. F: as A, for {other} ({steps} steps of "
+    "training). Bands: Student's 95 % intervals over {grammars} grammars (A, C to E), bootstrap over strings "
     "(F); small marks in B: the grammars."
 )
 
@@ -43,6 +43,8 @@ def compute(ws: Workspace) -> xr.Dataset:
     chance = values.chance.mean("grammar")
     dataset = xr.Dataset({name: student(values[name], "grammar") for name in values if name != "chance"})
     dataset["chance"] = chance.sel(system=main)
+    found = values.recovery.sel(system=main) - values.recovery.sel(system=list(LIMITS)).rename(system="limit")
+    dataset["excess"] = student(found, "grammar")
     dataset["entropy_by_grammar"] = values.entropy.sel(system=main)
     for other in others[:1]:
         found = hierarchy.measurements(ws, hierarchy.sweep(ws, other), "size")
@@ -69,6 +71,8 @@ def plot(ds: xr.Dataset) -> Figure:
         look = {"color": style.COLOURS[split], "label": split, **style.LINES[split]}
         style.curve(recovery, ds.dataset_size, ds.recovery.sel(system=main, split=split), **look)
         style.curve(transformer, ds.other_size, ds.other.sel(split=split), **look)
+    for system, colour, alpha in ((MEMORIZATION, style.BLUE, 0.45), (GENERALIZATION, style.GREY, 1)):
+        recovery.plot([], [], color=colour, alpha=alpha, linewidth=1, label=system)
     recovery.set_title(main, loc="left")
     transformer.set_title(ds.attrs["other"], loc="left")
     _limits(entropy, ds, ds.entropy, "sequences", SEQUENCES[:2])
@@ -78,7 +82,7 @@ def plot(ds: xr.Dataset) -> Figure:
         entropy.plot(ds.dataset_size, values, label=name, **look)
         each = ds.entropy_by_grammar.sel(sequences=name).transpose("dataset_size", "grammar")
         entropy.plot(ds.dataset_size, each, **{**look, "linestyle": "", "markersize": 2, "alpha": 0.5})
-    entropy.set(ylabel="conditional entropy (nats per token)")
+    entropy.set(ylabel="conditional entropy (nats per token)", ylim=(None, 1.25 * entropy.get_ylim()[1]))
     style.curve(difference, ds.dataset_size, ds.gap.sel(system=main), color=style.BLACK, marker="o", markersize=4)
     difference.axhline(0, color=style.GREY, linewidth=1)
     difference.set(ylabel="entropy gap (nats per token)")
@@ -86,7 +90,7 @@ def plot(ds: xr.Dataset) -> Figure:
         values = ds.valid.sel(system=main, level=level)
         style.curve(valid, ds.dataset_size, values, color=colour, marker="o", markersize=4, label=f"level {level}")
         exact = ds.valid.sel(system=GENERALIZATION, level=level, estimate="value")
-        valid.plot(ds.dataset_size, exact, color=style.GREY, linewidth=1)
+        valid.plot(ds.dataset_size, exact, color=colour, alpha=0.6, linewidth=1, linestyle=":")
     valid.set(ylim=(-0.02, 1.02), ylabel="grammatical tuples, generated")
     for system, colour, name in ((MEMORIZATION, style.SKY, MEMORIZATION), (main, style.BLUE, main)):
         style.curve(copies, ds.dataset_size, ds.copies.sel(system=system), color=colour, marker="o", markersize=4,
@@ -108,9 +112,6 @@ def _limits(ax: Axes, ds: xr.Dataset, values: xr.DataArray, dim: str, names: tup
         ax.plot(ds.dataset_size, exact.sel({"system": MEMORIZATION, dim: name}), color=style.COLOURS[name], alpha=0.45,
                 **look)  # fmt: skip
         ax.plot(ds.dataset_size, exact.sel({"system": GENERALIZATION, dim: name}), color=style.GREY, **look)
-    first, *_ = names
-    for system, colour in ((MEMORIZATION, style.COLOURS[first]), (GENERALIZATION, style.GREY)):
-        ax.plot([], [], color=colour, alpha=0.45 if system == MEMORIZATION else 1, linewidth=1, label=system)
 
 
 def findings(ds: xr.Dataset) -> list[str]:
@@ -119,8 +120,8 @@ def findings(ds: xr.Dataset) -> list[str]:
     for size in ds.dataset_size.values:
         at = ds.sel(dataset_size=size)
         told = [
-            f"{split} {style.interval(at.recovery.sel(system=main, split=split))} (limits "
-            + ", ".join(f"{float(at.recovery.sel(system=s, split=split, estimate='value')):.3f}" for s in LIMITS)
+            f"{split} {style.interval(at.recovery.sel(system=main, split=split))} ("
+            + ", ".join(f"minus {s} {style.interval(at.excess.sel(limit=s, split=split))}" for s in LIMITS)
             + ")"
             for split in SPLITS
         ]
