@@ -10,7 +10,7 @@ import tyro
 from uddm.command_line import run_commands, user_errors
 
 
-def identities(*, only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()) -> None:
+def identities(*, only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME...")] = None) -> None:
     """Derive the paper's equations and the exact bridges, and compare them with the library; half a minute for all.
 
     Ends with status 1 if a corrected form is not proved, the library disagrees with it, or a printed form fails where
@@ -24,7 +24,9 @@ def identities(*, only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME..
 
     verdicts = []
     with user_errors():
-        for name in only:
+        if only == ():
+            raise ValueError("`only` must be followed by names of identities, got none")
+        for name in only or ():
             check_choice("only", name, IDENTITIES)
         for name in only or IDENTITIES:
             verdicts += check_all([name])

@@ -11,6 +11,7 @@ Two languages in which all is known, of sentences of words that are independent 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections import Counter
@@ -26,6 +27,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from amtheory import _validation as check
 from bridges.intervals import Estimate, wilson
+from bridges.system import check_confidence
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,7 +65,7 @@ def first_step(joint: ArrayLike, alpha: float, *, objective: Literal["nelbo", "c
     p, K = joint.sum(1), len(joint)
     if not (p > 0).all():
         raise ValueError("`joint` must have no empty row")
-    if not 0 <= alpha < 1:
+    if not 0 <= check.real("alpha", alpha, positive=False) < 1:
         raise ValueError(f"`alpha` must be in [0, 1), got {alpha}")
     check.choice("objective", objective, ("nelbo", "cross-entropy"))
     C = joint - np.outer(p, joint.sum(0))
@@ -105,7 +107,7 @@ def _pairs(block: list[NDArray[Any]], K: int, window: int) -> sparse.csr_array:
     words = np.concatenate(block).astype(np.int64)
     sentence = np.repeat(np.arange(len(block)), [len(s) for s in block])
     counts = sparse.csr_array((K, K), dtype=np.float64)
-    for d in range(1, min(window, len(words) - 1) + 1):
+    for d in range(1, min(window, max(map(len, block)) - 1) + 1):
         within = sentence[d:] == sentence[:-d]
         pairs = words[:-d][within], words[d:][within]
         counts = counts + sparse.coo_array((np.ones(within.sum()), pairs), shape=(K, K)).tocsr()
@@ -125,7 +127,7 @@ def embed(counts: ArrayLike | sparse.sparray, dimension: int, *, statistic: Stat
 
     Parameters
     ----------
-    counts : (K, K), symmetric, >= 0, dense or sparse, no empty row
+    counts : (K, K), finite, symmetric, >= 0, dense or sparse, no empty row
     dimension : d in [1, K]
     statistic : with M(i, j) = P(i, j)/(P(i) P(j)),
 
@@ -134,12 +136,16 @@ def embed(counts: ArrayLike | sparse.sparray, dimension: int, *, statistic: Stat
         - "positive-log": max(log M, 0)
         - "bounded": 2 (M - 1)/(M + 1), in [-2, 2) (arXiv 2602.15029)
 
-    Signs of eigenvectors are such that their sums over words are >= 0.
+    Eigenvectors of one eigenvalue are defined up to a rotation; signs are such that the first component of at least 0.9
+    of the largest magnitude is positive.
 
     Raises ValueError for arguments out of range.
     """
-    S: Any = sparse.csr_array(counts, dtype=np.float64)
+    S: Any = sparse.csr_array(counts, copy=True)
     K = S.shape[0]
+    if S.dtype.kind not in "biuf" or not np.isfinite(S.data).all():
+        raise ValueError(f"`counts` must be finite real numbers, got dtype {S.dtype}, NaN or infinity")
+    S = S.astype(np.float64, copy=False)
     if S.shape != (K, K) or not K or (S.data < 0).any() or abs(S - S.T).max() > 1e-9 * S.max():
         raise ValueError(f"`counts` must be square, symmetric and >= 0, got shape {S.shape}")
     check.integer("dimension", dimension, 1, K)
@@ -167,7 +173,8 @@ def embed(counts: ArrayLike | sparse.sparray, dimension: int, *, statistic: Stat
         eigenvalues, vectors = eigsh(matrix, dimension, which="LA", v0=start)
     order = np.argsort(-eigenvalues, kind="stable")
     eigenvalues, vectors = eigenvalues[order], vectors[:, order]
-    vectors = vectors * np.where(vectors.sum(0) < 0, -1, 1)
+    leading = (abs(vectors) >= 0.9 * abs(vectors).max(0)).argmax(0)
+    vectors = vectors * np.where(vectors[leading, np.arange(dimension)] < 0, -1, 1)
     return Embeddings(vectors * np.sqrt(np.maximum(eigenvalues, 0)), eigenvalues, vectors)
 
 
@@ -204,7 +211,7 @@ class CyclicLanguage:
 
     def profile(self) -> Floats:
         """p (N,)."""
-        p = np.exp(self.concentration * np.cos(2 * np.pi * np.arange(self.words) / self.words))
+        p = np.exp(self.concentration * (np.cos(2 * np.pi * np.arange(self.words) / self.words) - 1))
         return p / p.sum()
 
     def ratio(self) -> Floats:
@@ -245,13 +252,13 @@ class AttributeLanguage:
     falls by c if not. Then M is divided by its new mean m. For log M, where such a pair counts as 0, the shift is
     log(c/m) instead, and 2^n log m less for the empty S.
 
-    ValueError unless all `strengths` s_k are in [0, 1).
+    Matrices are (2^n, 2^n): 8 MiB for n = 10. ValueError unless all `strengths` s_k are in [0, 1).
     """
 
     strengths: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.strengths or not all(0 <= s < 1 for s in self.strengths):
+        if np.ndim(self.strengths) != 1 or not self.strengths or not all(0 <= s < 1 for s in self.strengths):
             raise ValueError(f"`strengths` must be numbers in [0, 1), got {self.strengths}")
 
     def attributes(self) -> NDArray[np.int64]:
@@ -261,14 +268,13 @@ class AttributeLanguage:
 
     def ratio(self) -> Floats:
         """M (2^n, 2^n)."""
-        a = self.attributes()
-        return np.prod(1 + np.array(self.strengths) * a[:, None] * a, axis=2)
+        return _of_words([[1 + s, 1 - s], [1 - s, 1 + s]] for s in self.strengths)
 
     def modes(self) -> tuple[Floats, Floats, Floats]:
         """chi_S (2^n, 2^n), column S for the set of the bits of S, and the eigenvalues of M and of log M."""
-        a, s, N = self.attributes(), np.array(self.strengths), 2 ** len(self.strengths)
-        inside = a > 0  # row S
-        chi = np.where(inside[None], a[:, None], 1).prod(2).astype(np.float64)
+        s, N = np.array(self.strengths), 2 ** len(self.strengths)
+        inside = self.attributes() > 0  # row S
+        chi = _of_words([[1, -1], [1, 1]] for _ in self.strengths)
         of_log = np.where(inside.sum(1) == 1, N * (inside * np.arctanh(s)).sum(1), 0.0)
         of_log[0] = N / 2 * np.log1p(-(s**2)).sum()
         return chi, N * np.where(inside, s, 1).prod(1), of_log
@@ -290,20 +296,27 @@ class AttributeLanguage:
 
     def sample(self, sentences: int, length: int, *, rng: Any = None) -> NDArray[np.int64]:
         """(sentences, length) words."""
-        a = self.attributes()
-        given = np.prod((1 + np.sqrt(self.strengths) * a[:, None] * a) / 2, axis=2)
+        given = _of_words(np.array([[1 + r, 1 - r], [1 - r, 1 + r]]) / 2 for r in np.sqrt(self.strengths))
         return _sample_given_latents(given, sentences, length, rng)
+
+
+def _of_words(factors: Iterable[Any]) -> Floats:
+    """The product over attributes k, which are bits k of rows and columns, of factors (2, 2); (2^n, 2^n)."""
+    return functools.reduce(lambda product, factor: np.kron(factor, product), factors, np.ones((1, 1)))
 
 
 def word_sentences(lines: Iterable[str], *, most: int = 10_000, fewest: int = 1) -> tuple[list[str], list[NDArray]]:
     """The words of a text, the most frequent first, and its non-empty lines as arrays of their ids.
 
-    Words are runs of letters and apostrophes of the text in lower case. Kept are at most `most` of those that occur
-    `fewest` times or more; the others are dropped from the lines, and windows reach over the gap.
+    Words are runs of letters and apostrophes (straight, or typographic, which count as straight) of the text in lower
+    case. Kept are at most `most` of those that occur `fewest` times or more; the others are dropped from the lines, and
+    windows reach over the gap. TypeError if `lines` is one string.
     """
+    if isinstance(lines, str):
+        raise TypeError("`lines` must be an iterable of lines, got one string: split it, as by str.splitlines")
     check.integer("most", most, 1)
     check.integer("fewest", fewest, 1)
-    texts = [re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", line.lower()) for line in lines]
+    texts = [re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", line.lower().replace("’", "'")) for line in lines]
     frequency = Counter(itertools.chain.from_iterable(texts))
     words = [word for word, count in frequency.most_common(most) if count >= fewest]
     number = {word: i for i, word in enumerate(words)}
@@ -315,7 +328,7 @@ def read_analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]
     lines ": category", and lines of four words. ValueError for other lines."""
     questions: dict[str, list[tuple[str, str, str, str]]] = {}
     category = None
-    for n, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for n, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
         if line.startswith(":"):
             category = questions.setdefault(line[1:].strip(), [])
         elif line.strip():
@@ -328,7 +341,7 @@ def read_analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]
 
 
 def analogy_accuracy(
-    embeddings: ArrayLike,
+    embeddings: ArrayLike | Embeddings,
     words: Sequence[Any],
     questions: Mapping[str, Sequence[tuple[Any, Any, Any, Any]]],
     *,
@@ -338,8 +351,9 @@ def analogy_accuracy(
 
     Parameters
     ----------
-    embeddings : (K, d), one row for each of `words`
-    questions : for each category, a : b :: c : d; those with a word that is not in `words` are left out
+    embeddings : (K, d), one row for each of `words`, or what `embed` returns
+    questions : for each category (none of the name "all"), a : b :: c : d; those with a word that is not in `words` are
+        left out
 
     Returns
     -------
@@ -351,18 +365,21 @@ def analogy_accuracy(
     - ``chance``: 1/(K - 3)
     - ``questions``, ``left_out``
 
-    Raises ValueError for embeddings of another shape, or repeated or fewer than 4 words.
+    Raises ValueError for embeddings of another shape, repeated or fewer than 4 words, or questions of other forms.
     """
     import xarray as xr
 
-    vectors = np.asarray(embeddings, np.float64)
+    check_confidence(confidence)
+    vectors = np.asarray(embeddings.vectors if isinstance(embeddings, Embeddings) else embeddings, np.float64)
     number = {word: i for i, word in enumerate(words)}
     if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
         raise ValueError(f"`embeddings` must be finite, one row for each of {len(words)} words, got {vectors.shape}")
     if len(number) != len(words) or len(words) < 4:
         raise ValueError(f"`words` must be 4 or more different words, got {len(number)}")
-    if not questions:
-        raise ValueError("`questions` must have a category")
+    if not questions or "all" in questions:
+        raise ValueError(f"`questions` must have a category, and none of the name 'all', got {list(questions)}")
+    if not all(len(q) == 4 for asked in questions.values() for q in asked):
+        raise ValueError("`questions` must be of four words each, a : b :: c : d")
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.where(length > 0, length, 1)
     known = {

@@ -2,7 +2,7 @@
 
 Each identity is derived by sympy from its premises, with symbolic numbers of tokens L, states K and examples P wherever
 a sum over them occurs, and compared with three things: its corrected form, the form printed in the paper, and numbers
-from the functions of this library that implement it.
+from the functions of this library that implement it (from torch for the Laplace entropy, which none implements).
 
     check_all()                        # a Verdict for each of IDENTITIES
     print(report(check("gradient")))
@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
+from itertools import permutations, product
 from typing import Any
 
+import mpmath
 import numpy as np
 import sympy
 
+from amtheory._validation import choice
 from bridges.streams import as_seed, stream
 
 sp: Any = sympy  # whose own annotations deny much of its algebra
@@ -39,7 +42,7 @@ d = KroneckerDelta
 K, L, P = symbols("K L P", integer=True, positive=True)
 a, b, i, j, k, l, m, mu, n, x, z = symbols("a b i j k l m mu n x z", integer=True)
 alpha_t, alpha_s, beta, speed, tau = symbols("alpha_t alpha_s beta speed tau", positive=True)
-A, W, f, s = IndexedBase("A"), IndexedBase("W"), IndexedBase("f"), IndexedBase("s")
+A, W, f, s = (IndexedBase(name, real=True) for name in "AWfs")
 p, q, u, v = (IndexedBase(name, positive=True) for name in "pquv")
 tokens, noisy = IndexedBase("x", integer=True), IndexedBase("z", integer=True)
 POSITIONS, OTHERS, EXAMPLES, STATES = (n, 0, L - 1), (j, 0, L - 1), (mu, 0, P - 1), (k, 0, K - 1)
@@ -52,16 +55,18 @@ class Sides:
     derived : the end of the derivation
     corrected : the form this library implements
     printed : the paper's form; None if it prints none
-    measure : generator -> (values of all free symbols: numbers, and arrays for indexed ones; what the library makes of
-        them: a number for each entry)
+    measure : generator -> for each case the formula distinguishes, a pair (values of all free symbols: numbers, and
+        arrays for indexed ones; what the library makes of them: a number for each entry)
     signs : symbols that are +1 or -1
+    given : values known from the premises
     """
 
     derived: Any
     corrected: Any
-    measure: Callable[[np.random.Generator], tuple[dict[Any, Any], Any]]
+    measure: Callable[[np.random.Generator], Iterable[tuple[dict[Any, Any], Any]]]
     printed: Any = None
     signs: tuple[Any, ...] = ()
+    given: dict[Any, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Identity:
 @dataclass(frozen=True)
 class Verdict:
     """Whether sympy proves the corrected and the printed form (None: not printed) from the derivation, and the largest
-    difference between the corrected form and the library's numbers."""
+    difference between the corrected form and the library's numbers, NaN if one of them is."""
 
     identity: Identity
     sides: Sides
@@ -137,13 +142,11 @@ def check(identity: str | Identity, *, rng: int | np.random.Generator | None = 0
     ValueError : no identity of that name.
     ArithmeticError : sympy can neither prove a form nor is it refuted at any of the points.
     """
-    if isinstance(identity, str):
-        if identity not in IDENTITIES:
-            raise ValueError(f"`identity` must be one of {', '.join(IDENTITIES)}, got {identity!r}")
-        identity = IDENTITIES[identity]
+    if not isinstance(identity, Identity):
+        identity = IDENTITIES[choice("identity", identity, tuple(IDENTITIES))]
     sides = identity.sides()
     generator = stream(as_seed(rng), "identities", identity.name)
-    points, measured = zip(*(sides.measure(generator) for _ in range(POINTS)))
+    cases = [case for _ in range(POINTS) for case in sides.measure(generator)]
 
     def holds(name: str, form: Any) -> bool:
         differences = [one - other for one, other in zip(_entries(sides.derived), _entries(form), strict=True)]
@@ -151,28 +154,33 @@ def check(identity: str | Identity, *, rng: int | np.random.Generator | None = 0
         def refuted(points: Iterable[dict[Any, Any]]) -> bool:
             return any(not np.abs(evaluate(differences, point)).max() <= TOLERANCE for point in points)
 
-        if refuted(points):
+        if refuted(point for point, _ in cases):
             return False
-        if all(vanishes(difference, sides.signs) for difference in differences):
+        if all(vanishes(contracted(difference).subs(sides.given), sides.signs) for difference in differences):
             return True
-        if refuted(sides.measure(generator)[0] for _ in range(MORE_POINTS)):
+        if refuted(point for _ in range(MORE_POINTS) for point, _ in sides.measure(generator)):
             return False
         raise ArithmeticError(f"{identity.name}: the {name} form is neither proved nor refuted")
 
-    found = [evaluate(_entries(sides.corrected), point) for point in points]
+    errors = [
+        one - other
+        for point, value in cases
+        for one, other in zip(evaluate(_entries(sides.corrected), point), np.ravel(value), strict=True)
+    ]
     return Verdict(
         identity,
         sides,
         holds("corrected", sides.corrected),
         None if sides.printed is None else holds("printed", sides.printed),
-        float(max(np.abs(one - np.ravel(other)).max() for one, other in zip(found, measured, strict=True))),
+        float(np.abs(errors).max()),
     )
 
 
-def check_all(only: Iterable[str] = (), *, rng: int | np.random.Generator | None = 0) -> list[Verdict]:
+def check_all(only: Iterable[str] | None = None, *, rng: int | np.random.Generator | None = 0) -> list[Verdict]:
     """Verdicts on the identities of these names; by default on all. Arguments and errors as for `check`."""
+    names = [choice("only", name, tuple(IDENTITIES)) for name in (IDENTITIES if only is None else only)]
     seed = as_seed(rng)
-    return [check(name, rng=seed) for name in (tuple(only) or IDENTITIES)]
+    return [check(name, rng=seed) for name in names]
 
 
 def report(verdict: Verdict) -> str:
@@ -284,16 +292,17 @@ def vanishes(expression: Any, signs: Sequence[Any] = (), distinct: Sequence[Any]
 
 
 def _normalised(expression: Any) -> Any:
-    """Contracted, with the probabilities p adding up to one."""
+    """Contracted, with the probabilities p, u and v adding up to one over all K states."""
+    whole = [Sum(base[k], STATES).as_dummy() for base in (p, u, v)]
     return contracted(expression).replace(
-        lambda e: isinstance(e, Sum) and getattr(e.function, "base", None) == p, lambda e: sp.Integer(1)
+        lambda e: isinstance(e, Sum) and e.as_dummy() in whole, lambda e: sp.Integer(1)
     )
 
 
 def _split(expression: Any) -> Any:
     c, r = symbols("c r", positive=True)
     expression = expression.subs({alpha_t: 1 / (1 + c), tau: r / (1 + r)})
-    return sp.expand_log(expression.replace(log, lambda argument: log(sp.factor(argument))), force=True)
+    return sp.expand_log(expression.replace(log, lambda argument: log(sp.factor(argument))))
 
 
 def _is_zero(expression: Any) -> bool:
@@ -304,18 +313,30 @@ def _is_zero(expression: Any) -> bool:
     return sp.cancel(expression) == 0 or sp.simplify(expression) == 0
 
 
-def _by_limits(expression: Any) -> list[Any]:
-    """The summands of sums over the same range, put together, and what stands in no sum: if all vanish, so does it."""
+def _by_limits(expression: Any, taken: dict[Any, Any] | None = None) -> list[Any]:
+    """The summands of sums over the same range, put together, and what stands in no sum: if all vanish, so does it.
+
+    taken : indices of the sums around it, with their ranges; sums over the same range may be taken in any order
+    """
+    taken = taken or {}
+    fresh = sp.Dummy(integer=True)
+    orders = [dict(zip(taken, order)) for order in permutations(taken)]
+    orders = [order for order in orders if all(taken[one] == taken[other] for one, other in order.items())]
     parts: dict[Any, Any] = {}
     for term in sp.Add.make_args(_expanded(expression)):
         first = next((factor for factor in sp.Mul.make_args(term) if isinstance(factor, Sum)), None)
         if first is None:
-            parts[()] = parts.get((), 0) + term
-            continue
-        indices, *ranges = zip(*first.limits)
-        common = dict(zip(indices, symbols(f"first:{len(indices)}", integer=True)))
-        parts[tuple(ranges)] = parts.get(tuple(ranges), 0) + term / first * first.function.xreplace(common)
-    return [part for ranges, whole in parts.items() for part in (_by_limits(whole) if ranges else [whole])]
+            limits, summand = (), min((term.xreplace(order) for order in orders), key=sp.default_sort_key)
+        else:
+            *inner, (index, *limits) = first.limits
+            summand = Sum(first.function, *inner) if inner else first.function
+            limits, summand = tuple(limits), term / first * summand.xreplace({index: fresh})
+        parts[limits] = parts.get(limits, 0) + summand
+    return [
+        part
+        for limits, whole in parts.items()
+        for part in (_by_limits(whole, {**taken, fresh: limits}) if limits else [whole])
+    ]
 
 
 def _bound(expression: Any) -> list[Any]:
@@ -357,33 +378,32 @@ def _spins(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 @_identity(
     "(6)",
-    "the new spin is the more probable one, s' h = |h|, and is a spin, s'^2 = 1; for h > 0, h < 0 and h = 0",
+    "the spin s is flipped if -s is more probable under psi, whose log-odds of s are 2 s h; for h > 0, h < 0 and h = 0",
     erratum="sgn(0) = 0 is no spin; where the field vanishes both are equally probable, and the old spin s is kept",
     library="amtheory.retrieve",
 )
 def update() -> Sides:
     h, old = Symbol("h", positive=True), Symbol("s")
+    fields = (h, -h, sp.Integer(0))
 
-    def entries(new: Callable[[Any], Any]) -> Any:
-        return Matrix([e for field in (h, -h, sp.Integer(0)) for e in (new(field) * field, new(field) ** 2)])
+    def chosen(spin: int, field: Any) -> int:
+        return -spin if (-2 * spin * field).is_positive else spin
 
-    best = [sp.Max(*(spin * field for spin in (1, -1))) for field in (h, -h, sp.Integer(0))]
-
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         from amtheory import Couplings, retrieve
 
-        coupling, state = rng.uniform(0.1, 2), _spins(rng, 1, 4)
+        coupling, last = rng.uniform(0.1, 2), int(_spins(rng))
         couplings = np.zeros((4, 4))
-        couplings[0, 3] = coupling * state[0, 3]
-        couplings[1, 3] = -coupling * state[0, 3]
-        final = retrieve(Couplings(couplings), state, update="parallel", max_sweeps=1)[0][0, :3].astype(float)
-        fields = np.array([coupling, -coupling, 0])
-        return {h: coupling, old: state[0, 2]}, np.stack([final * fields, final**2], 1)
+        couplings[:2, 3] = coupling * last, -coupling * last
+        for spin in (1, -1):
+            state = [[spin, spin, spin, last]]
+            final = retrieve(Couplings(couplings), state, update="parallel", max_sweeps=1)[0]
+            yield {h: coupling, old: spin}, final[0, :3]
 
     return Sides(
-        derived=Matrix([e for value in best for e in (value, 1)]),
-        corrected=entries(lambda field: sp.sign(field) + (1 - sp.sign(field) ** 2) * old),
-        printed=entries(sp.sign),
+        derived=Matrix([sum((1 + spin * old) / 2 * chosen(spin, field) for spin in (1, -1)) for field in fields]),
+        corrected=Matrix([sp.sign(field) + (1 - sp.sign(field) ** 2) * old for field in fields]),
+        printed=Matrix([sp.sign(field) for field in fields]),
         measure=measure,
         signs=(old,),
     )
@@ -392,7 +412,7 @@ def update() -> Sides:
 @_identity(
     "(7)",
     "a pattern moved by kappa towards the hyperplane of W still has the sign x iff x h >= kappa |W|: least x h at "
-    "margin kappa, for x = +1 and x = -1; h = W.x",
+    "margin kappa, x = +1 or -1; h = W.x",
     erratum="sgn(h + kappa) = x asks for x h > -kappa x: less than a fixed point if x = 1, and not scale-free",
     library="amtheory.Couplings.stabilities",
 )
@@ -405,29 +425,31 @@ def margin() -> Sides:
 
     def least(field: Any) -> Any:
         (boundary,) = sp.solve(field, h)
-        return Matrix([(X * boundary).subs(X, value) for value in (1, -1)])
+        return X * boundary
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         from amtheory import Couplings
 
-        x, couplings = _spins(rng, 1, 5), rng.normal(size=(5, 5))
-        both = np.concatenate([x, -x])
-        # at h = W.x the margin is the stability: that of x if x_0 h > 0, of the other sign of x_0 otherwise
-        stability = np.abs(Couplings(couplings).stabilities(both)[:, 0])
-        field = np.abs(couplings[0] @ both.T)
-        return {kappa: stability[0], norm: np.linalg.norm(couplings[0])}, field
+        x, couplings = _spins(rng, 5), rng.normal(size=(5, 5))
+        for pattern in (x, -x):
+            # at h = W.x the margin is the stability
+            stability = Couplings(couplings).stabilities(pattern[None])[0, 0]
+            point = {kappa: stability, norm: np.linalg.norm(couplings[0]), X: pattern[0]}
+            yield point, pattern[0] * (couplings[0] @ pattern)
 
     return Sides(
         derived=least(moved),
-        corrected=Matrix([kappa * norm, kappa * norm]),
+        corrected=kappa * norm,
         printed=least(h + kappa),
         measure=measure,
+        signs=(X,),
     )
 
 
 @_identity(
     "(9)",
-    "psi(s) = exp(s f)/(2 cosh f), normalised from exp(beta s sum_m W_lm s_m), m != l",
+    "psi(s_l) = exp(s_l f)/(2 cosh f), f = beta sum_m W_lm s_m, normalised from exp(s_l f); as W_ll = 0, the sum over "
+    "all m, as printed, is that over m != l",
     library="uddm.denoisers.Linear.from_couplings",
 )
 def conditional() -> Sides:
@@ -436,7 +458,7 @@ def conditional() -> Sides:
     psi = weight / sum(weight.subs(X, value) for value in (1, -1))
     field = _field(l, lambda j: s[j])
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm.denoisers.linear import Linear
@@ -448,14 +470,17 @@ def conditional() -> Sides:
         z = torch.as_tensor((state + 1) // 2)[None]
         with torch.no_grad():
             prob = model(z, torch.zeros(1)).softmax(-1)[0, 1, (state[1] + 1) // 2]
-        return {L: 4, l: 1, beta: strength, W: couplings, s: state}, prob.item()
+        yield {L: 4, l: 1, beta: strength, W: couplings, s: state}, prob.item()
 
-    put = {X: s[l], F: field}
+    def logistic(field: Any) -> Any:
+        return (exp(X * F) / (2 * sp.cosh(F))).subs({X: s[l], F: field})
+
     return Sides(
-        derived=psi.subs(put),
-        corrected=(exp(X * F) / (2 * sp.cosh(F))).subs(put),
-        printed=(exp(X * F) / (2 * sp.cosh(F))).subs(put),
+        derived=psi.subs({X: s[l], F: field}),
+        corrected=logistic(field),
+        printed=logistic(beta * Sum(W[l, j] * s[j], OTHERS)),
         measure=measure,
+        given={W[l, l]: 0},
     )
 
 
@@ -475,11 +500,11 @@ def pseudo_likelihood() -> Sides:
     X, F = s[mu, n], f[mu, n]
     psi = exp(X * F) / (2 * sp.cosh(F))
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         from amtheory.pseudolikelihood import loss
 
         examples, couplings, strength, point = _examples(rng)
-        return point, loss(couplings, examples, strength)
+        yield point, loss(couplings, examples, strength)
 
     def mean(term: Any) -> Any:
         return Sum(Sum(term, POSITIONS), EXAMPLES) / P
@@ -508,12 +533,13 @@ def gradient() -> Sides:
     slope = slope.replace(sp.sinh, lambda u: tanh(u) * sp.cosh(u))
     hebb = s[mu, l] * s[mu, m] * (1 - tanh(s[mu, l] * f[mu, l]))
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         from amtheory.pseudolikelihood import gradient
 
         examples, couplings, strength, point = _examples(rng)
-        row, column = (int(index) for index in rng.integers(3, size=2))
-        return {**point, l: row, m: column}, gradient(couplings, examples, strength)[row, column]
+        slope = gradient(couplings, examples, strength)
+        for column in range(3):
+            yield {**point, l: 1, m: column}, slope[1, column]
 
     return Sides(
         derived=slope,
@@ -540,7 +566,7 @@ def token_gradient() -> Sides:
     right = p[tokens[l]]
     wrong = p[a] * (1 - d(a, tokens[l])) / (1 - right)
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm.denoisers.linear import Linear, LinearConfig
@@ -550,10 +576,10 @@ def token_gradient() -> Sides:
         z = torch.as_tensor(rng.integers(3, size=(1, 4)))
         log_p = model(z, torch.zeros(1)).log_softmax(-1)[0, 1]
         (slope,) = torch.autograd.grad(-log_p[z[0, 1]], model.coupling)
-        row, column, other = int(rng.integers(3)), int(rng.integers(3)), int(rng.integers(4))
-        point = {L: 4, K: 3, l: 1, m: other, a: row, b: column, beta: strength, tokens: z[0].numpy()}
-        # the model's coupling is beta A, so that d/dA = beta d/dcoupling
-        return {**point, p: log_p.exp().detach().numpy()}, strength * slope[1, row, other, column].item()
+        point = {L: 4, K: 3, l: 1, beta: strength, tokens: z[0].numpy(), p: log_p.exp().detach().numpy()}
+        for row, other, column in product(range(3), (1, 2), range(3)):
+            # the model's coupling is beta A, so that d/dA = beta d/dcoupling
+            yield {**point, m: other, a: row, b: column}, strength * slope[1, row, other, column].item()
 
     return Sides(
         derived=slope,
@@ -582,7 +608,7 @@ def two_states() -> Sides:
     softmax = [exp(logit(state)) / (exp(logit(0)) + exp(logit(1))) for state in (0, 1)]
     theta = (bias[l, 1] - bias[l, 0]) / 2 + Sum((1 - d(l, n)) * quarter((1, 1, -1, -1)), POSITIONS)
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm.denoisers.linear import Linear, LinearConfig
@@ -596,7 +622,7 @@ def two_states() -> Sides:
             fields = model.external_fields() + model.couplings() @ torch.as_tensor(state, dtype=torch.float64)
         # the library's own W and theta must give what its softmax gives
         odds = (log_p[1] - log_p[0]).item()
-        return {L: 4, l: 2, s: state, **values}, [odds, 2 * fields[2].item()]
+        yield {L: 4, l: 2, s: state, **values}, [odds, 2 * fields[2].item()]
 
     odds = sp.expand_log(log(sp.cancel(softmax[1] / softmax[0])), force=True)
     corrected = 2 * (theta + Sum((1 - d(l, n)) * quarter((1, -1, -1, 1)) * s[n], POSITIONS))
@@ -661,15 +687,17 @@ def posterior() -> Sides:
     def entries(form: Any) -> Any:
         return Matrix([form, sp.factor(contracted(Sum(form, (i, 0, K - 1))))])
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         process, late, early, point = _process(rng, 4)
-        at = {symbol: int(rng.integers(3)) for symbol in (i, z, x)}
+        token, now = (int(each) for each in rng.permutation(4)[:2])
         clean = torch.full((1, 1, 4), -torch.inf, dtype=torch.float64)
-        clean[..., at[x]] = 0
-        found = process.posterior(clean, torch.tensor([[at[z]]]), late, early)[0, 0]
-        return {**point, **at}, [found[at[i]].item(), found.sum().item()]
+        clean[..., token] = 0
+        for noisy in (token, now):
+            found = process.posterior(clean, torch.tensor([[noisy]]), late, early)[0, 0]
+            for then, probability in enumerate(found.tolist()):
+                yield {**point, x: token, z: noisy, i: then}, [probability, found.sum().item()]
 
     return Sides(
         derived=entries(_bayes(i, z, x)),
@@ -690,14 +718,14 @@ def transition() -> Sides:
     evidence = p[k] * _forward(z, k, alpha_t)
     exact = contracted(Sum(evidence * _bayes(i, z, k), STATES)) / contracted(Sum(evidence, STATES))
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         process, late, early, point = _process(rng, 4)
         probabilities, log_p = _distribution(rng, 4)
-        now, then = int(rng.integers(4)), int(rng.integers(4))
-        found = process.posterior(log_p, torch.tensor([[now]]), late, early)[0, 0, then].item()
-        return {**point, z: now, i: then, p: probabilities}, found
+        now = int(rng.integers(4))
+        for then, found in enumerate(process.posterior(log_p, torch.tensor([[now]]), late, early)[0, 0].tolist()):
+            yield {**point, z: now, i: then, p: probabilities}, found
 
     return Sides(
         derived=sp.simplify(exact.subs(Sum(p[k], STATES), 1)),
@@ -715,11 +743,11 @@ def transition() -> Sides:
 def evidence() -> Sides:
     ratio = log(_forward(0, 0, alpha_t) / _forward(0, 1, alpha_t))
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         from uddm import UniformProcess
 
         process, late, _, point = _process(rng, 5)
-        return point, [p.evidence(late).item() for p in (process, UniformProcess(2, "linear"))]
+        yield point, [p.evidence(late).item() for p in (process, UniformProcess(2, "linear"))]
 
     return Sides(
         derived=Matrix([ratio, ratio.subs(K, 2)]),
@@ -743,7 +771,7 @@ def dense_memory() -> Sides:
     def matches(row: int) -> Any:
         return Sum(d(noisy[n], rows[row, n]), POSITIONS)
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm import EmpiricalBayes
@@ -751,7 +779,7 @@ def dense_memory() -> Sides:
         process, late, _, point = _process(rng, 3)
         data, state = rng.integers(3, size=(4, 6)), rng.integers(3, size=6)
         weights = EmpiricalBayes(torch.as_tensor(data), process).weights(torch.as_tensor(state)[None], late)[0]
-        return {**point, L: 6, rows: data, noisy: state}, torch.log(weights[0] / weights[1]).item()
+        yield {**point, L: 6, rows: data, noisy: state}, torch.log(weights[0] / weights[1]).item()
 
     return Sides(
         derived=log_likelihood(0) - log_likelihood(1),
@@ -767,7 +795,7 @@ def dense_memory() -> Sides:
     library="uddm.EmpiricalBayes.weights of all K^L sequences",
 )
 def nothing_changed() -> Sides:
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm import EmpiricalBayes
@@ -777,7 +805,7 @@ def nothing_changed() -> Sides:
         row = int(rng.integers(len(data)))
         # q(z | x) adds up to one over x as well
         kept = EmpiricalBayes(data, process).weights(data[row][None], late)[0, row]
-        return {**point, L: 4}, kept.item()
+        yield {**point, L: 4}, kept.item()
 
     return Sides(
         derived=sp.Product(_forward(x, x, alpha_t), POSITIONS).doit(),
@@ -824,16 +852,17 @@ def continuous_time() -> Sides:
     given, network = (rate(after(k, clean).subs(d(k, z), 0)) for clean in (lambda k: d(k, x), _network))
     derived = sp.factor(same) + Sum((1 - d(k, z)) * given * log(given / network), STATES)
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm import nelbo
 
         process, late, _, point = _process(rng, 4, "log-linear")
         probabilities, log_p = _distribution(rng, 4)
-        clean, now = int(rng.integers(4)), int(rng.integers(4))
-        value = nelbo(process, log_p, torch.tensor([[clean]]), torch.tensor([[now]]), late).item()
-        return {**point, x: clean, z: now, p: probabilities}, value
+        clean = int(rng.integers(4))
+        for now in (clean, (clean + 1) % 4):
+            value = nelbo(process, log_p, torch.tensor([[clean]]), torch.tensor([[now]]), late).item()
+            yield {**point, x: clean, z: now, p: probabilities}, value
 
     return Sides(derived=derived, corrected=_nelbo(z, x), measure=measure)
 
@@ -859,7 +888,7 @@ def single_token() -> Sides:
         own, other = (sp.limit(term, alpha_t, alpha, "-" if alpha else "+") for term in (own, other))
         return own.subs(positive, p[x]) + contracted(Sum((1 - d(k, x)) * other.subs(positive, p[k]), STATES))
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm.objective import expected_nelbo
@@ -877,7 +906,7 @@ def single_token() -> Sides:
                 weight = alpha * (now == clean) + (1 - alpha) / 4
                 whole += weight * (torch.xlogy(exact, exact) - torch.xlogy(exact, model)).sum().item()
         mean = expected_nelbo(process, log_p, torch.tensor([[clean]]), late).item()
-        return {**point, x: clean, p: probabilities}, [mean, whole]
+        yield {**point, x: clean, p: probabilities}, [mean, whole]
 
     return Sides(
         derived=Matrix([speed * Sum(slope, STATES), end(1) - end(0)]),
@@ -905,7 +934,7 @@ def noisy_training() -> Sides:
         raise ArithmeticError("noisy-training: the primitive that is real has another derivative")
     whole = sp.limit(primitive, alpha, 1, "-") - primitive.subs(alpha, 0)
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from uddm import UniformProcess
@@ -917,7 +946,7 @@ def noisy_training() -> Sides:
         u, weights = (u + 1) / 2, weights / 2
         # t = u^4 smooths the logarithm at t = 0
         values = [expected_nelbo(process, log_p, torch.tensor([[0]]), t).item() for t in [late, *u**4]]
-        return {alpha_t: 1 - late, tau: np.tanh(margin)}, [values[0], (weights * 4 * u**3 * values[1:]).sum()]
+        yield {alpha_t: 1 - late, tau: np.tanh(margin)}, [values[0], (weights * 4 * u**3 * values[1:]).sum()]
 
     return Sides(
         derived=Matrix([mean, whole]),
@@ -931,18 +960,25 @@ def noisy_training() -> Sides:
 
 @_identity(
     "(13)",
-    "two tokens: H(x_1) + H(x_2) - H(x_1, x_2) = KL(q || u v) >= 0, q their joint distribution, u and v its margins; "
-    "the sum of token entropies bounds the joint entropy from above, and more tokens add further such terms",
+    "two tokens: H(x_1) + H(x_2) - H(x_1, x_2) = KL(q || u v), q[i, j] their joint distribution, u[i] = sum_j q[i, j], "
+    "v[j] = sum_i q[i, j]; -log r lies above its tangent at r = 1, whose mean at r = u v/q is 0, so that KL >= 0: the "
+    "sum of token entropies bounds the joint entropy from above, and more tokens add further such terms",
     erratum="the sum of token entropies is called the entropy of the sequence, which it is for independent tokens only",
     library="bridges.DiffusionSystem(EmpiricalBayes, conditional='posterior')",
 )
 def sequence_entropy() -> Sides:
+    first, second = (i, 0, K - 1), (j, 0, K - 1)
+    margin_u, margin_v = Sum(q[i, j], second), Sum(q[i, j], first)
+    r = Symbol("r", positive=True)
+    convex = -log(r)
+    tangent = convex.subs(r, 1) + convex.diff(r).subs(r, 1) * (r - 1)
+    if not convex.diff(r, 2).is_positive:
+        raise ArithmeticError("sequence-entropy: -log r is not convex")
+
     def mean(value: Any) -> Any:
-        return Sum(q[i, j] * value, (i, 0, K - 1), (j, 0, K - 1))
+        return Sum(q[i, j] * value, first, second)
 
-    # u_i log u_i = sum_j q_ij log u_i, and likewise for v
-
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         from bridges.diffusion import DiffusionSystem
@@ -956,23 +992,27 @@ def sequence_entropy() -> Sides:
         np.add.at(joint, tuple(data.T), memory.weights(torch.as_tensor(state), late)[0].numpy())
         total = DiffusionSystem(memory, conditional="posterior").conditional(state, late).entropy().sum()
         excess = total + (joint * np.log(joint)).sum()
-        return {**point, q: joint, u: joint.sum(1), v: joint.sum(0)}, excess
+        yield {**point, q: joint, u: joint.sum(1), v: joint.sum(0)}, [excess, 0]
 
+    tokens_apart = -Sum(margin_u * log(u[i]), first) - Sum(margin_v * log(v[j]), second)
+    least = mean(tangent.subs(r, u[i] * v[j] / q[i, j]))
     return Sides(
-        derived=-mean(log(u[i])) - mean(log(v[j])) + mean(log(q[i, j])),
-        corrected=mean(log(q[i, j] / (u[i] * v[j]))),
-        printed=sp.Integer(0),
+        derived=Matrix([tokens_apart + mean(log(q[i, j])), least]),
+        corrected=Matrix([mean(log(q[i, j] / (u[i] * v[j]))), 0]),
+        printed=Matrix([0, 0]),
         measure=measure,
+        given={mean(1): 1},
     )
 
 
 @_identity(
     "(21)-(23)",
-    "Laplace: H = (D/2)(1 + log 2 pi) - (1/2) log det Hessian in D dimensions, with eigenvalues lambda, and "
-    "dH/d log det = -1/2",
+    "Laplace, in coordinates along the eigenvectors of the Hessian (a rotation), where Z of (21), the integral of "
+    "exp(E(x*) - E), factorises and log det is the sum of log lambda: log Z = (D/2) log 2 pi - (1/2) log det; "
+    "H = <E - E(x*)> + log Z = (D/2)(1 + log 2 pi) - (1/2) log det; dH/d log det = -1/2",
     erratum="with C the mean of the omitted quadratic term, D/2, (D/2) log 2 pi is lost from the first line of (23) to "
     "the second; and H is affine in log det, not inversely proportional to it (dH/d log det = -H/log det)",
-    library="torch.distributions.MultivariateNormal",
+    library="none: torch.distributions.MultivariateNormal, of a full covariance matrix",
 )
 def laplace() -> Sides:
     D = Symbol("D", integer=True, positive=True)
@@ -985,28 +1025,29 @@ def laplace() -> Sides:
     every = (n, 0, D - 1)
     scaled = entropy.subs(eigenvalue, eigenvalues[n] * exp(shift / D))  # which adds `shift` to log det
     log_det = Sum(log(eigenvalues[n]), every)
-    corrected, printed = D * (1 + log(2 * pi)) / 2 - log_det / 2, D / 2 - log_det / 2
+    normaliser = D * log(2 * pi) / 2 - log_det / 2
+    printed = D / 2 - log_det / 2
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         import torch
 
         root = rng.normal(size=(3, 3))
         hessian = root @ root.T + np.eye(3)
 
-        def entropy(scale: float) -> float:
-            precision = torch.as_tensor(scale * hessian)
-            law = torch.distributions.MultivariateNormal(
-                torch.zeros(3, dtype=torch.float64), precision_matrix=precision
-            )
-            return law.entropy().item()
+        def law(scale: float) -> Any:
+            top = torch.zeros(3, dtype=torch.float64)
+            return torch.distributions.MultivariateNormal(top, precision_matrix=torch.as_tensor(scale * hessian))
 
-        slope = (entropy(np.e) - entropy(1 / np.e)) / 6  # log det differs by 6
-        return {D: 3, eigenvalues: np.linalg.eigvalsh(hessian)}, [entropy(1.0), slope]
+        more, one, less = (law(scale).entropy().item() for scale in (np.e, 1, 1 / np.e))
+        values = [-law(1).log_prob(torch.zeros(3, dtype=torch.float64)).item(), one, (more - less) / 6]
+        yield {D: 3, eigenvalues: np.linalg.eigvalsh(hessian)}, values  # log det differs by 6
 
+    log_z = Sum(log(Z).subs(eigenvalue, eigenvalues[n]), every)
+    slope = contracted(Sum(sp.diff(scaled, shift), every))
     return Sides(
-        derived=Matrix([Sum(scaled.subs(shift, 0), every), contracted(Sum(sp.diff(scaled, shift), every))]),
-        corrected=Matrix([corrected, -Rational(1, 2)]),
-        printed=Matrix([printed, -printed / log_det]),
+        derived=Matrix([log_z, Sum(scaled.subs(shift, 0), every), slope]),
+        corrected=Matrix([normaliser, D / 2 + normaliser, -Rational(1, 2)]),
+        printed=Matrix([normaliser, printed, -printed / log_det]),
         measure=measure,
     )
 
@@ -1021,7 +1062,7 @@ def binary_entropy() -> Sides:
     psi = [exp(spin * M) / (2 * sp.cosh(M)) for spin in (1, -1)]
     entropy = -sum(prob * sp.expand_log(log(prob), force=True) for prob in psi)
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         from amtheory import Couplings
         from bridges.binary import BinarySystem
 
@@ -1031,7 +1072,7 @@ def binary_entropy() -> Sides:
             system = BinarySystem(Couplings(np.array([[0, field], [field, 0]])), beta=1.0)
             return system.conditional(np.ones((1, 2), int), 1.0).entropy()[0, 0]
 
-        return {M: margin}, [entropy(margin), (entropy(margin + step) - entropy(margin - step)) / (2 * step)]
+        yield {M: margin}, [entropy(margin), (entropy(margin + step) - entropy(margin - step)) / (2 * step)]
 
     return Sides(
         derived=Matrix([entropy, sp.diff(entropy, M)]),
@@ -1067,11 +1108,11 @@ def gaussian_transform() -> Sides:
         start = 2 * (sp.integrate(phi(y), (y, -sp.oo, sp.oo)) / 2 - Rational(1, 2))
         return sp.simplify(start + sp.integrate(slope, (nu, 0, ratio)))
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def measure(rng: np.random.Generator) -> Any:
         from uddm.duality import uniform_alpha
 
         amplitude = rng.uniform(0.05, 0.95)
-        return {ratio: amplitude / np.sqrt(1 - amplitude**2)}, uniform_alpha(amplitude, 2)
+        yield {ratio: amplitude / np.sqrt(1 - amplitude**2)}, uniform_alpha(amplitude, 2)
 
     return Sides(
         derived=transform(_normal),
@@ -1083,21 +1124,34 @@ def gaussian_transform() -> Sides:
 
 @_identity(
     "(17)",
-    "T(0) = K/(K - 1) [int phi Phi^(K-1) dy - 1/K] = 0, with Phi as variable of integration",
+    "T = K/(K - 1) (w - 1/K): the own of K coordinates is the largest with probability w = int phi(y - mu) "
+    "Phi(y)^(K-1) dy, which is T + (1 - T)/K; and at mu = 0, where w = int Phi^(K-1) dPhi, T = 0",
     erratum="with phi as printed, and Phi its integral, Phi ends at 1/sqrt(2) and T(0) < 0: -1/2 at K = 2",
-    library="uddm.duality.uniform_alpha",
+    library="uddm.duality.uniform_alpha at K = 100; w by quadrature",
 )
-def gaussian_start() -> Sides:
-    y, level = Symbol("y", real=True), Symbol("Phi", positive=True)
+def gaussian_argmax() -> Sides:
+    y, level, largest, T = Symbol("y", real=True), Symbol("Phi", positive=True), Symbol("w"), Symbol("T")
 
     def start(phi: Callable[[Any], Any]) -> Any:
         end = sp.integrate(phi(y), (y, -sp.oo, sp.oo))
-        return sp.simplify(K / (K - 1) * (sp.integrate(level ** (K - 1), (level, 0, end)) - 1 / K))
+        return sp.integrate(level ** (K - 1), (level, 0, end))
 
-    def measure(rng: np.random.Generator) -> tuple[dict[Any, Any], Any]:
+    def transform(chance: Any) -> Any:
+        return K / (K - 1) * (chance - 1 / K)
+
+    (derived,) = sp.solve(T + (1 - T) / K - largest, T)
+
+    def measure(rng: np.random.Generator) -> Any:
         from uddm.duality import uniform_alpha
 
-        states = int(rng.integers(2, 1000))
-        return {K: states}, uniform_alpha(0.0, states)
+        amplitude = rng.uniform(0.05, 0.95)
+        mu = amplitude / np.sqrt(1 - amplitude**2)
+        chance: Any = mpmath.quad(lambda y: mpmath.npdf(y - mu) * mpmath.ncdf(y) ** 99, np.arange(-8, mu + 9))
+        yield {K: 100, largest: float(chance)}, [uniform_alpha(amplitude, 100), uniform_alpha(0.0, 100)]
 
-    return Sides(derived=start(_normal), corrected=sp.Integer(0), printed=start(_printed_normal), measure=measure)
+    return Sides(
+        derived=Matrix([derived, derived.subs(largest, start(_normal))]),
+        corrected=Matrix([transform(largest), 0]),
+        printed=Matrix([transform(largest), sp.simplify(transform(start(_printed_normal)))]),
+        measure=measure,
+    )

@@ -40,8 +40,10 @@ def critical_alpha(P: int, L: int, K: int) -> float:
     """
     P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 2)
     rate = math.log(P) / L
-    if P == 1 or rate >= math.log(K):
-        return 0.0 if P == 1 else 1.0 if rate <= math.log(K) * (1 + 1e-15) else math.nan
+    if P == 1:
+        return 0.0
+    if rate >= math.log(K) * (1 - 1e-15):  # so near that only integers tell
+        return math.nan if P > K**L else 1.0
     return _gauss.root(lambda a: math.sqrt(capacity(a, K)) - math.sqrt(rate), 0.0, 1.0)
 
 
@@ -85,10 +87,11 @@ def posterior_weight(P: int, L: int, K: int, alpha: ArrayLike) -> Any:
 
     with b = log(1 + K alpha/(1 - alpha)), n and m common tokens as in `retrieval_probability`, from
     1/y = int_0^inf exp(-u y) du, exactly: in log u the trapezoidal rule converges exponentially, and errs by less than
-    1e-13 of the result. Never above `retrieval_probability`; arguments and errors as there.
+    1e-13 of the result, in a time that grows as L^2 log P. Never above `retrieval_probability`; arguments and errors as
+    there, but P <= 1e300.
     Example: 0.5563 for P = 5000, L = 80, K = 4 at the critical alpha.
     """
-    P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 2)
+    P, L, K = check.integer("P", P, 1, 10**300), check.integer("L", L, 1), check.integer("K", K, 2)
     n, f, step = np.arange(L + 1), _binomial(L, 1 / K), 1 / 8
     x = np.arange(-math.log(P) - 37, 4.5, step)  # log(u w), which has the density exp(x - exp(x))
     density = step * np.exp(x - np.exp(x))

@@ -35,6 +35,11 @@ def test_critical_alpha():
     assert channel.critical_alpha(1, 10, 3) == 0.0
     assert channel.critical_alpha(3**10, 10, 3) == pytest.approx(1)
     assert math.isnan(channel.critical_alpha(3**10 + 1, 10, 3))
+    assert channel.critical_alpha(2**60, 60, 2) == 1
+    assert math.isnan(channel.critical_alpha(2**60 + 1, 60, 2))  # of the same logarithm in floats
+    below = channel.critical_alpha(2**60 - 2**40, 60, 2)
+    assert 0 < 1 - below < 1e-6
+    assert channel.capacity(below, 2) == pytest.approx(math.log(2**60 - 2**40) / 60, rel=1e-12)
     assert 0.1 < channel.critical_alpha(10**400, 1024, 50257) < 0.2
 
 
@@ -151,6 +156,7 @@ def test_limits_of_the_posterior_weight():
     assert channel.posterior_weight(1, 20, 3, [0.0, 0.5, 1.0]) == pytest.approx([1, 1, 1], rel=1e-14)
     assert channel.posterior_weight(10**9, 64, 30522, 1.0) == pytest.approx(1, rel=1e-12)
     twins = sum(math.comb(8, k) * (1 / 4) ** k * (3 / 4) ** (8 - k) / (k + 1) for k in range(9))
+    assert channel.posterior_weight(10**300, 6, 2, 0.0) == pytest.approx(1e-300, rel=1e-12)
     assert channel.posterior_weight(9, 2, 2, 1.0) == pytest.approx(twins, rel=1e-12)  # copies share alike
 
 
@@ -173,6 +179,7 @@ def test_posterior_weight_is_monotone_and_below_the_best(P, L, K, one, other):
         (lambda: channel.critical_alpha(1e30, 1, 2), TypeError, "`P` must be an integer"),
         (lambda: channel.retrieval_probability(2, 0, 2, 0.5), ValueError, "`L` must be at least 1, got 0"),
         (lambda: channel.posterior_weight(2, 3, 1, 0.5), ValueError, "`K` must be at least 2, got 1"),
+        (lambda: channel.posterior_weight(10**300 + 1, 3, 2, 0.5), ValueError, "`P` must be in"),
         (lambda: channel.posterior_weight(2.5, 3, 2, 0.5), TypeError, "`P` must be an integer"),
         (lambda: channel.retrieval_probability(2, 3, 2, -1), ValueError, r"`alpha` must be in \[0, 1\], got -1"),
     ],

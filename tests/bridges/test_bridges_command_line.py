@@ -56,10 +56,17 @@ def test_a_failing_identity_ends_with_status_1(monkeypatch, capsys):
     assert "0 of 1 identities pass" in printed
 
 
-def test_user_errors(monkeypatch, capsys):
-    assert run(monkeypatch, "identities", "--only", "evidence", "nonsense") == 2
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["evidence", "nonsense"], "error: `only` must be one of 'update', 'margin', "),
+        ([], "error: `only` must be followed by names of identities, got none\n"),
+    ],
+)
+def test_user_errors(monkeypatch, capsys, names, message):
+    assert run(monkeypatch, "identities", "--only", *names) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith("error: `only` must be one of 'update', 'margin', ")
+    assert printed.err.startswith(message)
     assert not printed.out, "nothing is derived before all names are known"
 
 

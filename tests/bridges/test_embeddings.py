@@ -14,6 +14,7 @@ from bridges.embeddings import (
     STATISTICS,
     AttributeLanguage,
     CyclicLanguage,
+    Embeddings,
     analogy_accuracy,
     cooccurrence,
     embed,
@@ -99,7 +100,12 @@ def test_embeddings_are_eigenvectors(statistic, dense, monkeypatch):
         "bounded": 2 * (M - 1) / (M + 1),
     }[statistic]
     monkeypatch.setattr(embeddings, "_DENSE", 1000 if dense else 1)
-    got = embed(sparse.csr_array(counts), 5, statistic=statistic)
+    stored = sparse.csr_array(np.where(counts > 0, counts, -1))
+    stored.data[stored.data < 0] = 0
+    got = embed(stored, 5, statistic=statistic)
+    assert stored.nnz == 900
+    for v in got.eigenvectors.T:
+        assert v[abs(v) >= 0.9 * abs(v).max()][0] > 0
     np.testing.assert_allclose(got.eigenvalues, np.linalg.eigvalsh(matrix)[::-1][:5], atol=1e-9)
     np.testing.assert_allclose(matrix @ got.eigenvectors, got.eigenvectors * got.eigenvalues, atol=1e-8)
     np.testing.assert_allclose(got.vectors, got.eigenvectors * np.sqrt(got.eigenvalues))
@@ -119,6 +125,12 @@ def test_months_lie_on_a_circle(words):
     steps = np.angle(np.roll(x + 1j * y, -1) / (x + 1j * y))
     np.testing.assert_allclose(abs(steps), 2 * np.pi / words)
     assert len(np.unique(np.sign(steps))) == 1
+
+
+def test_sharp_seasons():
+    language = CyclicLanguage(12, 800.0)
+    np.testing.assert_allclose(language.profile(), np.eye(12)[0], atol=1e-40)
+    assert np.ptp(language.sample(50, 4, rng=0), axis=1).max() == 0
 
 
 @pytest.mark.parametrize("language", [CyclicLanguage(12, 1.5), AttributeLanguage((0.3, 0.5, 0.6))])
@@ -174,6 +186,7 @@ def test_analogies_are_in_the_top_eigenvectors():
     np.testing.assert_allclose(abs(got.vectors), np.sqrt(WEAK)[::-1] * np.ones((32, 1)))
     np.testing.assert_allclose(abs(a.T @ got.eigenvectors), np.eye(5)[::-1] * np.sqrt(32), atol=1e-10)
     assert accuracy(language.ratio(), language, 5, "ratio") == 1
+    np.testing.assert_allclose(embed(3 * language.ratio(), 5, statistic="ratio").vectors, got.vectors, atol=1e-10)
 
 
 def test_analogies_strengthen_and_saturate_with_the_dimension():
@@ -230,9 +243,20 @@ def test_accuracy_by_hand():
     assert got.questions.values.tolist() == [2, 0, 2]
     assert got.left_out.values.tolist() == [1, 1, 2]
     np.testing.assert_allclose(got.accuracy[:, 0], [0.5, np.nan, 0.5])
+    modes = Embeddings(vectors, np.ones(3), vectors)
+    assert got.identical(analogy_accuracy(modes, words, asked))
     low, high = 0.5 - 0.4055, 0.5 + 0.4055  # Wilson's for 1 of 2
     np.testing.assert_allclose(got.accuracy[0, 1:], [low, high], atol=2e-4)
     assert float(got.chance) == 0.5
+
+
+def test_directions_count_and_questions_do_not_answer_themselves():
+    """On a circle b - a + c is at 38.4 degrees, nearer to the word at 30 than to d; the longest would win unscaled."""
+    angles = np.deg2rad([0, 10, 30, 50, 100, 8])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1) * np.array([[1], [1], [1], [1], [9], [1]])
+    got = analogy_accuracy(vectors, range(6), {"x": [(0, 1, 2, 3), (0, 2, 1, 3), (0, 2, 1, 3)]})
+    np.testing.assert_allclose(got.accuracy[:, 0], 1)
+    np.testing.assert_allclose(got.nearest[:, 0], 1 / 3)  # to c, at 30 or 10; to b it would be 2/3
 
 
 def test_random_embeddings_are_at_chance():
@@ -248,12 +272,17 @@ def test_words_of_a_text():
     assert words[:2] == ["the", "hat"]
     assert [i.tolist()[:2] for i in ids] == [[0, 2], [1, 0]]
     assert word_sentences(["a a b"], fewest=2)[0] == ["a"]
+    assert word_sentences(["don't", "don’t"])[0] == ["don't"]
+    with pytest.raises(TypeError, match="`lines` must be"):
+        word_sentences("the cat sat")
 
 
 def test_questions_are_read(tmp_path):
     path = tmp_path / "questions.txt"
     path.write_text(": one\nA b C d\n\n: two\n")
     assert read_analogies(path) == {"one": [("a", "b", "c", "d")], "two": []}
+    path.write_text(": one\na b c d", encoding="utf-8-sig")
+    assert list(read_analogies(path)) == ["one"]
     path.write_text("a b c d\n")
     with pytest.raises(ValueError, match=r":1: must be"):
         read_analogies(path)
@@ -282,16 +311,31 @@ def test_text_is_above_chance(shared_data):
         (lambda: cooccurrence([[0, 1]], 3, window=0), "`window` must be"),
         (lambda: embed([[0, 1.0], [2, 0]], 1), "symmetric"),
         (lambda: embed([[1.0, 0], [0, 0]], 1), "no empty row"),
+        (lambda: embed([[np.nan, 1.0], [1, 1]], 1), "`counts` must be finite"),
+        (lambda: embed([[np.inf, 1.0], [1, 1]], 1), "`counts` must be finite"),
+        (lambda: embed([[1, 1j], [1j, 1]], 1), "`counts` must be finite real"),
         (lambda: embed(np.ones((3, 3)), 4), "`dimension` must be"),
         (lambda: embed(np.ones((3, 3)), 2, statistic="count"), "`statistic` must be one of"),
         (lambda: CyclicLanguage(2), "`words` must be"),
         (lambda: CyclicLanguage(5, 0.0), "`concentration` must be"),
         (lambda: AttributeLanguage((0.5, 1.0)), "`strengths` must be"),
+        (lambda: AttributeLanguage(0.5), "`strengths` must be"),
         (lambda: analogy_accuracy(np.ones((4, 2)), ["a"] * 4, {"c": []}), "`words` must be"),
         (lambda: analogy_accuracy(np.ones((3, 2)), list("abcd"), {"c": []}), "`embeddings` must be"),
         (lambda: analogy_accuracy(np.ones((4, 2)), list("abcd"), {}), "`questions` must have"),
+        (lambda: analogy_accuracy(np.ones((4, 2)), list("abcd"), {"all": []}), "`questions` must have"),
+        (
+            lambda: analogy_accuracy(np.ones((4, 2)), list("abcd"), {"c": [tuple("abc")] * 4}),
+            "`questions` must be of four",
+        ),
+        (lambda: analogy_accuracy(np.ones((4, 2)), list("abcd"), {"c": []}, confidence=95), "`confidence` must"),
     ],
 )
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_level_is_a_number():
+    with pytest.raises(TypeError, match="`alpha` must be"):
+        first_step(np.full((2, 2), 0.25), "a")

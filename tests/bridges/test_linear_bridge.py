@@ -9,13 +9,16 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.special import expit
+from scipy.stats import t as student_t
 
-from amtheory import basins
+from amtheory import Hopfield, PseudoLikelihood, basins
 from amtheory.patterns import random_patterns
 from bridges import as_system
 from bridges.linear import (
     DiffusionMemory,
-    _table,
+    _objective,
+    _rules,
     basin_verdict,
     compare_basins,
     diffusion_slope,
@@ -87,6 +90,7 @@ def test_large_fields_are_finite():
 
 def test_exact_bound_is_its_definition():
     x, W = random_patterns(3, 4, rng=0), couplings(4)
+    np.testing.assert_allclose(linear_nelbo(3 * W, x, field="exact"), enumerated(3 * W, x), rtol=1e-5)
     np.testing.assert_allclose(linear_nelbo(W, x, field="exact"), enumerated(W, x), atol=3e-6)
     np.testing.assert_array_equal(linear_nelbo(W + np.eye(4), x, field="exact"), linear_nelbo(W, x, field="exact"))
 
@@ -102,17 +106,49 @@ def test_the_first_step_is_two_thirds_of_hebb(field):
         assert slope == pytest.approx(-2 / 3 * hebb[l, m], abs=2e-3)
 
 
-@pytest.mark.parametrize(("margin", "norm"), [(0.7, 0.3), (2.0, 1.5), (-1.0, 2.0), (9.0, 4.0), (3.0, 10.0)])
+@pytest.mark.parametrize(
+    ("margin", "norm"),
+    [(0, 0), (0.01, 0.005), (0.7, 0.3), (2, 1.5), (-1, 2), (-12, 4), (-20, 1), (9, 4), (3, 10), (-60, 19)],
+)
 def test_the_gaussian_average_is_its_integral(margin, norm):
-    xi, step = np.linspace(-9, 9, 4001, retstep=True)
+    """Of a row of this norm and this margin on one pattern; in s = atanh a, with 1 - a exact."""
+    xi, step = np.linspace(-9, 9, 1001, retstep=True)
     normal = step * np.exp(-(xi**2) / 2) / np.sqrt(2 * np.pi)
 
     def at(s):
-        field = np.tanh(s) * margin + norm * xi / np.cosh(s)
-        return normal @ diffusion_term(np.tanh(s), field) / np.cosh(s) ** 2
+        gap, u = 2 * expit(-2 * s), np.tanh(s) * margin + norm * xi / np.cosh(s)
+        a, above, below = 1 - gap, 2 * expit(-2 * u), 2 * expit(2 * u)  # 1 - tau and 1 + tau
+        product = (gap + a * above) * (gap + a * below)
+        ratios = np.log1p(a * above / gap) + np.log1p(a * above / (gap + a * below))
+        return normal @ (ratios / 2 - a * (1 - above) * above / product) * gap * (2 - gap)
 
-    want = quad(at, 0, 16, epsabs=1e-8)[0]
-    assert _table().ev(margin / norm, np.log(norm)) == pytest.approx(want, abs=2e-5)
+    want = sum(quad(at, *ends, epsabs=1e-9)[0] for ends in itertools.pairwise((0, 1, 8, 20 + abs(margin))))
+    W = np.zeros((401, 401))
+    W[0, 1:] = margin / 400 + np.sqrt((norm**2 - margin**2 / 400) / 400) * np.tile([1, -1], 200)
+    assert linear_nelbo(W, np.ones((1, 401)))[0] == pytest.approx(want, abs=3e-6, rel=1e-7)
+
+
+@pytest.mark.parametrize("field", ["exact", "gaussian"])
+@pytest.mark.parametrize("norm", [0.004, 0.5, 12])
+def test_the_gradient(field, norm):
+    objective, W, V = _objective(random_patterns(7, 6, rng=1), field), couplings(6, norm=norm), couplings(6, 1, 1.0)
+    step = 1e-4 * max(norm, 0.1)
+    central = (objective(W + step * V)[0] - objective(W - step * V)[0]) / (2 * step)
+    np.testing.assert_allclose((objective(W)[1] * V).sum(1), central, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("field", ["exact", "gaussian"])
+def test_hardly_correlated_patterns(field):
+    """All states of 9 spins and one of them again: couplings of 1e-3, and the fit gets there; without it none."""
+    x = np.array(list(itertools.product((-1, 1), repeat=9)))
+    memory = DiffusionMemory(field=field).fit(np.concatenate([x, -x[:1]]))
+    assert memory.converged_
+    assert (memory.nelbo_ < np.log(2)).all()
+    np.testing.assert_allclose(memory.couplings_[~np.eye(9, dtype=bool)], memory.norms_[0] / np.sqrt(8), rtol=5e-3)
+    assert 1e-3 < memory.norms_[0] < 1e-2
+    alone = DiffusionMemory(field=field).fit(x)
+    assert not alone.couplings_.any()
+    np.testing.assert_allclose(alone.nelbo_, np.log(2), rtol=1e-9)
 
 
 def test_the_gaussian_field_is_the_limit_of_many_spins():
@@ -187,12 +223,22 @@ def test_a_memory_like_others():
         (lambda: DiffusionMemory().fit([[1, 0]]), "`patterns` must contain only"),
         (lambda: DiffusionMemory(field="exact").fit(np.ones((1, 15))), "more than 14 spins"),
         (lambda: DiffusionMemory(1.0).fit([[1, 1], [1, -1]]), "`patterns` must correlate"),
-        (lambda: DiffusionMemory().fit(np.ones((1, 1700))), "`patterns` are too few"),
+        (lambda: DiffusionMemory(20.0), "`norm` must be below 20"),
+        (lambda: DiffusionMemory(19.9).fit(np.ones((1, 1700))), "`patterns` are beyond"),
+        (lambda: linear_nelbo(40 * couplings(5), np.ones((1, 5))), "`couplings` are beyond"),
+        (lambda: linear_nelbo(np.ones((1900, 1900)) / 3, np.ones((1, 1900))), "`couplings` are beyond"),
+        (lambda: diffusion_term(1.0, 0.0), "`alpha` must be in"),
+        (lambda: diffusion_slope([0.5, 1.5], 0.0), "`alpha` must be in"),
         (lambda: linear_nelbo(np.eye(3), np.ones((2, 4))), "`couplings` must have shape"),
         (lambda: compare_basins(20, [0.01]), "`loads` must each give"),
         (lambda: compare_basins(20, [0.2], dynamics=["typewriter"]), "`dynamics` must be one of"),
         (lambda: compare_basins(20, [0.2], samples=1), "`samples` must be"),
-        (lambda: compare_basins(20, [0.2], m0=[0.5]), "`m0` must be"),
+        (lambda: compare_basins(20, 0.2), "`loads` must be a sequence"),
+        (lambda: compare_basins(20, [0.2], dynamics=[]), "`dynamics` must be a sequence"),
+        (lambda: compare_basins(20, [0.2], norms=[25]), "`norm` must be below 20"),
+        (lambda: compare_basins(20, [0.2], m0=[0.5, 1.0]), "`m0` must be"),
+        (lambda: compare_basins(20, [0.2], m0=[0.0, 1.0, 0.5, 1.0]), "`m0` must be"),
+        (lambda: compare_basins(20, [0.2], training_steps=-1), "`training_steps` must be"),
     ],
 )
 def test_bad_input(make, message):
@@ -236,7 +282,42 @@ def test_one_ruler(small):
     value, low, high = (small.mean_radius.sel(estimate=e) for e in ("value", "low", "high"))
     assert ((low <= value) & (value <= high)).all()
     np.testing.assert_allclose(value, small.radius.mean("sample"))
+    parallel, sequential = (small.recovered.sel(dynamics=d) for d in ("parallel", "sequential"))
+    assert (parallel != sequential).any()
+    fourths = 4 * small.recovered  # of 4 probes
+    assert (fourths == fourths.round()).all()
+    assert (fourths % 4 != 0).any()
     assert (small.radius.sel(rule="hebb", load=0.5) < small.radius.sel(rule="nelbo", load=0.5)).all()
+
+
+def test_each_rule_is_what_its_name_says():
+    x = random_patterns(6, 12, rng=2)
+    of_rules = dict(_rules(x, [3.0], "exact", 400, 0))
+    nelbo = DiffusionMemory(field="exact").fit(x)
+    want = {
+        "hebb": Hopfield(),
+        "nelbo": nelbo,
+        "pseudo-likelihood": PseudoLikelihood(beta_norm=float(nelbo.norms_.mean())),
+        "nelbo, norm 3": DiffusionMemory(3.0, field="exact"),
+        "pseudo-likelihood, norm 3": PseudoLikelihood(beta_norm=3.0),
+        "max margin": PseudoLikelihood(beta_norm=np.inf),
+    }
+    assert list(of_rules) == [*want, "nelbo, trained"]
+    for name, memory in want.items():
+        np.testing.assert_allclose(of_rules[name].couplings_, memory.fit(x).couplings_, atol=1e-4)
+    directions = {name: m.couplings_ / m.norms_[:, None] for name, m in of_rules.items()}
+    for one, other in itertools.combinations(want, 2):
+        assert np.abs(directions[one] - directions[other]).max() > 0.01
+    assert (directions["nelbo, trained"] * directions["nelbo"]).sum(1).min() > 0.99
+    assert (directions["nelbo, trained"] * directions["hebb"]).sum(1).min() < 0.99
+    np.testing.assert_allclose(of_rules["nelbo, trained"].norms_, nelbo.norms_, rtol=0.15)
+
+
+def test_training_has_the_basins_of_the_minimum():
+    curves = compare_basins(12, [0.5], samples=5, norms=[], field="exact", training_steps=200, rng=0)
+    one = basin_verdict(curves, rule="nelbo, trained", against="nelbo")
+    assert (one.verdict == "inconclusive at this scale").all()
+    assert abs(one.difference.sel(estimate="value")).max() < 0.02
 
 
 def test_the_mean_radius_is_near_the_half_point(small):
@@ -251,6 +332,9 @@ def test_samples_do_not_depend_on_their_number_or_company(small):
     for rule in ("hebb", "nelbo", "max margin"):
         want = small.recovered.sel(load=0.5, rule=rule, dynamics="sequential").isel(sample=slice(2))
         np.testing.assert_array_equal(again.recovered.sel(load=0.5, rule=rule, dynamics="sequential"), want)
+    loose = compare_basins(40, [0.5], samples=2, norms=[], dynamics=["sequential"], probes=4, success=0.5, rng=0)
+    assert (loose.recovered >= again.recovered).all()
+    assert loose.recovered.mean() > again.recovered.mean() + 0.02
 
 
 def curves_of(differences):
@@ -261,18 +345,20 @@ def curves_of(differences):
 
 
 def test_the_verdict():
-    d = np.array([0.01, 0.02, 0.03, 0.02])
+    d = np.array([0.01, 0.02, 0.03, 0.02, 0.02])
     clear = np.stack([d, d + 0.1])[:, None]  # two loads
-    mean, error = d.mean(), d.std(ddof=1) / 2
+    mean, error = d.mean(), d.std(ddof=1) / np.sqrt(5)
     one = basin_verdict(curves_of(clear))
     assert one.attrs["verdict"] == "supported"
-    half = 4.176535 * error  # Student's 0.9875 quantile at 3 degrees of freedom: two intervals that hold together
+    half = student_t(4).ppf(0.9875) * error  # two intervals that hold together
     np.testing.assert_allclose(one.difference[:, 0, 0], [mean, mean - half, mean + half], rtol=1e-5)
     mixed = basin_verdict(curves_of(clear * np.array([1, -1])[:, None, None]))
     assert mixed.verdict.values.ravel().tolist() == ["supported", "refuted"]
     assert mixed.attrs["verdict"] == "refuted"
     unclear = basin_verdict(curves_of(np.stack([d - mean, d])[:, None]))
     assert unclear.attrs["verdict"] == "inconclusive at this scale"
+    for few in (clear[..., :4], 0 * clear + 0.25):  # samples, values
+        assert basin_verdict(curves_of(few)).attrs["verdict"] == "inconclusive at this scale"
     same = basin_verdict(curves_of(clear), against="nelbo")
     assert same.attrs["verdict"] == "inconclusive at this scale"
     with pytest.raises(ValueError, match="`rule` must be one of"):
