@@ -6,29 +6,37 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 
-def check_tokens(name: str, tokens: Tensor, vocab_size: int, *, length: int | None = None) -> Tensor:
-    """Return `tokens` as int64 of shape (B, L) with ids in [0, vocab_size).
+def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, length: int | None = None) -> Tensor:
+    """Return `tokens`, a tensor or what numpy can make an array of, as int64 of shape (B, L) with ids in
+    [0, vocab_size).
 
     Raises
     ------
-    TypeError : not an integer tensor.
+    TypeError : not integers.
     ValueError : wrong rank, wrong length, or an id outside the vocabulary.
     """
-    tokens = torch.as_tensor(tokens)
+    if not isinstance(tokens, Tensor):
+        array = np.asarray(tokens)
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"`{name}` must hold integer token ids, got dtype {array.dtype}")
+        tokens = torch.from_numpy(array.astype(np.int64))
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype is torch.bool:
         raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")
     if tokens.ndim != 2 or tokens.numel() == 0:
         raise ValueError(f"`{name}` must have shape (B, L) with B, L >= 1, got {tuple(tokens.shape)}")
     if length is not None and tokens.shape[1] != length:
         raise ValueError(f"`{name}` must have length {length}, got {tokens.shape[1]}")
+    tokens = tokens.long()
     low, high = (int(v) for v in torch.aminmax(tokens))
     if low < 0 or high >= vocab_size:
         raise ValueError(f"`{name}` must hold token ids in [0, {vocab_size - 1}], got ids in [{low}, {high}]")
-    return tokens.long()
+    return tokens
 
 
 def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> Tensor:

@@ -79,13 +79,15 @@ def sample(grammar: RandomHierarchy, likelihood: ArrayLike, uniform: ArrayLike) 
     """Joint posterior samples x ~ p(x | z), (B, d): class first, then rules from the top down.
 
     `uniform` are numbers in [0, 1), (B, 1 + n_latents), which decide by inversion. Raises ValueError as `infer`, for
-    `uniform` of another shape, and for impossible observations.
+    `uniform` of another shape or range, and for impossible observations.
     """
     likelihood = _checked(grammar, likelihood)
     B = len(likelihood)
     uniform = np.ascontiguousarray(uniform, np.float64)
     if uniform.shape != (B, 1 + grammar.n_latents):
         raise ValueError(f"`uniform` must have shape {(B, 1 + grammar.n_latents)}, got {uniform.shape}")
+    if not (uniform.min() >= 0 and uniform.max() < 1):
+        raise ValueError(f"`uniform` must lie in [0, 1), got numbers in [{uniform.min():g}, {uniform.max():g}]")
     x, hard = np.empty((B, grammar.length), np.int64), np.empty(B, np.bool)
     _samples(likelihood, *_arrays(grammar), uniform, x, hard)
     if hard.any():
@@ -106,7 +108,7 @@ def most_probable(grammar: RandomHierarchy, likelihood: ArrayLike) -> tuple[Ints
 
 
 def reference(grammar: RandomHierarchy, likelihood: ArrayLike) -> Beliefs:
-    """As `infer`, in plain numpy and logarithms: slow, and exact for likelihoods of any size."""
+    """As `infer`, in plain numpy and logarithms: slow, and exact for any likelihoods of float64."""
     likelihood = _checked(grammar, likelihood)
     up = _inside(grammar, likelihood, np.logaddexp)
     down = _outside(grammar, up)
@@ -251,7 +253,7 @@ def _upward(likelihood, start, rules, probs, widths, up, log_p, hard):
             total[w] = 0.0
             for a in range(v):
                 total[w] += row[a]
-            hard[w] |= total[w] == 0.0
+            hard[w] |= not 1e-300 < total[w] < 1e300
             inverse = 1.0 / total[w]
             for a in range(v):
                 up[leaf + i, a, w] = row[a] * inverse

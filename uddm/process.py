@@ -60,7 +60,8 @@ class UniformProcess:
 
     def evidence(self, t: float | Tensor) -> Tensor:
         """b(t) = log(1 + c(t)): log-likelihood ratio of a token's own observation z_t = x against z_t != x."""
-        return torch.log1p(self.signal(t))
+        noise = self.one_minus_alpha(check_time("t", t))
+        return torch.log1p((self.vocab_size - 1) * (1 - noise)) - noise.log()  # c(t) overflows below t ~ 1e-304
 
     def corrupt(self, x: Tensor, t: float | Tensor, *, generator: int | torch.Generator | None = None) -> Tensor:
         """Sample z_t ~ q(z_t | x), eq. (1). `x`: (B, L) ids; returns (B, L) ids on the same device."""

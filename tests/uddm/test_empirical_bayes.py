@@ -64,6 +64,9 @@ def test_posterior_is_the_cavity_with_its_own_evidence(problem):
     exact = EmpiricalBayes(data, process)
     restored = process.clean_posterior(exact.cavity(z, t), z, t)
     torch.testing.assert_close(restored.exp(), exact.posterior(z, t).exp(), rtol=1e-9, atol=1e-14)
+    one_hot = torch.nn.functional.one_hot(data, process.vocab_size).double()
+    mixed = torch.einsum("bp,plk->blk", exact.weights(z, t), one_hot)
+    torch.testing.assert_close(mixed, exact.posterior(z, t).exp(), rtol=1e-9, atol=1e-14)
 
 
 @given(problems(), st.integers(0, 2**32 - 1))
@@ -158,7 +161,7 @@ def exact_log_probs(process, data, z, t, *, leave_out):
     return result
 
 
-@pytest.mark.parametrize("t", [1e-300, 1e-30, 1e-5, 0.1, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("t", [5e-324, 1e-300, 1e-30, 1e-5, 0.1, 0.5, 0.999, 1.0])
 @pytest.mark.parametrize("way", ["numba", "torch"])
 def test_log_probabilities_keep_their_digits(t, way, monkeypatch):
     """Also those of exponents in the thousands, those next to 0, and where all rows near z have the own token."""
@@ -197,7 +200,7 @@ def test_log_prob_is_the_mixture(problem):
         assert got[b].item() == pytest.approx(channel.prod(1).mean().log().item(), rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("t", [1e-12, 0.3, 1.0])
+@pytest.mark.parametrize("t", [5e-324, 1e-12, 0.3, 1.0])
 def test_log_prob_is_normalised(t):
     exact = EmpiricalBayes(torch.tensor([[0, 1, 2], [0, 1, 2], [2, 2, 2]]), UniformProcess(3))
     z = torch.tensor(list(itertools.product(range(3), repeat=3)))
@@ -241,6 +244,7 @@ def everything(data, process, z, t):
         exact.cavity(z, t),
         exact.posterior(z, t),
         exact.log_prob(z, t),
+        exact.weights(z, t),
         exact.sample(z, t, generator=5),
         prediction.log_probs(where),
         *prediction.best(),
@@ -275,6 +279,16 @@ def test_torch_and_numba_agree(K, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("L", [127, 128, 300])
+def test_overlaps_of_long_rows(L):
+    """Matches beyond the range of the bytes that they are counted in."""
+    process = UniformProcess(3)
+    data = process.prior((5, L), generator=0)
+    want = (data[:, None] == data).sum(-1)
+    assert want.diagonal().tolist() == [L] * 5
+    assert torch.equal(EmpiricalBayes(data, process).overlaps(data).long(), want)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_data_on_a_gpu():
     process = UniformProcess(40)
@@ -285,10 +299,10 @@ def test_data_on_a_gpu():
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "uint16", "uint32", "uint64"])
 def test_data_of_any_integer_type(dtype):
     process = UniformProcess(4)
-    exact = EmpiricalBayes(REPEATED.to(dtype), process)
+    exact = EmpiricalBayes(REPEATED.to(getattr(torch, dtype)), process)
     assert torch.equal(exact.data, REPEATED)
     assert torch.equal(exact.cavity(REPEATED, 0.3), EmpiricalBayes(REPEATED, process).cavity(REPEATED, 0.3))
 
@@ -306,7 +320,7 @@ few = (torch.arange(100)[:, None] % 20 == 0) & (torch.arange(8) % 2 == 0)
 def used(exact):
     prediction = exact.predict(z, 0.1)
     assert abs(prediction.log_probs(few).exp().sum().item() - 20) < 1e-9
-    exact.log_prob(z, 0.1)
+    exact.log_prob(z.repeat(20, 1), 0.1)
     return prediction.best()[1], exact.sample(z, 0.1, generator=0)
 
 used(EmpiricalBayes(data[:100], process))
@@ -318,7 +332,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def test_memory_does_not_grow_with_the_batch():
-    """100 sequences of 8 tokens, K = 30522: 195 MB of log-probabilities that are not made."""
+    """100 sequences of 8 tokens, K = 30522: 195 MB of log-probabilities that are not made. 80 MB of overlaps
+    of 2000 sequences that are not in memory together."""
     done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 30
 
@@ -333,6 +348,8 @@ def test_bad_arguments_are_named():
         EmpiricalBayes(torch.zeros(4, dtype=torch.long), process)
     with pytest.raises(ValueError, match=r"`data` .* got \(1, 32768\)"):
         EmpiricalBayes(torch.zeros(1, 2**15, dtype=torch.long), process)
+    with pytest.raises(ValueError, match="`data`"):
+        EmpiricalBayes(torch.tensor([[2**63, 0]], dtype=torch.uint64), process)
     with pytest.raises(TypeError, match="`data`"):
         EmpiricalBayes(torch.zeros(2, 4), process)
     exact = EmpiricalBayes(torch.tensor([[0, 1]]), process)
@@ -343,6 +360,12 @@ def test_bad_arguments_are_named():
             method(torch.tensor([[0, 5]]), 0.5)
         with pytest.raises(ValueError, match="`t`"):
             method(torch.tensor([[0, 1]]), 0.0)
+    prediction = exact.predict(torch.tensor([[0, 1], [1, 1]]), 0.5)
+    with pytest.raises(ValueError, match="`tokens`"):
+        prediction.log_prob(torch.tensor([[0, 1]]))
+    for where in (torch.ones(1, 2, dtype=torch.bool), torch.ones(2, 2)):
+        with pytest.raises(ValueError, match="`where`"):
+            prediction.log_probs(where)
 
 
 def simulate(L, P, K, alpha, *, sets=40, each=60, seed=0):

@@ -74,6 +74,16 @@ def test_validity_is_membership(grammar, seed):
     np.testing.assert_array_equal(grammar.level_validity(x)[:, -1], member)
 
 
+def test_blocks_do_not_matter(monkeypatch):
+    grammar = RandomHierarchy(symbols=3, rules=4, depth=2, ambiguous=True)
+    x = np.random.default_rng(0).integers(3, size=(50, 4))
+    whole = [grammar.log_prob(x), grammar.is_valid(x), grammar.level_validity(x)]
+    assert 0 < whole[1].sum() < 50
+    monkeypatch.setattr(hierarchy, "_AT_ONCE", 8)
+    for one, other in zip(whole, [grammar.log_prob(x), grammar.is_valid(x), grammar.level_validity(x)]):
+        np.testing.assert_array_equal(one, other)
+
+
 @given(grammars(unambiguous=True), st.integers(0, 2**32 - 1))
 def test_parsing_inverts_the_derivation(grammar, seed):
     x, latents = grammar.sample(20, rng=seed, latents=True)
@@ -182,6 +192,8 @@ def test_distinct_strings_of_a_large_grammar():
     x = grammar.unique(10_000, rng=0)
     assert len(np.unique(x, axis=0)) == 10_000
     np.testing.assert_array_equal(x[:100], grammar.unique(100, rng=0))
+    many_symbols = RandomHierarchy(symbols=300, rules=2, depth=4)
+    assert many_symbols.is_valid(many_symbols.unique(1000, rng=0)).all()
 
 
 @pytest.mark.parametrize("enumerable", [True, False])
@@ -194,7 +206,7 @@ def test_law_of_distinct_strings(monkeypatch, chi_square, enumerable):
     pairs = p[:, None] * p / (1 - p[:, None])
     np.fill_diagonal(pairs, 0)
     monkeypatch.setattr(hierarchy, "_FEW", 2**20 if enumerable else 0)
-    monkeypatch.setattr(hierarchy, "_DRAWN_AT_ONCE", 8)
+    monkeypatch.setattr(hierarchy, "_AT_ONCE", 8)
     rng, index = np.random.default_rng(1), {tuple(x): i for i, x in enumerate(strings.tolist())}
     counts = np.zeros_like(pairs)
     for _ in range(4000):
@@ -223,6 +235,15 @@ def test_recorded_and_rebuilt(grammar):
         np.testing.assert_array_equal(one, other)
 
 
+def test_numbers_of_numpy_are_recorded_too():
+    numpy = {"ambiguous": np.True_, "zipf": np.float32(0.5), "zipf_levels": np.arange(2)}
+    grammar = RandomHierarchy(symbols=np.int64(3), rules=2, depth=2, **numpy)
+    assert RandomHierarchy(**json.loads(json.dumps(grammar.to_dict()))) == grammar
+    for array in (*grammar.tables, grammar.rule_probs):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = 0
+
+
 def test_other_seeds_give_other_rules():
     one, other = (RandomHierarchy(symbols=8, rules=4, depth=2, seed=seed) for seed in (0, 1))
     assert one != other
@@ -240,6 +261,7 @@ def test_picture(branching, depth, symbols):
         assert line.split() == [str(a) for a in level[0]]
     for level, line in enumerate(lines[1::2], 1):
         assert line.count("┌") == line.count("┐") == branching ** (level - 1)
+        assert line.count("┼" if branching % 2 else "┴") == branching ** (level - 1)
     wrong = x[0].copy()
     wrong[0] = next(a for a in range(symbols) if grammar.parse([[a, *x[0, 1:]]])[-1][0, 0] < 0)
     assert grammar.draw(wrong).splitlines()[0].strip() == "·"
@@ -254,13 +276,14 @@ def test_bad_arguments_are_named():
         "depth": (0,),
         "seed": (-1,),
         "classes": (0, 9),
-        "zipf": (-0.1, math.inf, math.nan),
+        "ambiguous": ("no",),
+        "zipf": (-0.1, math.inf, math.nan, "1", True, 1000.0),
     }
     for name, values in bad.items():
         for value in values:
             with pytest.raises(ValueError, match=f"`{name}`"):
                 RandomHierarchy(**{**good, name: value})
-    for levels, zipf in (((2,), 1.0), ((), 1.0), ((0,), None)):
+    for levels, zipf in (((2,), 1.0), ((-1,), 1.0), ((), 1.0), ((0,), None), (0, 1.0), ([0.0], 1.0), ([True], 1.0)):
         with pytest.raises(ValueError, match="`zipf_levels`"):
             RandomHierarchy(**good, zipf=zipf, zipf_levels=levels)
     RandomHierarchy(**{**good, "rules": 16}, ambiguous=True)
@@ -272,12 +295,17 @@ def test_bad_arguments_are_named():
             method([[0, 1, 2]])
         with pytest.raises(ValueError, match="`x`"):
             method([[0, 1, 2, 4]])
-        with pytest.raises(TypeError, match="`x`"):
-            method([[0.0, 1.0, 2.0, 3.0]])
+        for x in ([[0.0, 1.0, 2.0, 3.0]], None, "ab"):
+            with pytest.raises(TypeError, match="`x`"):
+                method(x)
     for call in (grammar.sample, grammar.unique):
         with pytest.raises(TypeError, match="`rng`"):
             call(1, rng="0")
     with pytest.raises(ValueError, match="`n`"):
         grammar.sample(0)
+    with pytest.raises(ValueError, match="`limit`"):
+        grammar.enumerate(limit="a")
+    with pytest.raises(ValueError, match="`draw`"):
+        RandomHierarchy(**good, ambiguous=True).draw([0, 1, 2, 3])
     with pytest.raises(ValueError, match="`P`"):
         grammar.unique(0)

@@ -130,6 +130,41 @@ def test_denoiser_is_enumeration(grammar):
     torch.testing.assert_close(restored.exp(), exact.posterior(z, t).exp(), rtol=0, atol=1e-11)
 
 
+@every_grammar
+def test_denoiser_of_any_factorised_noise(grammar):
+    """A time for each token, some of them masked, and an external field, part of the law of the strings: p(z) is
+    in units of 1/Z, and the cavity at a token is its law if it is masked."""
+    rng, v, L = np.random.default_rng(14), grammar.symbols, grammar.length
+    process, field, z = UniformProcess(v, "linear"), 2 * rng.normal(size=(L, v)), noisy(grammar, 20, 13)
+    t = torch.from_numpy(np.where(rng.random((20, L)) < 0.3, 1.0, rng.uniform(0.01, 1, (20, L))))
+    exact = HierarchyBayes(grammar, process, field=field)
+    noise = t.numpy()[..., None]
+    weights = ((1 - noise) * np.eye(v)[z] + noise / v) * np.exp(field)
+    want = enumerated(grammar, weights)
+    log_Z = enumerated(grammar, np.exp(field)[None]).log_prob
+    cavity = np.empty_like(want.cavity)
+    for l in range(L):
+        masked = weights.copy()
+        masked[:, l] = np.exp(field[l])
+        cavity[:, l] = enumerated(grammar, masked).posterior[:, l]
+    found = belief.Beliefs(
+        exact.cavity(z, t).exp(),
+        exact.posterior(z, t).exp(),
+        [p.exp() for p in exact.latents(z, t)],
+        exact.log_prob(z, t) + log_Z.item(),
+    )
+    assert_same(found, want._replace(cavity=cavity))
+    log_prior, (*_, x) = derivations(grammar)
+    joint = log_prior + np.log(weights)[:, np.arange(L), x].sum(-1)
+    best, value = exact.map(z, t)
+    np.testing.assert_allclose(value, joint.max(1) - want.log_prob, atol=1e-12)
+    np.testing.assert_array_equal(best, x[joint.argmax(1)])
+    alone = exact.sample(z, t, generator=0)
+    assert grammar.is_valid(alone).all()
+    known = HierarchyBayes(grammar, process, field=np.where(np.eye(v)[alone[0]] > 0, 0, -np.inf))
+    assert torch.equal(known.sample(z, t, generator=1), alone[:1].expand(20, -1))
+
+
 @pytest.mark.parametrize("name", ["uniform", "deep", "triples", "few classes"])
 def test_it_is_an_associative_memory_of_all_strings(name):
     """Softmax over Hamming overlaps with all P_max strings of a uniform grammar, times log(1 + K alpha/(1 - alpha))."""
@@ -163,6 +198,15 @@ def test_likelihoods_beyond_the_range_of_products(grammar):
     mixed = belief.infer(grammar, np.stack([likelihood, ordinary], 1).reshape(20, *likelihood.shape[1:]))
     np.testing.assert_array_equal(mixed.cavity[::2], found.cavity)
     np.testing.assert_array_equal(mixed.cavity[1::2], belief.infer(grammar, ordinary).cavity)
+
+
+@pytest.mark.parametrize(("left", "right"), [(1e-320, 1e-320), (1e308, 1e308), (1e-160, 1.3e-163)])
+def test_sums_and_products_beyond_the_range(left, right):
+    """One string: log left + log right. The last product is denormal, and would keep few digits."""
+    grammar = RandomHierarchy(symbols=3, rules=1, depth=1, classes=1)
+    likelihood = np.full((1, 2, 3), left if left == right else 1.0)
+    likelihood[0, [0, 1], grammar.tables[0][0, 0]] = left, right
+    np.testing.assert_allclose(belief.log_prob(grammar, likelihood), math.log(left) + math.log(right), rtol=1e-14)
 
 
 @pytest.mark.parametrize("corrupted", [0.0, 0.5, 1.0])
@@ -283,7 +327,24 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="`process`"):
         HierarchyBayes(grammar, UniformProcess(4))
     exact = HierarchyBayes(grammar, UniformProcess(3))
+    for field in (
+        np.zeros((3, 4)),
+        np.full((4, 3), np.inf),
+        np.full((4, 3), np.nan),
+        np.where(np.eye(4)[:, :3], 0, -np.inf),
+    ):
+        with pytest.raises(ValueError, match="`field` must have"):
+            HierarchyBayes(grammar, UniformProcess(3), field=field)
+    wrong = next(x for x in everything(grammar).numpy() if not grammar.is_valid(x[None]))
+    with pytest.raises(ValueError, match="`field` must allow"):
+        HierarchyBayes(grammar, UniformProcess(3), field=np.where(np.eye(3)[wrong], 0, -np.inf))
+    many = noisy(grammar, 2048, 0)
     for method in (exact.cavity, exact.posterior, exact.latents, exact.log_prob, exact.sample, exact.map):
+        for n in (3, 1024):  # the latter are the rows of a batch
+            with pytest.raises(ValueError, match=r"`t` .* \(2048,\)"):
+                method(many, torch.full((n,), 0.5))
+        with pytest.raises(ValueError, match="`z`"):
+            method(torch.tensor(1), 0.5)
         with pytest.raises(ValueError, match="`z`"):
             method(torch.tensor([[0, 1, 2]]), 0.5)
         with pytest.raises(ValueError, match="`z`"):
@@ -297,6 +358,9 @@ def test_bad_arguments_are_named():
                 function(grammar, wrong)
     with pytest.raises(ValueError, match="`uniform`"):
         belief.sample(grammar, good, np.zeros((2, 3)))
+    for wrong in (-1.0, 1.0, np.nan):
+        with pytest.raises(ValueError, match="`uniform`"):
+            belief.sample(grammar, good, np.full((2, 4), wrong))
 
 
 # --- what the optimum of the NELBO is

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from uddm.corpora import RandomHierarchy, cluster_latents
+from uddm.corpora.latent_clustering import _contexts
 
 
 def purities(symbols, rules, depth, P, *, grammars=6, branching=2):
@@ -55,18 +56,30 @@ def test_strings_without_structure_have_none_to_find():
         shuffled.purity(grammar)
 
 
+def test_points_are_as_far_apart_as_the_laws_of_cousins():
+    """Pairs of symbols (a, a) or (a, a + 1) mod 3, and two synonyms of each symbol, one twice as frequent. Between
+    different symbols sum_c (p(c|a) - p(c|b))^2/p(c) = 2 (1/2)^2/(1/3) = 3/2, at either position."""
+    synonyms = np.array([0, 0, 1])
+    a, other, left, right = np.meshgrid(range(3), range(2), synonyms, synonyms)
+    ids = np.stack([2 * a + left, 2 * ((a + other) % 3) + right], -1).reshape(-1, 2)
+    points, count = _contexts(ids, 6, 2, 3)
+    np.testing.assert_array_equal(count, [24, 12] * 3)
+    squares = ((points[:, None] - points) ** 2).sum(-1)
+    np.testing.assert_allclose(squares, 1.5 * (1 - np.kron(np.eye(3), np.ones((2, 2)))), atol=1e-12)
+
+
 def test_shapes_seeds_and_errors():
     grammar = RandomHierarchy(symbols=4, rules=2, depth=3)
     x = grammar.sample(100, rng=0)
-    found = cluster_latents(x, symbols=4, branching=2, depth=3, rng=5)
+    found = cluster_latents(x.astype(">i4"), symbols=4, branching=2, depth=3, rng=5)
     again = cluster_latents(x, symbols=4, branching=2, depth=3, rng=5)
     assert [level.shape for level in found.levels] == [(100, 4), (100, 2)]
     for one, other in zip(found.levels, again.levels):
         np.testing.assert_array_equal(one, other)
         assert one.max() < 4
-    ambiguous = RandomHierarchy(symbols=4, rules=2, depth=3, ambiguous=True)
-    with pytest.raises(ValueError, match="`parse`"):
-        found.purity(ambiguous)
+    for wrong in ({"symbols": 3}, {"depth": 2}, {"seed": 1}, {"ambiguous": True}):
+        with pytest.raises(ValueError, match="`grammar`"):
+            found.purity(RandomHierarchy(**{"symbols": 4, "rules": 2, "depth": 3, **wrong}))
     for name in ("symbols", "branching", "depth"):
         with pytest.raises(ValueError, match=f"`{name}`"):
             cluster_latents(x, **{"symbols": 4, "branching": 2, "depth": 3, name: 1})

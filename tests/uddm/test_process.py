@@ -2,6 +2,7 @@
 
 import itertools
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -54,6 +55,14 @@ def test_posterior_is_bayes_rule(K, t, fraction, schedule, seed):
     for l in range(2):
         want = bayes(process, log_probs[0, l].exp().numpy(), int(z[0, l]), t, s)
         np.testing.assert_allclose(posterior[0, l], want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("t", [5e-324, 1e-308, 1e-5, 0.5, 1 - 1e-9, 1.0])
+def test_evidence_keeps_its_digits(t):
+    """log(1 + K alpha/(1 - alpha)) in 50 digits, also where c(t) overflows and where b(t) is near 0."""
+    with mpmath.workdps(50):
+        want = mpmath.log1p(30522 * (1 - mpmath.mpf(t)) / mpmath.mpf(t))
+    assert UniformProcess(30522, "linear").evidence(t).item() == pytest.approx(float(want), rel=1e-15)
 
 
 @pytest.mark.parametrize(("t", "s"), [(0.9, 0.4), (1.0, 0.999), (0.5, 0.0), (1e-5, 0.0)])

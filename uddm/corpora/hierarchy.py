@@ -16,13 +16,13 @@ for symbols that occur, and `fracagnetta/random-hierarchy-model`, whose conventi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from uddm import belief
@@ -31,7 +31,7 @@ from uddm.streams import as_rng, keyed_seed
 
 Ints = NDArray[np.int64]
 
-_DRAWN_AT_ONCE = 4096
+_AT_ONCE = 4096
 _FEW = 2**20  # derivations that may be held in memory at once
 
 
@@ -48,7 +48,7 @@ class RandomHierarchy:
     seed : integer >= 0.
     classes : n_c >= 1, v by default; n_c m <= v^s in an unambiguous grammar.
     ambiguous : draw the rules of each symbol independently, so that symbols may share tuples.
-    zipf : exponent a >= 0 of the rule probabilities f_k ~ k^-(1 + a); None for equal ones.
+    zipf : exponent a >= 0 of the rule probabilities f_k ~ k^-(1 + a), all above 1e-300; None for equal ones.
     zipf_levels : the levels in [0, L-1] whose symbols have such rules, all by default; level L - 1 makes tokens.
 
     Raises ValueError for an argument out of its range.
@@ -77,15 +77,22 @@ class RandomHierarchy:
             raise ValueError(f"`rules` must be at most {most} with these symbols and branching, got {self.rules}")
         if not self.ambiguous and n_c * self.rules > tuples:
             raise ValueError(f"`classes` must be at most {tuples // self.rules} in this unambiguous grammar, got {n_c}")
-        if self.zipf is not None and not (self.zipf >= 0 and math.isfinite(self.zipf)):
-            raise ValueError(f"`zipf` must be None or a finite number >= 0, got {self.zipf}")
+        if self.ambiguous not in (False, True):
+            raise ValueError(f"`ambiguous` must be False or True, got {self.ambiguous!r}")
+        object.__setattr__(self, "ambiguous", bool(self.ambiguous))
+        if self.zipf is not None:
+            number = isinstance(self.zipf, Real) and not isinstance(self.zipf, bool)
+            if not (number and 0 <= self.zipf < math.inf and self.rules ** -(1 + float(self.zipf)) > 1e-300):
+                most = f", with {self.rules}^-(1 + zipf) > 1e-300"
+                raise ValueError(f"`zipf` must be None or a finite number >= 0{most}, got {self.zipf!r}")
+            object.__setattr__(self, "zipf", float(self.zipf))
         if self.zipf_levels is not None:
-            levels = tuple(self.zipf_levels)
-            if self.zipf is None or not levels or not set(levels) <= set(range(self.depth)):
-                raise ValueError(
-                    f"`zipf_levels` must be levels in [0, {self.depth - 1}], given with `zipf`, got {levels}"
-                )
-            object.__setattr__(self, "zipf_levels", levels)
+            levels = np.asarray(self.zipf_levels)
+            integers = levels.ndim == 1 and levels.size and levels.dtype.kind in "iu"
+            if self.zipf is None or not integers or levels.min() < 0 or levels.max() >= self.depth:
+                allowed = f"levels in [0, {self.depth - 1}], given with `zipf`"
+                raise ValueError(f"`zipf_levels` must be {allowed}, got {self.zipf_levels!r}")
+            object.__setattr__(self, "zipf_levels", tuple(levels.tolist()))
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments, ready for JSON; `RandomHierarchy(**to_dict())` is equal to this grammar."""
@@ -128,6 +135,7 @@ class RandomHierarchy:
             else:
                 codes = rng.choice(v**s, (width, m), replace=False)
             tables.append(codes[..., None] // self._powers % v)
+            tables[-1].setflags(write=False)
         return tuple(tables)
 
     @cached_property
@@ -137,6 +145,7 @@ class RandomHierarchy:
         if self.zipf is not None:
             f = np.arange(1, self.rules + 1) ** -(1.0 + self.zipf)
             probs[list(self.zipf_levels if self.zipf_levels is not None else range(self.depth))] = f / f.sum()
+        probs.setflags(write=False)
         return probs
 
     @overload
@@ -179,8 +188,8 @@ class RandomHierarchy:
             raise ValueError(f"`P` must be at most the {self.n_strings} strings of the grammar, got {P}")
         dtype = np.min_scalar_type(self.symbols - 1)
         found: dict[bytes, None] = {}
-        for _ in range(0, 1000 * P + 10**6, _DRAWN_AT_ONCE):
-            found.update((row.tobytes(), None) for row in self.sample(_DRAWN_AT_ONCE, rng=rng).astype(dtype))
+        for _ in range(0, 1000 * P + 10**6, _AT_ONCE):
+            found.update((row.tobytes(), None) for row in self.sample(_AT_ONCE, rng=rng).astype(dtype))
             if len(found) >= P:
                 break
         else:
@@ -189,7 +198,7 @@ class RandomHierarchy:
 
     def enumerate(self, *, limit: int = _FEW) -> Ints:
         """All distinct strings, (n_strings, d). Raises ValueError if there are more than `limit` derivations."""
-        if self.n_derivations > limit:
+        if self.n_derivations > check_positive_int("limit", limit):
             raise ValueError(f"`limit` must be at least the {self.n_derivations} derivations to enumerate, got {limit}")
         m, numbers = self.rules, np.arange(self.n_derivations)
         choices = []
@@ -204,18 +213,7 @@ class RandomHierarchy:
 
         Raises ValueError in an ambiguous grammar, where `denoisers.HierarchyBayes` knows the probabilities of symbols.
         """
-        if self.ambiguous:
-            raise ValueError("`parse` needs an unambiguous grammar, got an ambiguous one")
-        levels = [self._strings(x)]
-        for table in reversed(self.tables):
-            codes = (table @ self._powers).ravel()
-            order = codes.argsort()
-            children = levels[0].reshape(len(levels[0]), -1, self.branching)
-            code = children @ self._powers
-            at = order[np.searchsorted(codes, code, sorter=order).clip(max=codes.size - 1)]
-            known = (codes[at] == code) & (children >= 0).all(-1)
-            levels.insert(0, np.where(known, at // self.rules, -1))
-        return levels[:-1]
+        return [chosen // self.rules for chosen in self._rules_of(x)]
 
     def is_valid(self, x: ArrayLike) -> NDArray[np.bool]:
         """Whether strings (B, d) are of the grammar, (B,)."""
@@ -229,10 +227,20 @@ class RandomHierarchy:
         return np.stack([derivable.mean(1) for derivable in reversed(self._derivable(x))], 1)
 
     def log_prob(self, x: ArrayLike) -> NDArray[np.float64]:
-        """log p(x), (B,): summed over derivations by the inside algorithm; -inf for strings not of the grammar."""
+        """log p(x), (B,): of the one derivation, or summed over those of an ambiguous grammar by the inside algorithm;
+        -inf for strings not of the grammar."""
         x = self._strings(x)
-        blocks = [x[n : n + _DRAWN_AT_ONCE] for n in range(0, len(x), _DRAWN_AT_ONCE)]
-        return np.concatenate([belief.log_prob(self, np.eye(self.symbols)[block]) for block in blocks])
+        result = np.full(len(x), -np.inf)
+        if self.ambiguous:
+            valid = self.is_valid(x)
+            found = [belief.log_prob(self, tokens) for tokens in self._one_hot(x[valid])]
+            result[valid] = np.concatenate([[], *found])
+        else:
+            chosen = self._rules_of(x)
+            valid = chosen[0][:, 0] >= 0
+            rules = (np.log(p)[rule[valid] % self.rules].sum(1) for p, rule in zip(self.rule_probs, chosen))
+            result[valid] = sum(rules) - math.log(self.widths[0])
+        return result
 
     def draw(self, x: ArrayLike) -> str:
         """The derivation tree of one string (d,) in characters; a dot where there is no symbol."""
@@ -262,9 +270,28 @@ class RandomHierarchy:
         return (self.branching**level - 1) // (self.branching - 1)
 
     def _strings(self, x: ArrayLike) -> Ints:
-        x = np.asarray(x)
-        x = x.astype(np.int64) if x.dtype.kind in "iu" else x
-        return check_tokens("x", torch.as_tensor(x), self.symbols, length=self.length).numpy()
+        return check_tokens("x", x, self.symbols, length=self.length).numpy()
+
+    def _one_hot(self, x: Ints) -> Iterator[NDArray[np.bool]]:
+        """Strings (B, d) as (n, d, v), a few at a time."""
+        n = max(1, min(_AT_ONCE, 2**24 // (self.length * self.symbols * self.rules)))
+        for start in range(0, len(x), n):
+            yield x[start : start + n, :, None] == np.arange(self.symbols)
+
+    def _rules_of(self, x: ArrayLike) -> list[Ints]:
+        """m a + r where rule r of symbol a makes what is below, or -1; for levels 0 ... L-1, each (B, s^l)."""
+        if self.ambiguous:
+            raise ValueError("`parse` and `draw` need an unambiguous grammar, got an ambiguous one")
+        below, levels = self._strings(x), []
+        for table in reversed(self.tables):
+            codes = (table @ self._powers).ravel()
+            order = codes.argsort()
+            children = below.reshape(len(below), -1, self.branching)
+            code = children @ self._powers
+            at = order[np.searchsorted(codes, code, sorter=order).clip(max=codes.size - 1)]
+            levels.insert(0, np.where((codes[at] == code) & (children >= 0).all(-1), at, -1))
+            below = levels[0] // self.rules
+        return levels
 
     def _derive(self, classes: Ints, choices: Sequence[Ints]) -> list[Ints]:
         """Symbols of levels 0 ... L, each (n, s^l), from classes (n,) and rules chosen, each (n, s^l)."""
@@ -276,14 +303,18 @@ class RandomHierarchy:
     def _derivable(self, x: ArrayLike) -> list[NDArray[np.bool]]:
         """Whether some symbol derives what is below it, at the nodes of levels 0 ... L-1, each (B, s^l)."""
         if not self.ambiguous:
-            return [symbols >= 0 for symbols in self.parse(x)]
-        below = np.eye(self.symbols, dtype=bool)[self._strings(x)]
+            return [chosen >= 0 for chosen in self._rules_of(x)]
+        blocks = [self._derivable_from(tokens) for tokens in self._one_hot(self._strings(x))]
+        return [np.concatenate(level) for level in zip(*blocks)]
+
+    def _derivable_from(self, below: NDArray[np.bool]) -> list[NDArray[np.bool]]:
+        """The same from the tokens that each position may have, (B, d, v)."""
         levels: list[NDArray[np.bool]] = []
         for table in reversed(self.tables):
             children = np.moveaxis(below.reshape(len(below), -1, *table.shape[2:], self.symbols), 2, 0)
             tuples = np.all([child[..., table[..., j]] for j, child in enumerate(children)], 0)
             below = tuples.any(-1)
-            levels.insert(0, below.any(-1))
+            levels.insert(0, np.any(below, -1))
         return levels
 
 

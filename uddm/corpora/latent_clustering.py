@@ -3,8 +3,9 @@
 Tuples that one symbol makes (synonyms) have the same law of cousins, the tuples with the same grandparent. Level by
 level from the tokens: cluster the tuples by the law of their cousins, replace each by its cluster, and go on with the
 string that is s times shorter. As the target is the latent symbol and not a token, the correlations do not weaken with
-the level: about v m^3 strings are enough at any depth, where learning from tokens takes v m^(L+1) (Korchinski, Favero
-and Wyart, arXiv 2605.27734). The class has no cousins, and is not found.
+the level: some v m^3/(1 - m/v^(s-1)) strings are enough at any depth, where learning from tokens takes v m^(L+1)
+(Korchinski, Favero and Wyart, arXiv 2605.27734). At m = v^(s-1) all tuples occur, cousins are independent, and nothing
+can be learned. The class has no cousins, and is not found.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigh
 
 from uddm._validation import check_positive_int, check_tokens
 from uddm.corpora.hierarchy import Ints, RandomHierarchy
@@ -37,9 +38,10 @@ class LatentClusters:
 
         Raises ValueError for an ambiguous grammar, or for strings that are not its own.
         """
+        strings = self.x.shape[1] == grammar.length and self.x.max() < grammar.symbols
+        if grammar.ambiguous or not (strings and grammar.is_valid(self.x).all()):
+            raise ValueError("`grammar` must be that of the strings and unambiguous, got one that is not")
         _, *latents = grammar.parse(self.x)
-        if not grammar.is_valid(self.x).all():
-            raise ValueError("`grammar` must be that of the strings, got one in which some are not valid")
         counts = [np.zeros((clusters.max() + 1, grammar.symbols)) for clusters in self.levels]
         for count, clusters, symbols in zip(counts, self.levels, reversed(latents)):
             np.add.at(count, (clusters, symbols), 1)
@@ -54,12 +56,13 @@ def cluster_latents(x: ArrayLike, *, symbols: int, branching: int, depth: int, r
     symbols, branching, depth : v >= 2, s >= 2 and L >= 2, as for `RandomHierarchy`.
     rng : None, a seed or a numpy Generator, for the starts of k-means.
 
+    A level with D kinds of tuples, v m if those below were found, takes memory ~ D^2 and time ~ s^2 D^3.
+
     Raises ValueError for an argument out of its range.
     """
     for name, value in (("symbols", symbols), ("branching", branching), ("depth", depth)):
         check_positive_int(name, value, at_least=2)
-    x = np.asarray(x)
-    tokens = check_tokens("x", torch.as_tensor(x), symbols, length=branching**depth).numpy()
+    tokens = check_tokens("x", x, symbols, length=branching**depth).numpy()
     rng, levels, string = as_rng(rng), [], tokens
     for _ in range(depth - 1):
         codes = string.reshape(len(tokens), -1, branching) @ symbols ** np.arange(branching)
@@ -76,17 +79,17 @@ def _contexts(ids: Ints, D: int, s: int, v: int) -> tuple[Floats, Floats]:
     For ordered positions j, k below a grandparent, [p(cousin at k | tuple at j) - p(cousin at k)]/sqrt p(cousin at k),
     in which all entries of a row have the same noise, 1/count: rows enter the decomposition times sqrt(count).
     """
-    families = ids.reshape(-1, s)
-    blocks = []
+    families, gram = ids.reshape(-1, s), np.zeros((D, D))
     for j in range(s):
         for k in set(range(s)) - {j}:
             joint = np.bincount(families[:, j] * D + families[:, k], minlength=D * D).reshape(D, D)
             expected = joint.sum(1, keepdims=True) * joint.sum(0) / len(families)
             scale = np.sqrt(np.maximum(expected, 1e-300))
-            blocks.append((joint - expected) / scale)  # times sqrt(count at j)
+            block = (joint - expected) / scale  # times sqrt(count at j)
+            gram += block @ block.T
     count = np.bincount(families.ravel(), minlength=D).astype(np.float64)
-    U, S, _ = np.linalg.svd(np.concatenate(blocks, 1), full_matrices=False)
-    return U[:, : v - 1] * S[: v - 1] / np.sqrt(count)[:, None], count
+    squares, U = eigh(gram, subset_by_index=[max(0, D - v + 1), D - 1])
+    return U * np.sqrt(np.maximum(squares, 0) / count[:, None]), count
 
 
 def _kmeans(points: Floats, weights: Floats, k: int, rng: np.random.Generator) -> Ints:

@@ -36,8 +36,9 @@ class EmpiricalBayes(Denoiser):
 
     Log-probabilities are float64 and -inf for tokens that no row has at a position. The data are kept on their device
     as ranks among the tokens seen at a position, one byte each if at most 127 are, two if at most 32767. z may be on
-    any device; results are on that of z. Beside these, tables of L K entries and the result, no method takes more than
-    64 MB while P <= 2**19, and 64 bytes more for each further row, whatever the number of noisy sequences.
+    any device; results are on that of z. Beside these, tables of L K entries, copies of z and the result, no method
+    takes more than 64 MB while P <= 2**19, and 64 bytes more for each further row, whatever the number of noisy
+    sequences.
 
     Parameters
     ----------
@@ -81,15 +82,19 @@ class EmpiricalBayes(Denoiser):
 
     def weights(self, z: Tensor, t: float | Tensor) -> Tensor:
         """p(mu | z_t), (B, P) float64."""
-        b = _column(self.process.evidence(t), z)
-        return (b * self.overlaps(z)).softmax(-1)
+        ranks = self._ranks(z)
+        b = _column(self.process.evidence(t), ranks).expand(len(ranks), 1)
+        result = torch.empty(len(ranks), self._data.shape[1], dtype=torch.float64, device=self.device)
+        for r, n in self._blocks(ranks):
+            result[r] = (b[r] * n).softmax(-1)
+        return result.to(z.device)
 
     def log_prob(self, z: Tensor, t: float | Tensor) -> Tensor:
         """log p(z_t) = log( (1/P) sum_mu s^n_mu ((1 - alpha_t)/K)^(L - n_mu) ), s = alpha_t + (1 - alpha_t)/K, nats,
         (B,) float64."""
         ranks, K = self._ranks(z), self.process.vocab_size
         noise = _column(self.process.one_minus_alpha(check_time("t", t)), ranks).expand(len(ranks), 1)
-        right, wrong = torch.log1p(-noise * (1 - 1 / K)), (noise / K).log()
+        right, wrong = torch.log1p(-noise * (1 - 1 / K)), noise.log() - math.log(K)
         matches = torch.arange(self.length + 1, device=self.device)
         found = []
         for r, n in self._blocks(ranks):
@@ -131,7 +136,10 @@ class EmpiricalBayes(Denoiser):
         return self._rank.gather(1, z.to(self.device).T).T.contiguous()
 
     def _rows(self, which: Tensor) -> Tensor:
-        return torch.stack([tokens[ranks[which].long()] for tokens, ranks in zip(self._support, self._data)], 1)
+        result = torch.empty(len(which), self.length, dtype=torch.int64, device=self.device)
+        for l, (tokens, ranks) in enumerate(zip(self._support, self._data)):
+            result[:, l] = tokens[ranks[which].long()]
+        return result
 
     def _blocks(self, ranks: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Slices of rows and their overlaps with all patterns."""
@@ -163,6 +171,9 @@ class _OnSupport(SummedPrediction):
         self.b = _column(model.process.evidence(t), self.ranks).expand(len(z), 1)
 
     def log_probs(self, where: Tensor | None = None) -> Tensor:
+        if where is not None and (where.shape != self.z.shape or where.dtype is not torch.bool):
+            want = f"a mask of shape {tuple(self.z.shape)}"
+            raise ValueError(f"`where` must be {want}, got {where.dtype} of shape {tuple(where.shape)}")
         chosen = torch.ones_like(self.ranks, dtype=torch.bool) if where is None else where.to(self.model.device)
         found = chosen.flatten().cumsum(0).view_as(chosen) - 1
         shape = int(chosen.sum()), self.model.process.vocab_size
@@ -172,7 +183,7 @@ class _OnSupport(SummedPrediction):
         return (result.view(*self.z.shape, -1) if where is None else result).to(self.z.device)
 
     def log_prob(self, tokens: Tensor) -> Tensor:
-        ranks = self.model._ranks(tokens)
+        ranks = self._ranks_like_z("tokens", tokens)
         return self._reduce(lambda rows, l, log_p: [_at(log_p, ranks[rows, l])])[0]
 
     def best(self) -> tuple[Tensor, Tensor]:
@@ -188,7 +199,7 @@ class _OnSupport(SummedPrediction):
 
     def sums(self, z: Tensor, x: Tensor, c: Tensor, *, reverse: bool = False) -> VocabularySums:
         """The sums of the objective, each (B, L); c = K alpha/(1 - alpha) is (B, 1)."""
-        ranks_z, ranks_x = self.model._ranks(z), self.model._ranks(x)
+        ranks_z, ranks_x = self._ranks_like_z("z", z), self._ranks_like_z("x", x)
         c = c.to(self.model.device).expand(len(x), 1)
 
         def reduction(rows: Tensor, l: int, log_p: Tensor) -> list[Tensor]:
@@ -201,6 +212,11 @@ class _OnSupport(SummedPrediction):
 
         at_z, *others = self._reduce(reduction)
         return VocabularySums(torch.zeros_like(at_z), at_z, *others)
+
+    def _ranks_like_z(self, name: str, tokens: Tensor) -> Tensor:
+        if tokens.shape != self.z.shape:
+            raise ValueError(f"`{name}` must have shape {tuple(self.z.shape)}, got {tuple(tokens.shape)}")
+        return self.model._ranks(tokens)
 
     def _reduce(self, reduction: Callable[[Tensor, int, Tensor], list[Tensor]]) -> list[Tensor]:
         """Reductions (rows, l, log_p) -> [(n,), ...] of the distributions at all positions, each (B, L)."""

@@ -2,8 +2,8 @@
 
 A perfectly trained network that has learned the grammar equals it. For equally probable strings it is also the
 `EmpiricalBayes` denoiser, an exponential dense associative memory, whose patterns are all P_max strings of the grammar;
-belief propagation (`uddm.belief`) evaluates it without a sum over them. Noise other than that of the process, such as
-masks, per-token alpha or external fields, goes to the functions of `uddm.belief` as likelihoods.
+belief propagation (`uddm.belief`) evaluates it without a sum over them. It is exact for any noise that factorises over
+tokens: a time for each token is an alpha for each, a mask is alpha = 0, and `field` adds external fields.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from uddm import belief
@@ -24,37 +25,58 @@ from uddm.streams import as_generator
 
 
 class HierarchyBayes(Denoiser):
-    """Exact denoiser of the strings of `grammar`, with the probabilities that it gives them.
+    """Exact denoiser of the strings of `grammar`, with the probabilities p(x) that it gives them; in an external field,
 
-    Log-probabilities are float64, -inf for tokens that are impossible, and NaN where the observations are (which takes
-    alpha_t = 1). Rows are computed in as many threads as torch uses; results do not depend on it.
+        p(x) exp( sum_l h_l(x_l) ) / Z,    e.g. h_l = 0 for a token known for certain and -inf for all others.
+
+    Log-probabilities are float64, -inf for tokens that are impossible or below 1e-300, and NaN where the observations
+    are impossible (which takes alpha_t = 1). Rows are computed in as many threads as torch uses; results do not depend
+    on it. Times may also be (B, L), one for each token: with the schedule "linear", alpha = 1 - t, and 1 is a mask.
 
     Parameters
     ----------
     grammar : the grammar, ambiguous ones included.
     process : the forward process, whose vocabulary is that of the grammar.
+    field : h, (L, K) nats below inf; a token 690 below the highest of its position may become impossible.
 
-    Raises ValueError if the vocabulary sizes differ.
+    Raises ValueError if the vocabulary sizes differ, or for a field of another shape, or that excludes all strings.
     """
 
     hollow = True
 
-    def __init__(self, grammar: RandomHierarchy, process: UniformProcess):
+    def __init__(self, grammar: RandomHierarchy, process: UniformProcess, *, field: ArrayLike | None = None):
         if process.vocab_size != grammar.symbols:
             raise ValueError(f"`process` must have vocabulary size {grammar.symbols}, got {process.vocab_size}")
         self.grammar = grammar
         self.process = process
         self.length = grammar.length
+        self._weight, self._log_Z = None, 0.0
+        if field is not None:
+            h, shape = np.asarray(field, np.float64), (self.length, grammar.symbols)
+            if h.shape != shape or not (h < np.inf).all() or np.isneginf(h).all(1).any():
+                allowed = f"have shape {shape}, with numbers below inf, not all -inf at a position"
+                raise ValueError(f"`field` must {allowed}, got shape {h.shape}")
+            self._weight = np.exp(h - h.max(1, keepdims=True))  # the shift cancels in `log_prob`
+            self._log_Z = belief.log_prob(grammar, self._weight[None]).item()
+            if self._log_Z == -np.inf:
+                raise ValueError("`field` must allow some string of the grammar, got one that excludes all")
 
     def likelihood(self, z: Tensor, t: float | Tensor) -> Tensor:
         """p(z_l | x_l = a) = alpha_t 1[z_l = a] + (1 - alpha_t)/K, (B, L, K) float64."""
         z = check_tokens("z", z, self.process.vocab_size, length=self.length).cpu()
-        noise = _column(self.process.one_minus_alpha(check_time("t", t)), z)[..., None]
-        result = (noise / self.process.vocab_size).expand(*z.shape, self.process.vocab_size)
-        return result.scatter_add(-1, z[..., None], (1 - noise).expand(*z.shape, 1))
+        return self._likelihood(z, self._noise(z, t))
 
     def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
-        return self._rows(z, t, lambda likelihood: [belief.infer(self.grammar, likelihood).cavity])[0].log()
+        def own_field(likelihood: np.ndarray) -> list[np.ndarray]:
+            """With that of the token itself, which belongs to p(x), where `belief` has left it out."""
+            cavity = belief.infer(self.grammar, likelihood).cavity
+            if self._weight is not None:
+                cavity *= self._weight
+                with np.errstate(invalid="ignore"):
+                    cavity /= cavity.sum(-1, keepdims=True)
+            return [cavity]
+
+        return self._rows(z, t, own_field)[0].log()
 
     def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:
         return self._rows(z, t, lambda likelihood: [belief.infer(self.grammar, likelihood).posterior])[0].log()
@@ -66,12 +88,13 @@ class HierarchyBayes(Denoiser):
 
     def log_prob(self, z: Tensor, t: float | Tensor) -> Tensor:
         """log p(z_t), nats for each sequence, (B,) float64."""
-        return self._rows(z, t, lambda likelihood: [belief.log_prob(self.grammar, likelihood)])[0]
+        return self._rows(z, t, lambda likelihood: [belief.log_prob(self.grammar, likelihood)])[0] - self._log_Z
 
     def sample(self, z: Tensor, t: float | Tensor, *, generator: int | torch.Generator | None = None) -> Tensor:
         """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps."""
+        z, generator = check_tokens("z", z, self.process.vocab_size), as_generator(generator)
         shape = (len(z), 1 + self.grammar.n_latents)
-        uniform = torch.rand(shape, dtype=torch.float64, generator=as_generator(generator)).numpy()
+        uniform = torch.rand(shape, dtype=torch.float64, device=generator.device, generator=generator).cpu().numpy()
         return self._rows(z, t, lambda likelihood, u: [belief.sample(self.grammar, likelihood, u)], uniform)[0]
 
     def map(self, z: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
@@ -87,14 +110,25 @@ class HierarchyBayes(Denoiser):
         x, value = self._rows(z, t, best)
         return x, value
 
+    def _noise(self, z: Tensor, t: float | Tensor) -> Tensor:
+        """1 - alpha_t, (B, 1), or (B, L) if t is."""
+        noise = self.process.one_minus_alpha(check_time("t", t)).to(z.device)
+        return noise if noise.shape == z.shape else _column(noise, z).expand(len(z), 1)
+
+    def _likelihood(self, z: Tensor, noise: Tensor) -> Tensor:
+        result = (noise[..., None] / self.process.vocab_size).expand(*z.shape, self.process.vocab_size)
+        return result.scatter_add(-1, z[..., None], (1 - noise).expand(z.shape)[..., None])
+
     def _rows(self, z: Tensor, t: float | Tensor, function: Callable[..., list[np.ndarray]], *more: np.ndarray):
-        """What `function` makes of the likelihoods, and rows of `more`, in batches of rows."""
+        """What `function` makes of the likelihoods, field included, and rows of `more`, in batches of rows."""
         z = check_tokens("z", z, self.process.vocab_size, length=self.length)
-        t = torch.as_tensor(t, dtype=torch.float64)
+        tokens, noise = z.cpu(), self._noise(z.cpu(), t)
 
         def at(rows: slice) -> list[np.ndarray]:
-            likelihood = self.likelihood(z[rows], t[rows] if t.ndim == 1 and len(t) == len(z) else t)
-            return function(likelihood.numpy(), *(array[rows] for array in more))
+            likelihood = self._likelihood(tokens[rows], noise[rows]).numpy()
+            if self._weight is not None:
+                likelihood = likelihood * self._weight
+            return function(likelihood, *(array[rows] for array in more))
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             parts = list(pool.map(at, batches(z, self.process.vocab_size)))
