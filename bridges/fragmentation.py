@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from bridges.system import as_tokens
-from bridges.uturn import Rule, UTurn, Values, check_rule
+from bridges.uturn import Rule, UTurn, Values, check_rule, evaluate
 from uddm._validation import check_positive_int
 from uddm.denoisers.base import inference
 
@@ -94,24 +94,29 @@ def kernel_matrix(
     """Transition probabilities of `bridges.uturn.chains` between the strings of `support` (M, L): (M, M), float64.
 
     The noisy strings, and the intermediate ones, are all K^L. With the rule "always" a row lacks what leaves the
-    support; with the others that is rejected (an infinite energy outside) and stays.
+    support; with the others that is rejected (an infinite energy outside) and stays, as do strings that the target
+    excludes.
 
     Parameters
     ----------
+    support : distinct strings
     log_prob : log p of the model, from tokens (M, L) to (M,), -inf allowed. Joint samples need it, p(x' | z) being
         p(x') q(z | x') normalised over the support; so does the rule "path"
     rule, energy : as in `bridges.uturn.chains`; "path" only for mode "factorised"
 
     Raises
     ------
-    ValueError : K^L > 2^12, or an argument missing or out of its range.
+    ValueError : K^L > 2^12, a binary memory, or an argument missing or out of its range.
     """
+    grid = () if uturn.exact else uturn.grid
     support = as_tokens("support", support, uturn.system)
     check_rule(uturn, rule, energy, log_prob)
     if uturn.exact and log_prob is None:
         raise ValueError("`log_prob` must be given for joint posterior samples, got None")
     if rule == "path" and uturn.mode != "factorised":
         raise ValueError("`rule` 'path' has a matrix here only for mode 'factorised', got mode 'sample'")
+    if len(np.unique(support, axis=0)) < len(support):
+        raise ValueError("`support` must hold distinct strings, got some twice")
     K, length = uturn.system.vocab_size, uturn.system.length
     if K**length > LARGEST:
         raise ValueError(f"`uturn` must have at most {LARGEST} strings in all, got {K}^{length}")
@@ -119,19 +124,20 @@ def kernel_matrix(
     alpha = uturn.system.process.alpha(uturn.noise).item()
     observed = (alpha * (support[:, None, l] == states[:, l]) + (1 - alpha) / K for l in range(length))
     forward = reduce(np.multiply, observed)  # (M, K^L)
-    log_p = np.zeros(len(support)) if log_prob is None else np.asarray(log_prob(support), np.float64)
+    log_p = np.zeros(len(support)) if log_prob is None else evaluate("log_prob", log_prob, support)
     if uturn.exact:
-        joint = forward.T * np.exp(log_p - log_p.max())
-        back = joint / joint.sum(1, keepdims=True)
+        joint = forward.T * np.exp(log_p - log_p.max(initial=np.finfo(np.float64).min))
+        back = joint / np.maximum(joint.sum(1, keepdims=True), np.finfo(np.float64).tiny)  # 0 from an impossible z
     else:
         back = np.eye(len(states))
-        for t, s in pairwise(uturn.grid):
+        for t, s in pairwise(grid):
             back = back @ _reverse_matrix(uturn, states, t, s, support if s == 0 else states)
     if rule == "always":
         return forward @ back
-    tilt = -np.asarray(energy(support), np.float64) if energy else np.zeros(len(support))
+    tilt = evaluate("energy", energy, support, -1) if energy else np.zeros(len(support))
     log_target = log_p + tilt if rule == "path" else tilt
-    gain = np.exp(log_target - log_target[:, None])
+    start = np.where(np.isfinite(log_target), log_target, np.inf)  # from an excluded string nothing is accepted
+    gain = np.exp(np.minimum(log_target - start[:, None], 700.0))  # finite
     if rule == "path":
         kernel = np.stack(
             [
@@ -151,7 +157,7 @@ class KernelBias(NamedTuple):
 
     leaving : probability to leave the support in one step from p
     one_step : total variation distance of p k from p, what leaves counted
-    stationary : that of the law that the chain tends to from p; NaN if mass leaves
+    stationary : that of the law that the chain tends to from p, on average over time; NaN if mass leaves
     detailed_balance : sum over x, x' of |p(x) k(x, x') - p(x') k(x', x)|
     """
 
@@ -162,21 +168,23 @@ class KernelBias(NamedTuple):
 
 
 def kernel_bias(kernel: np.ndarray, p: np.ndarray) -> KernelBias:
-    """The bias of a transition matrix (M, M) with respect to probabilities p (M,) that sum to one.
+    """The bias of a transition matrix (M, M), rows summing to at most one, with respect to probabilities p (M,).
 
-    Raises ValueError for other shapes or another sum.
+    Raises ValueError for other shapes, sums or numbers that are no probabilities.
     """
-    p = np.asarray(p, np.float64)
-    if p.ndim != 1 or not np.isclose(p.sum(), 1):
+    p, kernel = np.asarray(p, np.float64), np.asarray(kernel, np.float64)
+    if p.ndim != 1 or not np.isclose(p.sum(), 1) or p.min() < 0:
         raise ValueError(f"`p` must be (M,) probabilities that sum to one, got shape {p.shape} and sum {p.sum():g}")
     if kernel.shape != (len(p),) * 2:
         raise ValueError(f"`kernel` must have shape {(len(p),) * 2}, got {kernel.shape}")
+    if not (kernel > -1e-9).all() or kernel.sum(1).max() > 1 + 1e-9:
+        raise ValueError("`kernel` must hold probabilities whose rows sum to at most one")
     flow = p[:, None] * kernel
     leaving = max(0.0, 1 - flow.sum())
     stationary = np.nan
     if leaving < 1e-9:
-        limit = kernel
-        for _ in range(40):  # k^(2^40); normalised, so that rounding does not grow
+        limit = (kernel + np.eye(len(p))) / 2  # of the same limit, and not periodic
+        for _ in range(40):  # its power 2^40; normalised, so that rounding does not grow
             limit = limit @ limit
             limit /= limit.sum(1, keepdims=True)
         stationary = np.abs(p @ limit - p).sum() / 2

@@ -29,8 +29,8 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimat
 
 
 def student(values: xr.DataArray, dim: str, confidence: float = 0.95) -> xr.DataArray:
-    """Mean over `dim` with Student's interval, along a new dimension ``estimate``."""
-    n, mean = values.sizes[dim], values.mean(dim)
+    """Mean over `dim` with Student's interval, along a new dimension ``estimate``; of the values that are not NaN."""
+    n, mean = values.count(dim), values.mean(dim)
     half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(dim, ddof=1) / np.sqrt(n)
     estimate = xr.DataArray(list(Estimate._fields), dims="estimate", name="estimate")
     return xr.concat([mean, mean - half, mean + half], estimate)

@@ -11,6 +11,11 @@ The first is 0 for an exact sampler of the grammar, whatever the rule probabilit
 set: the share of the training set's deviations from the language that the model repeats. The second is 1 for the
 sampler of the grammar. That models memorize what is typical first, and over-produce it, is the claim of arXiv
 2605.30642.
+
+A training set of distinct strings deviates from the language also by being distinct: with unequal rules common strings
+are rarer in it than p, and a model that has the law of such sets scores above 0 without repeating any of them. Another
+such set, as the generated strings, tells how much: about .4 at levels 1 to 3 for 1024 strings of 8 symbols, 2
+rules, depth 4, Zipf 1, and 0 within errors for 128 of them, or for equal rules.
 """
 
 from __future__ import annotations
@@ -18,11 +23,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
-from bridges.intervals import Estimate, bootstrap_mean
+from bridges.intervals import Estimate, bootstrap_mean, wilson
 from bridges.streams import as_seed, stream
 from bridges.system import check_confidence
+from uddm._validation import check_tokens
 
 QUARTILES = 4
 
@@ -48,36 +55,44 @@ def substring_memorization(
     -------
     Dataset over `level` (1: s tokens, ..., L: the string), `quartile` of the substrings' probability p_w (1: rarest,
     4: most common, 0: all together) and `estimate` (value, low, high): `memorized` and `overproduced`, as above, NaN
-    where there is nothing to compare; and `probability` (level, quartile), the mean p_w.
+    where there is nothing to compare; and `probability` (level, quartile), the mean p_w. Substrings of equal p_w are in
+    one quartile, that of their middle, so that others may be empty; if all are equal there are none. Intervals are
+    bootstrap over generated strings, and at least as wide as Wilson's of the number of substrings found, which holds
+    also where few are, or none.
 
     Raises
     ------
-    ValueError : strings of the wrong shape or alphabet, training strings not of the grammar, `confidence` out of range.
+    TypeError, ValueError : strings of the wrong shape or alphabet, training strings not of the grammar, `confidence`
+        out of range.
     """
     check_confidence(confidence)
-    training, generated = np.asarray(training), np.asarray(generated)
+    given = {"training": training, "generated": generated}
+    training, generated = (
+        check_tokens(name, torch.as_tensor(x), grammar.symbols, length=grammar.length).numpy()
+        for name, x in given.items()
+    )
     if not np.isfinite(grammar.log_prob(training)).all():
         raise ValueError("`training` must hold strings of the grammar")
-    grammar.is_valid(generated)  # shape and alphabet
     seed = as_seed(rng)
     shape = (grammar.depth, QUARTILES + 1)
     memorized, overproduced = np.full((*shape, 3), np.nan), np.full((*shape, 3), np.nan)
     probability = np.full(shape, np.nan)
     for level in range(1, grammar.depth + 1):
         words, n, places = _substrings(grammar, training, generated, level)
-        p = np.exp(_log_probs(grammar, words, level))
-        quartile = 1 + (p.argsort(kind="stable").argsort() * QUARTILES // len(p))
+        log_p = _log_probs(grammar, words, level)
+        p = np.exp(log_p)
+        quartile = _quartiles(log_p)
         for q in range(QUARTILES + 1):
             chosen = quartile == q if q else np.ones(len(p), bool)
             deviation, chance = (n - p) * chosen, p[chosen].sum()
             norm = (deviation**2).sum()
             probability[level - 1, q] = p[chosen].mean() if chosen.any() else np.nan
-            how = {"rng": stream(seed, "substrings", level, q), "confidence": confidence}
+            rng = stream(seed, "substrings", level, q)
             if norm > 0:
-                per_string = (_total(deviation, places) - p @ deviation) / norm
-                memorized[level - 1, q] = bootstrap_mean(per_string, **how)
+                share = _mean_total(deviation / norm, chosen, places, rng, confidence)
+                memorized[level - 1, q] = np.array(share) - p @ deviation / norm
             if chance > 0:
-                overproduced[level - 1, q] = bootstrap_mean(_total(chosen / chance, places), **how)
+                overproduced[level - 1, q] = _mean_total(chosen / chance, chosen, places, rng, confidence)
     dims = ("level", "quartile", "estimate")
     return xr.Dataset(
         {
@@ -122,6 +137,27 @@ def _log_probs(grammar: Any, words: np.ndarray, level: int) -> np.ndarray:
         likelihood[rows, columns] = np.eye(grammar.symbols)[block[:, 1:]]
         found.append(belief.log_prob(grammar, likelihood))
     return np.concatenate(found)
+
+
+def _quartiles(log_p: np.ndarray) -> np.ndarray:
+    """1 to 4 by rank; equal values, but for rounding, have their mean rank; 0 if all are equal."""
+    _, group, sizes = np.unique(log_p.round(9), return_inverse=True, return_counts=True)
+    rank = (sizes.cumsum() - (sizes + 1) / 2)[group]
+    return (1 + rank * QUARTILES // len(log_p)) * (len(sizes) > 1)
+
+
+def _mean_total(
+    weights: np.ndarray, chosen: np.ndarray, places: np.ndarray, rng: np.random.Generator, confidence: float
+) -> Estimate:
+    """The mean over generated strings of the `weights` of their substrings, which are 0 for those not `chosen`.
+
+    With h of the substrings chosen, the mean is their mean weight times h/N, of which Wilson gives the interval.
+    """
+    value, low, high = bootstrap_mean(_total(weights, places), rng, confidence=confidence)
+    rate, least, most = wilson(_total(chosen, places).sum(), places.size, confidence)
+    slope = value / rate if rate else weights[chosen].mean() * places.shape[1]
+    ends = sorted((slope * least, slope * most))
+    return Estimate(value, float(np.minimum(low, ends[0])), float(np.maximum(high, ends[1])))
 
 
 def _total(values: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -129,7 +129,7 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> np.ndarray:
 
 def check_time(name: str, t: Any) -> float:
     """`t` as a float in (0, 1]; TypeError if it is no number, ValueError if it lies outside."""
-    if not isinstance(t, int | float | np.number):
+    if isinstance(t, bool) or not isinstance(t, int | float | np.number):
         raise TypeError(f"`{name}` must be a number in (0, 1], got {t!r}")
     if not 0 < t <= 1:
         raise ValueError(f"`{name}` must lie in (0, 1], got {t}")

@@ -44,21 +44,24 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bridges.diffusion import DiffusionSystem
-from bridges.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, wilson
+from bridges.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, student, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
 from bridges.system import MODES, as_system, as_tokens, check_confidence, check_time
 from uddm._reverse import END, update
 from uddm._validation import check_choice, check_positive_int
 from uddm.denoisers.base import batches, inference
+from uddm.denoisers.empirical_bayes import EmpiricalBayes
+from uddm.process import UniformProcess
 
 Rule = Literal["always", "exact", "naive", "path"]
 RULES: tuple[Rule, ...] = ("always", "exact", "naive", "path")
 Values = Callable[[np.ndarray], np.ndarray]
+MEASUREMENT = "uturn_chains"
 _PER_STEP = {
     "tokens": ("step", "chain", "position"),
     **dict.fromkeys(("accepted", "equal", "nearest", "observable"), ("step", "chain")),
-    "overlap": ("step", "height", "chain"),
+    **dict.fromkeys(("overlap", "others"), ("step", "height", "chain")),
     "chance": ("step", "height"),
 }
 
@@ -70,11 +73,11 @@ class UTurn:
     Parameters
     ----------
     system : a measured system, or what `as_system` makes one of
-    noise : t in (0, 1]
+    noise : t in (0, 1], above 1e-5 if the reverse process takes steps
     steps : of the reverse process; None for joint posterior samples if the denoiser draws them, else for the system's
         default
-    mode : "sample"; "factorised", one draw of all tokens, each from its own posterior p(x_l | z); or a deterministic
-        mode of `token_recovery`
+    mode : "sample"; "factorised", one draw of all tokens, each from its own posterior p(x_l | z), at time 0 (where a
+        process with alpha_0 < 1 still has noise, as after `steps`); or a deterministic mode of `token_recovery`
 
     Raises TypeError or ValueError for an argument out of its range.
     """
@@ -92,6 +95,9 @@ class UTurn:
         check_choice("mode", self.mode, (*MODES, "factorised"))
         if self.mode == "factorised" and not isinstance(self.system, DiffusionSystem):
             raise ValueError(f"`mode` 'factorised' needs a denoiser, got {type(self.system).__name__}")
+        stepwise = isinstance(self.system, DiffusionSystem) and self.mode != "factorised" and not self.exact
+        if stepwise and self.noise <= END:
+            raise ValueError(f"`noise` must exceed {END} for a reverse process of steps, got {self.noise}")
 
     @property
     def exact(self) -> bool:
@@ -113,7 +119,7 @@ class UTurn:
 
     def step(self, x: np.ndarray, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
         """x' for x, both (N, L): the final tokens of `token_recovery` at the same noise, steps, mode and seed."""
-        seed = as_seed(rng)
+        x, seed = as_tokens("x", x, self.system), as_seed(rng)
         z = self.system.corrupt(x, self.noise, stream(seed, "corrupt", self.noise))
         back = stream(seed, "recover", self.noise)
         if self.mode == "factorised":
@@ -124,16 +130,16 @@ class UTurn:
         self, x: np.ndarray, *, rng: int | np.random.Generator | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """x' of the same law as that of `step`, and log Q(w) R(u) / (Q(u) R(w)) of its path, (N,)."""
-        seed = as_seed(rng)
+        grid, x, seed = self.grid, as_tokens("x", x, self.system), as_seed(rng)
         down = [self.system.tokens(x)]
         noise = stream(seed, "corrupt", self.noise)
-        for s, t in pairwise(self.grid[::-1]):
+        for s, t in pairwise(grid[::-1]):
             replaced = torch.as_tensor(noise.random(x.shape)).to(down[0].device) < self._removed(s, t)
             fresh = torch.as_tensor(noise.integers(self.system.vocab_size, size=x.shape)).to(down[0].device)
             down.append(torch.where(replaced, fresh, down[-1]))
         u = down[::-1]
         w, ratio, back = u[0], torch.zeros(len(x), dtype=torch.float64), stream(seed, "recover", self.noise)
-        for (t, s), (old, new) in zip(pairwise(self.grid), pairwise(u)):
+        for (t, s), (old, new) in zip(pairwise(grid), pairwise(u)):
             w_next, log_w = self._updated(w, t, s, back)
             ratio += self._log_noising(w, w_next, s, t) - self._log_noising(old, new, s, t)
             ratio += self._updated(old, t, s, new)[1] - log_w
@@ -157,8 +163,9 @@ class UTurn:
         return torch.cat(updated), torch.cat(logs).cpu()
 
     def _removed(self, s: float, t: float) -> float:
-        """1 - alpha_t / alpha_s: probability that a token at time s is replaced by time t."""
-        noise_s, noise_t = (self.system.process.one_minus_alpha(time).item() for time in (s, t))
+        """1 - alpha_t / alpha_s: probability that a token at time s is replaced by time t. The string that a U-turn
+        starts from is clean even if alpha_0 < 1: s = 0 stands for alpha_s = 1."""
+        noise_s, noise_t = (self.system.process.one_minus_alpha(time).item() if time else 0.0 for time in (s, t))
         return (noise_t - noise_s) / (1 - noise_s)
 
     def _log_noising(self, noisy: Tensor, clean: Tensor, s: float, t: float) -> Tensor:
@@ -200,12 +207,17 @@ def chains(
 
     Parameters
     ----------
-    x : starts (N, L), N >= 2 for C(k); or an earlier result, to be carried on to `n_steps` in all
+    x : starts (N, L), N >= 2 for C(k); or an earlier result, to be carried on to `n_steps` in all with its own seed
+        (leave `rng` out). The rule, U-turn and grammars must be those of its record; networks, data and functions are
+        not in it and not compared
     rule : of acceptance, see the module
     energy : E, from tokens (N, L) to (N,); rules "exact" and "naive" need it, "path" may have it
-    log_prob : log p up to a constant, from tokens (N, L) to (N,); for the rule "path", whose target is p e^{-E}
+    log_prob : log p up to a constant, from tokens (N, L) to (N,); for the rule "path", whose target is p e^{-E}; the
+        others ignore it
     grammar : has `parse`, tokens (N, L) -> symbols at levels 0 (root) to depth - 1, each (N, n), -1 where there is none
-    observable : from tokens (N, L) to (N,); its autocorrelation time and effective sample size are estimated
+    observable : from tokens (N, L) to (N,), -inf allowed; its autocorrelation time and effective sample size are
+        estimated (NaN if some value is -inf) from all steps: for a target other than the law of the starts, carry on
+        the `final` states of a first run, which is left out
     keep_tokens : keep the states of all steps
     rng : seed or generator; each step has its own streams. The first U-turn is `token_recovery` with this seed
     confidence : of the intervals, in (0, 1)
@@ -217,7 +229,9 @@ def chains(
     root) and `estimate` (value, low, high: bootstrap over chains, Wilson's where all are 0 or all are 1):
 
     - `start`, `final` (chain, position), and `tokens` (step, chain, position) if kept;
-    - `overlap` (step, height, chain), `chance` (step, height), `relaxation` C(k) (step, height, estimate);
+    - `overlap` (step, height, chain), `chance` (step, height), `relaxation` C(k) (step, height, estimate), and
+      `others` (step, height, chain): the mean overlap of a chain with the starts of the others and of these with its
+      own, whose mean is `chance` and whose spread is part of the interval of C(k);
     - `equal` (step, chain): the string is the start; `nearest` (step, chain): no other start is nearer in Hamming
       distance, 1/n if n are as near; `equal_rate` and `nearest_rate` (step, estimate);
     - `accepted` (step, chain) and `acceptance` (estimate);
@@ -231,35 +245,43 @@ def chains(
     """
     check_positive_int("n_steps", n_steps)
     check_confidence(confidence)
-    log_target = _log_target(uturn, rule, energy, log_prob)
-    kept = {"energy": energy is not None, "grammar": grammar is not None, "observable": observable is not None}
-    facts = {"rule": rule, "exact": uturn.exact, **kept, "keep_tokens": keep_tokens, **uturn.describe()}
+    terms = _log_target(uturn, rule, energy, log_prob)
+    language = getattr(getattr(uturn.system, "denoiser", None), "grammar", None)
+    kept = {"energy": energy is not None, "grammar": _arguments(grammar), "observable": observable is not None}
+    kept |= {"keep_tokens": keep_tokens, "language": _arguments(language)}
+    facts = {"rule": rule, "exact": uturn.exact, **kept, **uturn.describe()}
     if isinstance(x, xr.Dataset):
+        if rng is not None:
+            raise ValueError(f"`rng` must be None where `x` is a result, whose seed is carried on, got {rng!r}")
         start, seed, rows = _carried_on(x, facts, n_steps)
     else:
         start, seed, rows = as_tokens("x", x, uturn.system), as_seed(rng), []
-    begin, targets = time.perf_counter(), np.unique(start, axis=0, return_inverse=True)
+    begin, (distinct, own_start) = time.perf_counter(), np.unique(start, axis=0, return_inverse=True)
     origin, K = _symbols(start, grammar), uturn.system.vocab_size
+    starts = EmpiricalBayes(torch.as_tensor(distinct), UniformProcess(K))  # whose overlaps are fast
     x = rows[-1]["tokens"] if rows else start
-    logs = log_target(x) if log_target else np.zeros(len(x))
-    if not np.isfinite(logs).all():
-        name = "energy" if log_prob is None else "log_prob"
-        raise ValueError(f"`{name}` must be finite at the states to start from, got {logs[~np.isfinite(logs)][0]}")
+    logs = np.zeros(len(x))
+    for name, function, sign in terms:
+        values = evaluate(name, function, x, sign)
+        if not np.isfinite(values).all():
+            got = sign * values[~np.isfinite(values)][0]
+            raise ValueError(f"`{name}` must be finite at the states to start from, got {got}")
+        logs += values
     try:
         for k in tqdm(range(len(rows) + 1, n_steps + 1), desc="U-turns", disable=None if progress else True):
             x = rows[-1]["tokens"] if rows else start
             own = seed if k == 1 else int(stream(seed, "step", k).integers(2**63))
             proposal, ratio = uturn.path_step(x, rng=own) if rule == "path" else (uturn.step(x, rng=own), 0.0)
             accepted = np.ones(len(x), bool)
-            if log_target:
-                proposed = log_target(proposal)
+            if terms:
+                proposed = np.sum([evaluate(name, f, proposal, sign) for name, f, sign in terms], 0)
                 accepted = -stream(own, "accept").standard_exponential(len(x)) <= proposed - logs + ratio
                 proposal, logs = np.where(accepted[:, None], proposal, x), np.where(accepted, proposed, logs)
             row = {"tokens": proposal, "accepted": accepted, "equal": (proposal == start).all(1)}
-            row["nearest"] = _nearest(proposal, *targets)
-            row["overlap"], row["chance"] = _overlaps(_symbols(proposal, grammar), origin, K)
+            row["nearest"] = _nearest(proposal, starts, own_start)
+            row["overlap"], row["others"], row["chance"] = _overlaps(_symbols(proposal, grammar), origin, K)
             if observable:
-                row["observable"] = _values("observable", observable, proposal)
+                row["observable"] = evaluate("observable", observable, proposal)
             rows.append(row)
             if not keep_tokens and k > 1:
                 rows[-2].pop("tokens", None)
@@ -268,7 +290,7 @@ def chains(
             raise
         warnings.warn(f"interrupted after {len(rows)} of {n_steps} U-turns", RuntimeWarning, stacklevel=2)
     record = manifest(
-        measurement="uturn_chains",
+        measurement=MEASUREMENT,
         **{**facts, "seed": seed, "confidence": confidence},
         **{"input": array_hash(start), "seconds": time.perf_counter() - begin},
     )
@@ -281,7 +303,7 @@ def relaxation_times(
     """tau_h = sum over k = 1 ... n of C_h(k), in U-turns, of results of `chains` with equal `n_steps`.
 
     At most n; about n means no relaxation within the chains. Of one result, intervals are bootstrap over chains; of
-    several, from different grammars say, tau is averaged over results and so is the bootstrap (take ten or more).
+    several, from different grammars say, tau is averaged over results, with Student's interval.
 
     Returns
     -------
@@ -290,20 +312,28 @@ def relaxation_times(
 
     Raises
     ------
+    TypeError : anything but a result of `chains`.
     ValueError : no result, or results of different steps or heights.
     """
     check_confidence(confidence)
-    if not results or len({(len(r.step), len(r.height)) for r in results}) != 1:
+    for r in results:
+        if not isinstance(r, xr.Dataset) or "others" not in r:
+            raise TypeError(f"`results` must be Datasets of `chains`, each an argument, got {type(r).__name__}")
+    if len({(len(r.step), len(r.height)) for r in results}) != 1:
         raise ValueError(f"`results` must be at least one, of equal steps and heights, got {len(results)}")
     times = [_normalised(r).sum("step", skipna=False).transpose("height", "chain").values for r in results]
     taus = times[0] if len(times) == 1 else np.stack([t.mean(1) for t in times], 1)
     seed = as_seed(rng)
+
+    def estimates(name: str, values: np.ndarray) -> np.ndarray:
+        if len(results) > 1:
+            over = xr.DataArray(values, dims=("height", "result"))
+            return student(over, "result", confidence).transpose("height", "estimate").values
+        how = [stream(seed, name, h) for h in range(len(values))]
+        return np.array([bootstrap_mean(v, rng, confidence=confidence) for v, rng in zip(values, how)])
+
     variables = {
-        name: (
-            ("height", "estimate"),
-            np.array([bootstrap_mean(v, stream(seed, name, h), confidence=confidence) for h, v in enumerate(values)]),
-            {"units": "U-turns"},
-        )
+        name: (("height", "estimate"), estimates(name, values), {"units": "U-turns"})
         for name, values in (("relaxation_time", taus), ("versus_tokens", taus - taus[0]))
     }
     return xr.Dataset(variables, coords={"height": results[0].height, "estimate": list(Estimate._fields)})
@@ -318,9 +348,8 @@ def autocorrelation_time(
 ) -> Estimate:
     """Integrated autocorrelation time tau = 1 + 2 sum_{k = 1 ... M} rho(k) of stationary chains, in steps.
 
-    M is the smallest with M >= window max(tau, 1) (Sokal 1997, Functional Integration, p. 131; the 1 is for values that
-    alternate). Autocovariances are averaged over chains about the mean of all. n N values are worth n N / tau
-    independent ones.
+    M is the smallest with M >= window max(tau, 1) (Sokal 1997, Functional Integration, p. 131). Autocovariances are
+    averaged over chains about the mean of all. n N values are worth n N / tau independent ones.
 
     Parameters
     ----------
@@ -329,8 +358,9 @@ def autocorrelation_time(
 
     Returns
     -------
-    Estimate : with a bootstrap interval over chains at fixed M (NaN for one chain); all NaN for constant values, and
-        where no M <= n / 2 suffices: the chains are too short to tell.
+    Estimate : with a bootstrap interval over chains at fixed M (NaN for one chain); all NaN for constant values, where
+        no M <= n / 2 suffices or n < 20 tau (the chains are too short to tell), and where the sum is not positive
+        (values that alternate for longer than M).
 
     Raises
     ------
@@ -348,12 +378,12 @@ def autocorrelation_time(
     sums = 2 * covariance.cumsum(0) - covariance[0]
     if np.ptp(values) == 0:
         return Estimate(np.nan, np.nan, np.nan)
-    enough = np.arange(len(sums)) >= window * np.maximum(sums.sum(1) / covariance[0].sum(), 1)
-    if not enough.any():
+    taus = sums.sum(1) / covariance[0].sum()
+    enough = np.arange(len(sums)) >= window * np.maximum(taus, 1)
+    M = enough.argmax()
+    if not enough[M] or not 0 < taus[M] <= n / 20:
         return Estimate(np.nan, np.nan, np.nan)
-    return bootstrap_ratio(
-        sums[enough.argmax()], covariance[0], stream(as_seed(rng), "autocorrelation"), confidence=confidence
-    )
+    return bootstrap_ratio(sums[M], covariance[0], stream(as_seed(rng), "autocorrelation"), confidence=confidence)
 
 
 def check_rule(uturn: UTurn, rule: str, energy: Any, log_prob: Any) -> None:
@@ -371,15 +401,16 @@ def check_rule(uturn: UTurn, rule: str, energy: Any, log_prob: Any) -> None:
             raise ValueError("`log_prob` must be given for the rule 'path', got None")
 
 
-def _log_target(uturn: UTurn, rule: str, energy: Values | None, log_prob: Values | None) -> Values | None:
-    """What the rule compares: -E for "exact" and "naive", log p - E for "path"."""
+def _log_target(
+    uturn: UTurn, rule: str, energy: Values | None, log_prob: Values | None
+) -> list[tuple[str, Values, int]]:
+    """Named and signed terms of what the rule compares: -E for "exact" and "naive", log p - E for "path"."""
     check_rule(uturn, rule, energy, log_prob)
     terms = [("energy", energy, -1)] if energy else []
-    terms += [("log_prob", log_prob, 1)] if rule == "path" and log_prob else []
-    return (lambda x: np.sum([_values(name, f, x, sign) for name, f, sign in terms], 0)) if terms else None
+    return terms + ([("log_prob", log_prob, 1)] if rule == "path" and log_prob else [])
 
 
-def _values(name: str, function: Values, x: np.ndarray, sign: int = 1) -> np.ndarray:
+def evaluate(name: str, function: Values, x: np.ndarray, sign: int = 1) -> np.ndarray:
     """sign times the function, (N,); numbers or -inf."""
     values = sign * np.asarray(function(x), np.float64)
     if values.shape != (len(x),) or not (values < np.inf).all():
@@ -388,51 +419,56 @@ def _values(name: str, function: Values, x: np.ndarray, sign: int = 1) -> np.nda
     return values
 
 
+def _arguments(grammar: Any) -> Any:
+    """What a grammar is, for the record; of one that cannot tell, whether there is one."""
+    return grammar.to_dict() if hasattr(grammar, "to_dict") else grammar is not None
+
+
 def _symbols(x: np.ndarray, grammar: Any) -> list[np.ndarray]:
     """Symbols by height above the tokens, tokens first."""
     return [x] if grammar is None else [x, *reversed(grammar.parse(x))]
 
 
-def _overlaps(now: list[np.ndarray], origin: list[np.ndarray], K: int) -> tuple[np.ndarray, np.ndarray]:
-    """Overlaps of each chain with its own start (height, chain), and of all with the starts of others (height,)."""
-    own, others = [], []
+def _overlaps(now: list[np.ndarray], origin: list[np.ndarray], K: int) -> list[np.ndarray]:
+    """Overlaps of each chain with its own start (height, chain); of it with the starts of others, and of these with its
+    own, on average (height, chain); and of all with the starts of others (height,)."""
+    found = []
     for a, b in zip(now, origin):
-        n = len(a)
+        n, width = a.shape
         size = 2 + int(max(K - 1, a.max(), b.max()))
-        cells = np.arange(a.shape[1]) * size + 1  # symbol -1, which equals nothing, is cell 0 of its position
-        counts = [np.bincount((s + cells).ravel(), minlength=size * a.shape[1]).reshape(-1, size) for s in (a, b)]
+        cells = np.arange(width) * size + 1
+        counts = [np.bincount((s + cells).ravel(), minlength=size * width) for s in (a, b)]
+        for count in counts:
+            count[::size] = 0  # symbol -1, which equals nothing
         same = (a == b) & (a >= 0)
-        pairs = (counts[0] * counts[1])[:, 1:].sum() - same.sum()
-        own.append(same.mean(1))
-        others.append(pairs / (n * (n - 1) * a.shape[1]) if n > 1 else np.nan)
-    return np.stack(own), np.array(others)
+        met = (counts[1][a + cells] + counts[0][b + cells] - 2 * same).sum(1)
+        pairs = 2 * (n - 1) * width if n > 1 else np.nan
+        found.append((same.mean(1), met / pairs, met.sum() / (n * pairs)))
+    return [np.stack(values) for values in zip(*found)]
 
 
-def _nearest(x: np.ndarray, targets: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """1/n for each string (N, L) whose own target is among the n nearest of `targets` (M, L), else 0."""
-    share = np.empty(len(x))
-    together = max(1, 2**24 // len(targets))
-    for at in range(0, len(x), together):
-        block = slice(at, at + together)
-        near = np.zeros((len(x[block]), len(targets)), np.int16)
-        for a, b in zip(x[block].T, targets.T):
-            near += a[:, None] == b
+def _nearest(x: np.ndarray, starts: EmpiricalBayes, own: np.ndarray) -> np.ndarray:
+    """1/n for each string (N, L) whose own start is among the n nearest of the memory `starts`, else 0."""
+    share = []
+    for r in np.array_split(np.arange(len(x)), 1 + len(x) * (1 + own.max()) // 2**24):
+        near = starts.overlaps(torch.as_tensor(x[r])).numpy()
         best = near == near.max(1, keepdims=True)
-        share[block] = best[np.arange(len(best)), own[block]] / best.sum(1)
-    return share
+        share.append(best[np.arange(len(r)), own[r]] / best.sum(1))
+    return np.concatenate(share)
 
 
 def _carried_on(
     before: xr.Dataset, facts: dict[str, Any], n_steps: int
 ) -> tuple[np.ndarray, int, list[dict[str, np.ndarray]]]:
     """Starts, seed and rows of an earlier result."""
-    record = json.loads(before.attrs["manifest"])
-    differs = [name for name, value in json.loads(to_attribute(facts)).items() if record[name] != value]
-    if differs or n_steps < len(before.step):
-        raise ValueError(
-            f"`x` must be a result of the same chains and of at most `n_steps` = {n_steps} steps, "
-            f"got {len(before.step)} steps and another {', '.join(differs) or 'n_steps'}"
-        )
+    record = json.loads(before.attrs.get("manifest", "{}"))
+    if record.get("measurement") != MEASUREMENT:
+        raise ValueError("`x` must be tokens or a result of `chains` with its manifest, got another Dataset")
+    differs = [name for name, value in json.loads(to_attribute(facts)).items() if record.get(name) != value]
+    if differs:
+        raise ValueError(f"`x` must be a result of the same chains, got another {', '.join(differs)}")
+    if n_steps < len(before.step):
+        raise ValueError(f"`n_steps` must be at least the {len(before.step)} steps of `x`, got {n_steps}")
     names = [name for name in _PER_STEP if name in before]
     rows = [{name: before[name].values[k] for name in names} for k in range(len(before.step))]
     rows[-1]["tokens"] = before.final.values
@@ -455,29 +491,36 @@ def _dataset(start: np.ndarray, rows: list[dict[str, Any]], keep_tokens: bool, s
     )
     rates = {"relaxation": _normalised(data), "equal_rate": data.equal, "nearest_rate": data.nearest}
     rates["acceptance"] = data.accepted.mean("step")
-    data = data.assign(_means(rates, stream(seed, "bootstrap"), confidence))
+    data = data.assign(_means(rates, seed, confidence))
     if "observable" in data:
-        tau = autocorrelation_time(data.observable.values, rng=seed, confidence=confidence)
+        values, tau = data.observable.values, Estimate(np.nan, np.nan, np.nan)
+        if np.isfinite(values).all():
+            tau = autocorrelation_time(values, rng=seed, confidence=confidence)
         data["autocorrelation_time"] = (("estimate",), np.array(tau), {"units": "U-turns"})
         data["effective_sample_size"] = (("estimate",), data.accepted.size / np.array([tau.value, tau.high, tau.low]))
     return data
 
 
 def _normalised(data: xr.Dataset) -> xr.DataArray:
-    """C(k) of each chain; NaN where chance is 1, the starts being all equal."""
-    return (data.overlap - data.chance) / (1 - data.chance).where(data.chance < 1)
+    """C(k) with the influence of each chain on it, that on chance included, so that resampled means have the spread of
+    C(k); NaN where chance is 1, the starts being all equal."""
+    free = (1 - data.chance).where(data.chance < 1)
+    value = (data.overlap.mean("chain") - data.chance) / free
+    alone = (data.overlap - data.chance) / free
+    return alone - 2 * (1 - value) * (data.others - data.others.mean("chain")) / free
 
 
-def _means(rates: dict[str, xr.DataArray], rng: np.random.Generator, confidence: float) -> dict[str, Any]:
+def _means(rates: dict[str, xr.DataArray], seed: int, confidence: float) -> dict[str, Any]:
     """Means over chains, all of one bootstrap; Wilson's intervals where all are 0 or all are 1."""
     rates = {name: values.transpose("chain", ...) for name, values in rates.items()}
     n = len(next(iter(rates.values())))
     flat = np.concatenate([values.values.reshape(n, -1) for values in rates.values()], 1, dtype=np.float64)
     means = np.full((flat.shape[1], 3), np.nan)
     means[:, 0] = flat.mean(0)
-    if n > 1:
-        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-        means[:, 1:] = np.quantile(resampled_sums(flat, rng, 1000) / n, tails, axis=0).T
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    for at in range(0, flat.shape[1] if n > 1 else 0, 4096):  # columns whose 1000 resamples are in memory together
+        sums = resampled_sums(flat[:, at : at + 4096], stream(seed, "bootstrap"), 1000)
+        means[at : at + 4096, 1:] = np.quantile(sums / n, tails, axis=0).T
     for column in np.flatnonzero((flat == 0).all(0) | (flat == 1).all(0)):
         means[column] = wilson(n * means[column, 0], n, confidence)
     parts = np.split(means, np.cumsum([values[0].size for values in rates.values()])[:-1])

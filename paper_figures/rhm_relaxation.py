@@ -22,7 +22,7 @@ CAPTION = (
     "{turns} U-turns, which is its largest value. D: relaxation time of the root minus that of the tokens. It proves "
     "that the order of forgetting inverts, and where: root and tokens are equally slow where the line crosses zero. "
     "With chance taken as 1/v instead, C(k) would not fall to 0 and the crossing would move to larger alpha. Bands: "
-    "Student's (A, B) and bootstrap (C, D) 95 % intervals over {grammars} grammars, {chains} chains in each."
+    "Student's 95 % intervals over {grammars} grammars, {chains} chains in each."
 )
 
 

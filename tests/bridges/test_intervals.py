@@ -117,3 +117,6 @@ def test_student_intervals_over_samples():
         sample = values.values[:, x]
         low, high = stats.t.interval(0.9, 4, sample.mean(), stats.sem(sample))
         np.testing.assert_allclose(found.isel(x=x), [sample.mean(), low, high])
+    holes = values.copy()
+    holes[2] = np.nan  # is not counted
+    np.testing.assert_allclose(student(holes, "sample"), student(values.drop_isel(sample=2), "sample"))

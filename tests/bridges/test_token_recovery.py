@@ -238,6 +238,7 @@ def test_bad_arguments_are_named(error, name, change):
         ({"last": "foo"}, ValueError, "`last` must be one of"),
         ({"noise": []}, ValueError, "`noise` must hold at least one time"),
         ({"noise": "a"}, TypeError, "`noise` must be a number"),
+        ({"noise": True}, TypeError, "`noise` must be a number"),
         ({"noise": [[0.1]]}, TypeError, "`noise` must be a number"),
     ],
 )
