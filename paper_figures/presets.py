@@ -210,7 +210,7 @@ PRESETS: dict[str, Preset] = {
                 ),
                 "transformer": Recipe(
                     "DiT",
-                    dict.fromkeys((16, 128, 1024, 16384), 2500),
+                    dict.fromkeys((16, 128, 16384), 2500),
                     {"hidden_dim": 64, "blocks": 3, "heads": 4, "cond_dim": 32, "dropout": 0.0},
                     {**FAST, "ema": 0.99},
                 ),

@@ -77,3 +77,23 @@ def test_modes_agree_when_told_the_time_and_only_the_frozen_one_recalls_when_tol
     assert table["posterior_mode", 1.0, 5][0] < 0.95
     assert movable(1000, 0.25) == [999]
     assert movable(10, 1.0) == [0, 8, 9]
+
+
+def restoration(token_recovery, as_system, denoiser, x):
+    return float(token_recovery(as_system(denoiser), x, noise=[0.5], rng=1).recovery.sel(estimate="value")[0])
+
+
+def test_the_page_on_exact_limits_says_what_its_cells_find():
+    """Seeded throughout, so that nothing here can fail by chance."""
+    names = executed("exact-limits.md", 6)
+    measured = names["token_recovery"], names["as_system"]
+    restored = {
+        name: [restoration(*measured, names[name], names[split]) for split in ("training", "unseen")]
+        for name in ("memory", "knowledge")
+    }
+    assert restored["memory"][0] > restored["knowledge"][0] + 0.3
+    assert restored["memory"][1] < restored["knowledge"][1] - 0.05
+    assert names["bias"].stationary > 0.01  # the naive rule's
+    assert names["bias"].one_step > 0.001
+    assert names["times"][-1] < names["times"][0]  # at large noise the root is faster
+    assert (names["verdict"].difference.sel(load=0.6, estimate="high") < 0).any()
