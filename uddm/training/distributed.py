@@ -6,6 +6,7 @@ Alone, a process is rank 0 of 1.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -36,6 +37,7 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
     try:
         yield own
     finally:
+        time.sleep(0.2)  # for gloo's threads to drop their last tensors: later they abort (pytorch/pytorch#179291)
         dist.destroy_process_group()
 
 
