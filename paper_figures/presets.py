@@ -174,7 +174,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "laptop": Preset(
-        about="the transition on two cores in about half an hour",
+        about="the transition on two cores in about 40 minutes",
         language=Language(
             tokenizer="letters",
             length=16,
