@@ -8,4 +8,4 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 html_theme = "furo"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "jupyter_execute"]
