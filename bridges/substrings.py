@@ -23,7 +23,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from bridges.intervals import Estimate, bootstrap_mean, wilson
@@ -68,8 +67,7 @@ def substring_memorization(
     check_confidence(confidence)
     given = {"training": training, "generated": generated}
     training, generated = (
-        check_tokens(name, torch.as_tensor(x), grammar.symbols, length=grammar.length).numpy()
-        for name, x in given.items()
+        check_tokens(name, x, grammar.symbols, length=grammar.length).numpy() for name, x in given.items()
     )
     if not np.isfinite(grammar.log_prob(training)).all():
         raise ValueError("`training` must hold strings of the grammar")
