@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from paper_figures.workspace import load
-from uddm.checkpoints import read_json, to_json
-from uddm.files import write_atomically
+from uddm.files import read_json, to_json, write_atomically
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

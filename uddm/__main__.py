@@ -169,8 +169,8 @@ def _splits(
     checkpoint: Path, model: Any, tokenizer: Any, corpus: tuple[str, ...] | None, packing: Any, scratch: Path
 ) -> list[tuple[str, Any]]:
     """Names and token blocks (N, L) of what is to be evaluated."""
-    from uddm.checkpoints import read_json
     from uddm.corpora import TokenBlocks, load_corpus, prepare_blocks
+    from uddm.files import read_json
     from uddm.training.batches import Sequences
 
     if corpus:

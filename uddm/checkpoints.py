@@ -5,17 +5,19 @@ Nothing on a load path executes pickled code.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as dump_tensors
+from safetensors.torch import load as _load
+from safetensors.torch import save as _dump
 from torch import Tensor
 
-from uddm.files import write_atomically
+from uddm.files import CHECKSUM, as_path, read_json, to_json, write_atomically
 
 if TYPE_CHECKING:
     from uddm.denoisers.network import Network
@@ -39,7 +41,7 @@ model = {model}.from_pretrained("path/to/this/folder")
 
 def save_pretrained(model: Network, folder: str | Path, tokenizer: Any = None) -> None:
     """Write the folder; each file is replaced atomically, `config.json` last."""
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model": type(model).__name__, **model.config.to_dict()}
     parameters = sum(p.numel() for p in model.parameters())
@@ -68,6 +70,7 @@ def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> Ne
         raise ValueError(f"{path}: {error}") from error
     weights = read_tensors(folder / "model.safetensors")
     check_tensors(weights, model.state_dict(), folder / "model.safetensors")
+    check_finite(weights, folder / "model.safetensors")
     model.load_state_dict(weights)
     return model.eval()
 
@@ -82,27 +85,55 @@ def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], sour
             raise ValueError(f"{source}: {name} has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
 
 
+def check_finite(weights: Mapping[str, Tensor], source: Path) -> None:
+    """ValueError naming a tensor that holds NaN or an infinity, of which no prediction could be trusted."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{source}: {name} holds numbers that are not finite")
+
+
+def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """A safetensors file with the checksum of names, types, shapes and numbers in its metadata."""
+    header, numbers = _split(_dump(dict(tensors)))
+    head = json.dumps({"__metadata__": {CHECKSUM: _checksum(header, numbers)}, **header}).encode()
+    head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(8, "little") + head + numbers
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; ValueError if it is truncated or not one."""
+    """Tensors of a safetensors file; ValueError if it is truncated, damaged or not one."""
+    content = path.read_bytes()
     try:
-        return load_tensors(path.read_bytes())
+        tensors = _load(content)
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a readable safetensors file{_instead(content)}: {error}") from error
+    header, numbers = _split(content)
+    checksum = header.pop("__metadata__", {}).get(CHECKSUM)
+    if checksum is not None and checksum != _checksum(header, numbers):
+        raise ValueError(f"{path} is damaged: its content is not that of its checksum")
+    return tensors
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; ValueError if it holds anything else."""
-    try:
-        value = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value
+def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
+    """Header and numbers of a safetensors file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), memoryview(content)[end:]
 
 
-def to_json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+def _checksum(header: dict[str, Any], numbers: memoryview) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(numbers)
+    return digest.hexdigest()
+
+
+def _instead(content: bytes) -> str:
+    """What a file is that should hold weights, as far as its first bytes tell."""
+    start = content[:512].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return " but a Git LFS pointer, in whose place `git lfs pull` puts the file"
+    if start.startswith((b"<!doctype", b"<html")):
+        return " but a web page: the download went wrong"
+    return ""
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,31 +1,170 @@
-"""Crash-safe files and the cache folder."""
+"""Files that are whole or not there, say when they have been damaged, and are written by one process at a time; and
+the cache folder.
+
+A file that we write carries its own checksum: a JSON object in its entry "checksum", any other file in a seal at its
+end (netCDF readers do not look there), a safetensors file in its metadata (`uddm.checkpoints`). Files without one, of
+earlier versions or of other people, are read as they are.
+"""
+
+from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
+import json
 import os
 import secrets
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+CHECKSUM = "checksum"
+_SEAL = b"\nsha256 "
+_SEALED = len(_SEAL) + 64 + 1
+_NO_FOLDER_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 def default_cache_dir() -> Path:
-    """The folder named by the environment variable UDDM_CACHE, else ~/.cache/uddm."""
-    return Path(os.environ.get("UDDM_CACHE") or Path.home() / ".cache" / "uddm")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` so that after a crash `path` holds either the old content or all of the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    """The folder named by the environment variable UDDM_CACHE, else ~/.cache/uddm; OSError where there is no home."""
+    if named := os.environ.get("UDDM_CACHE"):
+        return Path(named)
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        return Path.home() / ".cache" / "uddm"
+    except RuntimeError as error:
+        raise OSError("this user has no home folder: name a cache folder in UDDM_CACHE") from error
+
+
+def as_path(name: str, path: str | Path) -> Path:
+    """`path`; ValueError if it is the empty text, which would mean the current folder."""
+    if path == "":
+        raise ValueError(f"`{name}` must name a file or folder, got an empty text (for the current folder, write .)")
+    return Path(path)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system that name no file, such as a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def write_atomically(path: Path, data: bytes, *, exclusive: bool = False) -> None:
+    """Write `data` so that after a crash `path` holds either the old content or all of the new one.
+
+    With `exclusive`, FileExistsError if the file exists: of several processes one succeeds.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with naming(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if exclusive:
+                _link(temporary, path, data)
+            else:
+                os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        sync_folder(path.parent)
+
+
+def _link(temporary: Path, path: Path, data: bytes) -> None:
     try:
-        os.fsync(folder)
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with path.open("xb") as file:  # exclusive all the same, but not whole at once
+            file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames last, on file systems that offer it: the content of files is safe without."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_FSYNC:
+            raise
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: Path, task: str) -> Iterator[None]:
+    """Hold a lock file, which the system releases when a process dies; where it has no locks, go on without.
+
+    Waits for another process that holds it, and says so after a second: "waiting for another process that `task`".
+    """
+    lock = FileLock(path)
+    with contextlib.suppress(NotImplementedError, OSError):  # no locks here, or a folder that cannot be written
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            notice = f"waiting for another process that {task} (it holds {path}; end it if it should not run)"
+            print(notice, file=sys.stderr, flush=True)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sealed(data: bytes) -> bytes:
+    """`data` with its checksum at the end, for `read_sealed`."""
+    return data + _SEAL + hashlib.sha256(data).hexdigest().encode() + b"\n"
+
+
+def read_sealed(path: Path) -> bytes:
+    """The data of a file written by `sealed`; ValueError, naming it, if it is damaged or was never sealed."""
+    content = path.read_bytes()
+    data = content[:-_SEALED]
+    if content != sealed(data):
+        raise ValueError(f"{path} is damaged: its content is not that of its checksum")
+    return data
+
+
+def read_text(path: str | Path) -> str:
+    """UTF-8 text, with or without a byte order mark; ValueError, naming the file, if it is anything else."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a file, without its checksum; ValueError if it holds anything else, or is damaged."""
+    try:
+        value = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    checksum = value.pop(CHECKSUM, None)
+    if checksum is not None and checksum != json_checksum(value):
+        raise ValueError(f"{path} is damaged: its content is not that of its checksum")
+    return value
+
+
+def to_json(value: dict[str, Any]) -> bytes:
+    """A JSON object with its checksum, for `read_json`."""
+    value = json.loads(json.dumps(value))
+    return (json.dumps({**value, CHECKSUM: json_checksum(value)}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def json_checksum(value: Any) -> str:
+    """sha256 of a JSON value, however it is laid out."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

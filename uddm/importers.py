@@ -31,9 +31,9 @@ from torch import Tensor
 
 from uddm._lightning import Record, StoredTensor, TorchFile, plain
 from uddm._validation import check_choice
-from uddm.checkpoints import check_tensors, read_json, to_json
+from uddm.checkpoints import check_tensors
 from uddm.denoisers.transformer import DiT, DiTConfig, _Rotary
-from uddm.files import write_atomically
+from uddm.files import read_json, to_json, write_atomically
 
 if TYPE_CHECKING:
     from uddm.corpora import Tokenizer

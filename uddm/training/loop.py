@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from uddm._validation import check_choice, check_device, check_positive_int
-from uddm.checkpoints import load_pretrained, read_json, to_json
+from uddm.checkpoints import load_pretrained
 from uddm.denoisers.network import Network, NetworkConfig
-from uddm.files import write_atomically
+from uddm.files import read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
 from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.config import TrainConfig
