@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: figures test test-long bench-am bench-uddm docs lint clean
+.PHONY: figures test test-long test-processors bench-am bench-uddm bench-gpu docs lint clean
 
 figures: .venv/installed
-	$(BIN)/python -m paper_figures run --preset laptop --out $(OUT)
+	$(BIN)/python -m paper_figures run --preset laptop --out "$(OUT)"
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
@@ -14,11 +14,17 @@ test: lint
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
 
+test-processors: .venv/installed
+	$(BIN)/python -m tests.processors
+
 bench-am: .venv/installed
 	$(BIN)/python -m benchmarks.am
 
 bench-uddm: .venv/installed
 	$(BIN)/python -m benchmarks.uddm
+
+bench-gpu: .venv/installed
+	$(BIN)/python -m benchmarks.gpu
 
 docs: .venv/installed
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
@@ -30,8 +36,8 @@ lint: .venv/installed
 	$(BIN)/basedpyright
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed: make PYTHON=python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
