@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,28 @@ def array_hash(array: np.ndarray) -> str:
     return hashlib.sha256(f"{array.shape} {array.dtype}".encode() + array.tobytes()).hexdigest()[:16]
 
 
+@cache
 def code_version() -> dict[str, Any]:
-    """Commit of the checkout this runs from, and whether it was modified; None outside a checkout."""
+    """Commit of the checkout this runs from, and whether it was modified; None where these files are in none.
+
+    Asked once a process, without a lock on the checkout or a change to it.
+    """
     root = Path(__file__).resolve().parent.parent
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*words: str) -> str | None:
+        command = ["git", "--no-optional-locks", "-C", str(root), *words]
         try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+            done = subprocess.run(command, capture_output=True, check=True, env=own)
         except (OSError, subprocess.CalledProcessError):
             return None
-        return done.stdout.strip()
+        return os.fsdecode(done.stdout).strip()
 
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "modified": None if status is None else bool(status)}
+    top = git("rev-parse", "--show-toplevel")
+    tracked = git("ls-files", "--error-unmatch", Path(__file__).resolve().relative_to(root).as_posix())
+    if top is None or tracked is None or Path(top).resolve() != root:  # a repository of somebody else around us
+        return {"commit": None, "modified": None}
+    return {"commit": git("rev-parse", "HEAD"), "modified": git("status", "--porcelain", "--untracked-files=no") != ""}
 
 
 def to_attribute(record: dict[str, Any]) -> str:

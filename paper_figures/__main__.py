@@ -47,12 +47,16 @@ def run(
     from paper_figures.runner import choose
     from paper_figures.runner import run as make
     from paper_figures.workspace import Workspace
+    from uddm._validation import check_positive_int
 
     with user_errors():
+        check_positive_int("seed", seed, at_least=0)
         choose(names)
         if jobs is not None and jobs < 1:
             raise ValueError(f"`jobs` must be at least 1, got {jobs}")
         workspace = Workspace(out or Path("results") / preset, preset, corpus=corpus, seed=seed)
+        about = workspace.preset.about
+        print(f"preset {preset} ({about}), results in {workspace.folder}; reading the corpus", file=sys.stderr)
         workspace.prepare()
     print(make(workspace, names, jobs=jobs))
 

@@ -13,7 +13,7 @@ import xarray as xr
 from bridges import DiffusionSystem, MemorySystem, conditional_entropy, substring_memorization, token_recovery
 from bridges.intervals import bootstrap_mean, wilson
 from paper_figures.workspace import Task, Workspace, is_row, slug, stack
-from uddm import EmpiricalBayes, TrainConfig, UniformProcess, train
+from uddm import EmpiricalBayes, TrainConfig, UniformProcess
 from uddm.corpora import RandomHierarchy
 from uddm.denoisers import NETWORKS, HierarchyBayes
 from uddm.streams import keyed_seed
@@ -151,7 +151,7 @@ def _system(ws: Workspace, case: Case, rules: RandomHierarchy, training: np.ndar
     torch.manual_seed(keyed_seed(ws.seed, "weights", case.grammar))
     model = network(network.Config(rules.symbols, length=rules.length, **recipe.model))
     config = TrainConfig(steps=case.steps, seed=ws.seed, checkpoint_every=case.steps, **recipe.training)
-    return DiffusionSystem(train(model, x, config, ws.place(_name("train", case), _origin(ws, case)), progress=line))
+    return DiffusionSystem(ws.trained(_name("train", case), _origin(ws, case), model, training, config, progress=line))
 
 
 def _name(what: str, case: Case) -> str:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from bridges import MemorySystem, as_system, conditional_entropy, token_classes, token_recovery
 from paper_figures.workspace import Task, Workspace, is_row, slug, stack
-from uddm import EmpiricalBayes, TrainConfig, UniformProcess, train
+from uddm import EmpiricalBayes, TrainConfig, UniformProcess
 from uddm.denoisers import NETWORKS, Network
 from uddm.streams import keyed_seed
 
@@ -45,12 +45,17 @@ def three_sizes(ws: Workspace) -> list[int]:
 
 
 def tasks(ws: Workspace) -> list[Task]:
-    trained = [
-        (run, (system, size), float(steps))
-        for system, recipe in ws.preset.language.recipes.items()
-        for size, steps in recipe.sizes.items()
-    ]
+    trained = [task for system in ws.preset.language.recipes for task in _trainings(ws, system)]
     return [*trained, *((run, (LIMIT, size), 100 + size / 100) for size in sizes(ws))]
+
+
+def main_tasks(ws: Workspace) -> list[Task]:
+    """Those of the main network alone."""
+    return _trainings(ws, main(ws))
+
+
+def _trainings(ws: Workspace, system: str) -> list[Task]:
+    return [(run, (system, size), float(steps)) for size, steps in ws.preset.language.recipes[system].sizes.items()]
 
 
 def run(ws: Workspace, system_and_size: tuple[str, int], line: int | None = None) -> None:
@@ -71,11 +76,12 @@ def network(ws: Workspace, system: str, size: int, line: int | None = None) -> N
     """The network trained on the first `size` blocks: read, resumed or trained."""
     network, config, training = _configs(ws, system, size)
     torch.manual_seed(keyed_seed(ws.seed, "weights"))
-    return train(
+    return ws.trained(
+        f"train-{slug(system)}-{size}",
+        _origin(ws, system, size),
         network(config),
-        torch.from_numpy(ws.blocks.train(size)),
+        ws.blocks.train(size),
         training,
-        ws.place(f"train-{slug(system)}-{size}", _origin(ws, system, size)),
         tokenizer=ws.tokenizer,
         progress=line,
     )

@@ -41,50 +41,60 @@ SECTION = """<section id="{name}">
 </section>
 """
 
+_SHOWN = ("preset", "about", "corpus", "seed", "seconds", "jobs", "missing")
+_ENTRY = ("title", "caption", "expected", "findings", "files")
+
 
 def write_report(folder: Path) -> Path:
     """Assemble report.html from figures/ and figures.json; returns its path.
 
     Raises FileNotFoundError where nothing was run, ValueError for unreadable files.
     """
-    record = _record(folder)
+    path = folder / "report.html"
+    write_atomically(path, _page(folder, _record(folder)))
+    return path
+
+
+def _page(folder: Path, record: dict[str, Any]) -> bytes:
     manifest = record["manifest"]
     names = manifest["figures"]  # in their order
-    sections = [_section(folder, name, record["figures"][name]) for name in names]
+    about = (
+        f"Preset {manifest['preset']} ({manifest['about']}); corpus: {', '.join(manifest['corpus'])}; "
+        f"seed {manifest['seed']}; {manifest['seconds']:.0f} s on {manifest['jobs']} processes."
+    )
+    if manifest["missing"]:
+        about += f" Not finished: still to come are {', '.join(manifest['missing'])}."
     page = PAGE.format(
         title="Memorization to generalization in associative memories",
-        about=html.escape(
-            f"Preset {manifest['preset']} ({manifest['about']}); corpus: {', '.join(manifest['corpus'])}; "
-            f"seed {manifest['seed']}; {manifest['seconds']:.0f} s on {manifest['jobs']} processes."
-        ),
+        about=html.escape(about),
         links="".join(f'<a href="#{name}">{name}</a>' for name in [*names, "manifest"]),
-        sections="\n".join(sections),
+        sections="\n".join(_section(folder, name, record["figures"][name]) for name in names),
         manifest=html.escape(json.dumps(manifest, indent=1)),
     )
-    path = folder / "report.html"
-    write_atomically(path, page.encode())
-    return path
+    return page.encode(errors="backslashreplace")  # names of files need not be valid text
 
 
 def write_record(folder: Path, manifest: dict[str, Any], figures: dict[str, dict[str, Any]]) -> None:
     """figures.json: the run's manifest, and for each figure its texts and the hashes of its files."""
     for name, entry in figures.items():
-        entry["files"] = {str(file): _hash(folder / file) for file in _files(name)}
+        entry["files"] = {file.as_posix(): _hash(folder / file) for file in _files(name)}
     write_atomically(folder / "figures.json", to_json({"manifest": manifest, "figures": figures}))
 
 
 def is_done(folder: Path, request: dict[str, Any]) -> bool:
     """Whether the folder holds, whole and unaltered, what a run with these facts in its manifest would make."""
-    if not (folder / "figures.json").exists() or verify(folder):
+    try:
+        found = _record(folder)["manifest"]
+        whole = not verify(folder)
+    except (FileNotFoundError, ValueError):
         return False
-    found = _record(folder)["manifest"]
-    return all(found.get(name) == value for name, value in json.loads(to_json(request)).items())
+    return whole and all(found.get(name) == value for name, value in json.loads(json.dumps(request)).items())
 
 
 def verify(folder: Path) -> list[str]:
     """What is wrong with a results folder: missing, altered or unreadable files, figures without data."""
-    problems = []
-    for name, entry in _record(folder)["figures"].items():
+    problems, record = [], _record(folder)
+    for name, entry in record["figures"].items():
         for file, expected in entry["files"].items():
             path = folder / file
             if not path.exists():
@@ -94,8 +104,11 @@ def verify(folder: Path) -> list[str]:
         data = folder / "data" / f"{name}.nc"
         if data.exists():
             problems += _check_data(data)
-    if not (folder / "report.html").exists():
+    report = folder / "report.html"
+    if not report.exists():
         problems.append("report.html is missing")
+    elif not problems and report.read_bytes() != _page(folder, record):
+        problems.append("report.html differs from what its figures give")
     return problems
 
 
@@ -115,11 +128,24 @@ def _record(folder: Path) -> dict[str, Any]:
     path = folder / "figures.json"
     if not path.exists():
         raise FileNotFoundError(f"no results in {folder}: run `python -m paper_figures run --out {folder}` first")
-    return read_json(path)
+    record = read_json(path)
+    try:
+        shown = {name: record["figures"][name] for name in record["manifest"]["figures"]}
+        lacking = [key for key in _SHOWN if key not in record["manifest"]]
+        lacking += [f"{key} of {name}" for name, entry in shown.items() for key in _ENTRY if key not in entry]
+    except (KeyError, TypeError, AttributeError):
+        lacking = ["its figures"]
+    if lacking:
+        raise ValueError(f"{path} is no record of this version, it lacks {', '.join(lacking)}: make the figures again")
+    return record
 
 
 def _section(folder: Path, name: str, entry: dict[str, Any]) -> str:
-    image = base64.b64encode((folder / "figures" / f"{name}.png").read_bytes()).decode()
+    path = folder / "figures" / f"{name}.png"
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry["files"][f"figures/{name}.png"]:
+        raise ValueError(f"{path} differs from what was written: make the figure again")
+    image = base64.b64encode(content).decode()
     items = "".join(f"<li>{html.escape(line)}</li>" for line in entry["findings"])
     texts = {key: html.escape(entry[key]) for key in ("title", "caption", "expected")}
     findings = f'<p class="note"><b>What this run shows.</b></p><ul>{items}</ul>' if items else ""

@@ -1,10 +1,12 @@
-"""Runs figures: the cells they need in parallel, then each figure's data and drawing, then the report."""
+"""Runs figures: the cells they need in parallel, and each figure and the report as soon as its cells are there."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from io import BytesIO
@@ -13,13 +15,15 @@ from threading import Thread
 from types import ModuleType
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.parallel import BACKENDS
+from threadpoolctl import threadpool_limits
 
 from bridges.manifest import code_version, manifest, to_attribute
 from paper_figures import style
+from paper_figures.progress import Progress
 from paper_figures.report import is_done, write_record, write_report
-from paper_figures.workspace import RESULTS, Workspace, save
+from paper_figures.workspace import RESULTS, Task, Workspace, save
 from uddm.files import write_atomically
 
 FIGURES = (
@@ -36,6 +40,9 @@ FIGURES = (
     "am_entropy",
 )
 
+CHEAP = 500.0
+"""A figure whose tasks cost less, in steps of a language model's training, comes before the others."""
+
 
 def choose(names: Sequence[str]) -> list[str]:
     """Full names of figures given by full name or by the part before the underscore ("fig02"); all if none is given."""
@@ -50,8 +57,9 @@ def choose(names: Sequence[str]) -> list[str]:
 def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) -> Path:
     """Make the named figures (all by default) and the report; returns the report's path.
 
-    Finished work is read back, so an interrupted run goes on where it stopped; if nothing changed, neither the request
-    nor the code nor the files, there is nothing to do.
+    The report is written with the first figure that is complete, and again with each further one. Finished work is read
+    back, so an interrupted run goes on where it stopped; if nothing changed, neither the request nor the code nor the
+    files, there is nothing to do. By default one process for each core that the system grants.
     """
     chosen, begin = choose(names), time.perf_counter()
     request = {
@@ -60,43 +68,77 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     }
     if not request["modified"] and is_done(ws.folder, request):
         return ws.folder / "report.html"
-    jobs = jobs or len(os.sched_getaffinity(0))
     modules = {name: import_module(f"paper_figures.{name}") for name in chosen}
-    _fill_cells(ws, modules, jobs)
-    entries = {}
-    for name in tqdm(chosen, desc="figures", disable=None):
-        entries[name] = _draw(ws, name, modules[name])
-    record = manifest(
-        **{"preset": ws.name, "about": ws.preset.about, "jobs": jobs, "seconds": time.perf_counter() - begin},
-        **request,
-    )
-    write_record(ws.folder, record, entries)
-    return write_report(ws.folder)
+    jobs = (jobs or cpu_count()) if "loky" in BACKENDS else 1  # where the system has no processes, in this one
+    waiting = _plan(ws, modules)
+    tasks = list(dict.fromkeys(task for own in waiting.values() for task in own))
+    missing, entries = set(tasks), {}
+    report = ws.folder / "report.html"
+    with Progress(tasks, jobs, len(chosen)) as progress, _one_thread():
+        for done in _completed(ws, tasks, jobs, progress):
+            missing.discard(done)
+            for name in [name for name, own in waiting.items() if missing.isdisjoint(own)]:
+                del waiting[name]
+                entries[name] = _draw(ws, name, modules[name])
+                record = manifest(
+                    **{"preset": ws.name, "about": ws.preset.about, "jobs": jobs},
+                    **{"seconds": time.perf_counter() - begin, "missing": [n for n in chosen if n not in entries]},
+                    **{**request, "figures": [n for n in chosen if n in entries]},
+                )
+                write_record(ws.folder, record, entries)
+                write_report(ws.folder)
+                progress.figure(name)
+                if len(entries) == 1:
+                    progress.say(f"the report grows in {report}")
+    return report
 
 
-def _fill_cells(ws: Workspace, modules: dict[str, ModuleType], jobs: int) -> None:
-    """Compute what is missing, the most expensive pieces first, each on one thread of its own process."""
-    sources = dict.fromkeys(source for module in modules.values() for source in module.SOURCES)
-    tasks = sorted(dict.fromkeys(task for source in sources for task in source(ws)), key=lambda task: -task[2])
-    with (
-        parallel_config("loky", inner_max_num_threads=1),
-        tqdm(
-            total=sum(cost for *_, cost in tasks), desc="cells", disable=None, bar_format="{l_bar}{bar}| {elapsed}"
-        ) as bar,
-    ):
-        calls = (delayed(_work)(ws, *task, 1 + n % jobs, os.getpid()) for n, task in enumerate(tasks))
-        for cost in Parallel(n_jobs=jobs, return_as="generator_unordered")(calls):
-            bar.update(cost)
+def _plan(ws: Workspace, modules: dict[str, ModuleType]) -> dict[str, list[Task]]:
+    """The tasks of each figure, the most expensive first; cheap figures first, the others in the order of FIGURES."""
+    tasks = {
+        name: sorted(dict.fromkeys(task for source in module.SOURCES for task in source(ws)), key=lambda task: -task[2])
+        for name, module in modules.items()
+    }
+    costs = {name: sum(cost for *_, cost in own) for name, own in tasks.items()}
+
+    def place(name: str) -> tuple[float, int]:
+        return (costs[name] if costs[name] <= CHEAP else math.inf), FIGURES.index(name)
+
+    return {name: tasks[name] for name in sorted(tasks, key=place)}
 
 
-def _work(ws: Workspace, function: Any, argument: Any, cost: float, line: int, parent: int) -> float:
-    import torch
+def _completed(ws: Workspace, tasks: Sequence[Task], jobs: int, progress: Progress) -> Iterator[Task]:
+    """The tasks as they are done, each on one thread of its own process."""
+    backend = {"backend": "loky", "inner_max_num_threads": 1} if jobs > 1 else {"backend": "sequential"}
+    with parallel_config(**backend):
+        calls = (delayed(_work)(ws, *task, number, 1 + number % jobs, os.getpid()) for number, task in enumerate(tasks))
+        results: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")(calls)
+        for number, seconds in results:
+            progress.finished(number, seconds)
+            yield tasks[number]
 
-    torch.set_num_threads(1)
+
+def _work(ws: Workspace, function: Any, argument: Any, _: float, number: int, line: int, parent: int) -> Any:
+    begin = time.monotonic()
     if os.getpid() != parent:
         Thread(target=_end_with, args=(parent,), daemon=True).start()
-    function(ws, argument, line)
-    return cost
+    with _one_thread():
+        function(ws, argument, line)
+    return number, time.monotonic() - begin
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Results do not depend on how many cores there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _end_with(parent: int) -> None:

@@ -6,11 +6,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paper_figures import am_entropy, am_recovery, fig02_recovery, fig05_average_entropy, language, memories, style
-from paper_figures.workspace import Workspace
+from paper_figures import am_entropy, am_recovery, fig05_average_entropy, language, memories, style
+from paper_figures.workspace import Workspace, stack
 
 TITLE = "The transition twice: a diffusion language model and a Hopfield-type memory"
-SOURCES = (language.tasks, memories.tasks)
+SOURCES = (language.main_tasks, memories.tasks)
 EXPECTED = (
     "Both trained by conditional likelihood alone: basins around training examples shrink, basins around unseen "
     "examples grow, the two meet, and conditional entropy leaves zero."
@@ -24,14 +24,23 @@ CAPTION = (
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    recovery, entropy = fig02_recovery.compute(ws), fig05_average_entropy.compute(ws)
+    network, sizes = language.main(ws), language.sizes(ws)
+
+    def rates(dataset_size: int, split: str) -> xr.Dataset:
+        return language.rates(language.recovery(ws, network, dataset_size, split))
+
+    def entropies(dataset_size: int, sequences: str) -> xr.Dataset:
+        return language.entropy(ws, network, dataset_size, sequences)[["mean_entropy"]]
+
+    recovery = stack(rates, dataset_size=sizes, split=language.SPLITS).recovery
+    entropy = stack(entropies, dataset_size=sizes, sequences=fig05_average_entropy.SEQUENCES).mean_entropy
     am_rates, am_entropies = am_recovery.compute(ws), am_entropy.compute(ws)
-    network = {"system": language.main(ws), "drop": True}
+    nearest = {"noise": am_recovery.NOISE, "method": "nearest", "drop": True}
     return xr.Dataset(
         {
-            "text_recovery": recovery.recovery.sel(**network).sel(noise=am_recovery.NOISE, method="nearest", drop=True),
-            "text_entropy": entropy.mean_entropy.sel(**network),
-            "chance": recovery.chance.sel(noise=am_recovery.NOISE, method="nearest", drop=True),
+            "text_recovery": recovery.sel(**nearest),
+            "text_entropy": entropy,
+            "chance": language.chance(ws).sel(**nearest),
             "spin_recovery": am_rates.recovery.sel(
                 system="pseudo-likelihood", noise=am_rates.attrs["noise"], split=["train", "test"], drop=True
             ),

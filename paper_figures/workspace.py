@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import numpy as np
 import xarray as xr
 
 from paper_figures.presets import PRESETS, Preset
+from uddm import TrainConfig, train
 from uddm.corpora import TokenBlocks, Tokenizer, load_corpus, prepare_blocks, tokenizer_from_name
-from uddm.files import write_atomically
+from uddm.denoisers import Network
+from uddm.files import UnreadableFile, as_path, read_sealed, sealed, write_atomically
 
 RESULTS = 3
 """Version of what the cells hold: raise it when a change of the code alters results."""
@@ -42,7 +45,7 @@ class Workspace:
     def __init__(self, folder: str | Path, preset: str, *, corpus: Sequence[str] = ("python-docs",), seed: int = 0):
         if preset not in PRESETS:
             raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}, got {preset!r}")
-        self.folder, self.name, self.seed = Path(folder), preset, seed
+        self.folder, self.name, self.seed = as_path("folder", folder), preset, seed
         self.corpus = tuple(corpus)
         self.preset: Preset = PRESETS[preset]
 
@@ -80,33 +83,41 @@ class Workspace:
         return self.folder / "cells" / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def cell(self, name: str, key: dict[str, Any], make: Callable[[], xr.Dataset]) -> xr.Dataset:
-        """The Dataset kept for that key, made now if it is missing."""
+        """The Dataset kept for that key, made now if it is missing or damaged."""
         place = self.place(name, key)
         path = place.with_name(f"{place.name}.nc")
-        if not path.exists():
-            save(make(), path)
+        try:
+            return load(path)
+        except FileNotFoundError:
+            pass
+        except UnreadableFile as error:
+            print(f"{error}; it is made again", file=sys.stderr, flush=True)
+        save(make(), path)
         return load(path)
+
+    def trained(
+        self, name: str, key: dict[str, Any], model: Network, data: np.ndarray, config: TrainConfig, **options: Any
+    ) -> Network:
+        """`model` as `uddm.train` leaves it in the folder kept for that key: read, resumed or trained."""
+        place = self.place(name, key)
+        try:
+            return train(model, data, config, place, **options)
+        except UnreadableFile as error:
+            raise UnreadableFile(f"{error}; delete the folder {place} to train it again") from error
 
 
 def save(dataset: xr.Dataset, path: Path) -> None:
-    """Write netCDF-4, replacing the file only once it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
-        write_atomically(path, temporary.read_bytes())
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write netCDF-4 with its checksum at the end, replacing the file only once it is whole."""
+    write_atomically(path, sealed(bytes(dataset.to_netcdf(engine="h5netcdf"))))
 
 
 def load(path: Path) -> xr.Dataset:
-    """Read a Dataset into memory; ValueError if the file is not readable netCDF-4."""
+    """Read a Dataset into memory; UnreadableFile, naming it, if it is damaged or none of ours."""
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return dataset.load()
-    except (OSError, KeyError) as error:
-        if not path.exists():
-            raise FileNotFoundError(f"no results at {path}") from error
-        raise ValueError(f"{path} is not a readable netCDF-4 file: {error}") from error
+        content = read_sealed(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no results at {path}") from error
+    return xr.load_dataset(BytesIO(content), engine="h5netcdf")
 
 
 def stack(make: Callable[..., xr.Dataset], **axes: Sequence[Any]) -> xr.Dataset:

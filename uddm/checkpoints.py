@@ -17,7 +17,7 @@ from safetensors.torch import load as _load
 from safetensors.torch import save as _dump
 from torch import Tensor
 
-from uddm.files import CHECKSUM, as_path, read_json, to_json, write_atomically
+from uddm.files import CHECKSUM, UnreadableFile, as_path, read_json, to_json, write_atomically
 
 if TYPE_CHECKING:
     from uddm.denoisers.network import Network
@@ -63,11 +63,11 @@ def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> Ne
         raise ValueError(f"{folder} is a training run, whose model is in {folder / 'model'}")
     network = NETWORKS.get(str(config.pop("model", "")))
     if config.pop("format", None) != FORMAT or network is None:
-        raise ValueError(f"{path} does not describe one of {', '.join(NETWORKS)} in format {FORMAT}")
+        raise UnreadableFile(f"{path} does not describe one of {', '.join(NETWORKS)} in format {FORMAT}")
     try:
         model = network(network.Config(**config))
-    except TypeError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise UnreadableFile(f"{path}: {error}") from error
     weights = read_tensors(folder / "model.safetensors")
     check_tensors(weights, model.state_dict(), folder / "model.safetensors")
     check_finite(weights, folder / "model.safetensors")
@@ -76,20 +76,20 @@ def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> Ne
 
 
 def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path) -> None:
-    """Refuse `weights` from a file unless they have the names and shapes of `own`; ValueError naming what differs."""
+    """UnreadableFile, naming what differs, unless `weights` of a file have the names and shapes of `own`."""
     for problem, keys in (("lacks", own.keys() - weights.keys()), ("has unexpected", weights.keys() - own.keys())):
         if keys:
-            raise ValueError(f"{source} {problem} {', '.join(sorted(keys))}")
+            raise UnreadableFile(f"{source} {problem} {', '.join(sorted(keys))}")
     for name, tensor in weights.items():
         if tensor.shape != own[name].shape:
-            raise ValueError(f"{source}: {name} has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
+            raise UnreadableFile(f"{source}: {name} has shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
 
 
 def check_finite(weights: Mapping[str, Tensor], source: Path) -> None:
-    """ValueError naming a tensor that holds NaN or an infinity, of which no prediction could be trusted."""
+    """UnreadableFile naming a tensor that holds NaN or an infinity, of which no prediction could be trusted."""
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{source}: {name} holds numbers that are not finite")
+            raise UnreadableFile(f"{source}: {name} holds numbers that are not finite")
 
 
 def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -101,16 +101,16 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; ValueError if it is truncated, damaged or not one."""
+    """Tensors of a safetensors file; UnreadableFile if it is truncated, damaged or not one."""
     content = path.read_bytes()
     try:
         tensors = _load(content)
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file{_instead(content)}: {error}") from error
+        raise UnreadableFile(f"{path} is not a readable safetensors file{_instead(content)}: {error}") from error
     header, numbers = _split(content)
     checksum = header.pop("__metadata__", {}).get(CHECKSUM)
     if checksum is not None and checksum != _checksum(header, numbers):
-        raise ValueError(f"{path} is damaged: its content is not that of its checksum")
+        raise UnreadableFile(f"{path} is damaged: its content is not that of its checksum")
     return tensors
 
 

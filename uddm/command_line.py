@@ -2,28 +2,126 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 import tyro
+
+from uddm.files import UnreadableFile
+
+GO_ON = "run the same command again to go on"
+_POLITE = ("SIGTERM", "SIGHUP", "SIGUSR1")  # of schedulers, containers and closed terminals
+_EXTRAS = {
+    "torch": "torch",
+    "safetensors": "torch",
+    "tokenizers": "torch",
+    "huggingface_hub": "torch",
+    "tensorboard": "tensorboard",
+}
+
+
+class Ended(KeyboardInterrupt):
+    """A signal other than Ctrl-C asked the process to end."""
+
+    def __init__(self, number: int):
+        self.number = number
 
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """What the user can mend, or a diverged training, ends with one line and status 2; all else is a defect of ours."""
+    """Bad values, or a diverged training, end with one line and status 2; `run_commands` sees to the system's errors,
+    and what neither knows is a defect of ours."""
     try:
         yield
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (ValueError, TypeError, FloatingPointError) as error:
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def run_commands(commands: Mapping[str, Callable[..., Any]], *, prog: str, description: str | None) -> None:
-    """Dispatch sys.argv to one of the functions; an interruption ends with status 130 and says how to go on."""
+    """Dispatch sys.argv to one of the functions.
+
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it with status 128 + signal and a word on how to go on; a closed pipe ends
+    it quietly, with status 141; what the system denies ends it with one line and status 2. Characters that the terminal
+    or file cannot show are printed as escapes.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # replaced by an object without it, or closed
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        tyro.extras.subcommand_cli_from_dict(dict(commands), prog=prog, description=description)
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        with _polite_signals():
+            if "" in sys.argv[1:]:
+                fail("an argument is empty: is a variable unset? (the current folder is written .)")
+            try:
+                tyro.extras.subcommand_cli_from_dict(dict(commands), prog=prog, description=description)
+            finally:
+                if sys.stdout:
+                    sys.stdout.flush()
+    except BrokenPipeError:
+        _end_quietly()
+    except KeyboardInterrupt as end:
+        number = end.number if isinstance(end, Ended) else signal.SIGINT
+        how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        with suppress(OSError):  # the terminal may be gone
+            print(f"{how}: {GO_ON}", file=sys.stderr)
+        sys.exit(128 + number)
+    except Exception as error:
+        message = explanation(error)
+        if message is None:
+            raise
+        fail(message)
+
+
+def explanation(error: BaseException) -> str | None:
+    """What the user can do about an error that is no defect of ours, in one line; None for any other."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    kind = type(error)
+    if isinstance(error, ImportError):
+        missing = (error.name or "").split(".")[0]
+        if missing in _EXTRAS:
+            return f"{missing} is not installed: python -m pip install 'amtheory[{_EXTRAS[missing]}]'"
+        return None
+    if kind.__name__ in ("TerminatedWorkerError", "BrokenProcessPool"):
+        return f"a worker process was ended from outside (out of memory?): {GO_ON}, perhaps with fewer --jobs"
+    if isinstance(error, MemoryError) or kind.__name__ == "OutOfMemoryError" or "can't allocate memory" in first:
+        return f"out of memory ({first}): {GO_ON} with a smaller network, batch or number of processes"
+    if kind.__module__.startswith(("torch._inductor", "torch._dynamo")):
+        return f"torch.compile failed ({first}): leave --compile out"
+    return str(error) if isinstance(error, OSError | UnreadableFile) else None
+
+
+@contextmanager
+def _polite_signals() -> Iterator[None]:
+    """Signals that would end the process at once raise `Ended` instead; those that it was started to ignore stay so."""
+
+    def end(number: int, _frame: object) -> NoReturn:
+        raise Ended(number)
+
+    numbers = [getattr(signal, name) for name in _POLITE if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end_quietly() -> NoReturn:
+    """Whoever read our output has gone: nothing more is written to it, also not when the interpreter ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(null, stream.fileno())
+    sys.exit(141)

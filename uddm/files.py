@@ -28,6 +28,10 @@ _NO_FOLDER_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
+class UnreadableFile(ValueError):
+    """A file that is damaged, or holds something else than it should."""
+
+
 def default_cache_dir() -> Path:
     """The folder named by the environment variable UDDM_CACHE, else ~/.cache/uddm; OSError where there is no home."""
     if named := os.environ.get("UDDM_CACHE"):
@@ -129,33 +133,33 @@ def sealed(data: bytes) -> bytes:
 
 
 def read_sealed(path: Path) -> bytes:
-    """The data of a file written by `sealed`; ValueError, naming it, if it is damaged or was never sealed."""
+    """The data of a file written by `sealed`; UnreadableFile, naming it, if it is damaged or was never sealed."""
     content = path.read_bytes()
     data = content[:-_SEALED]
     if content != sealed(data):
-        raise ValueError(f"{path} is damaged: its content is not that of its checksum")
+        raise UnreadableFile(f"{path} is damaged: its content is not that of its checksum")
     return data
 
 
 def read_text(path: str | Path) -> str:
-    """UTF-8 text, with or without a byte order mark; ValueError, naming the file, if it is anything else."""
+    """UTF-8 text, with or without a byte order mark; UnreadableFile, naming it, if it is anything else."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+        raise UnreadableFile(f"{path} is not UTF-8 text: {error}") from error
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """The JSON object in a file, without its checksum; ValueError if it holds anything else, or is damaged."""
+    """The JSON object in a file, without its checksum; UnreadableFile if it holds anything else, or is damaged."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is not readable JSON: {error}") from error
+        raise UnreadableFile(f"{path} is not readable JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(value).__name__}")
+        raise UnreadableFile(f"{path} must hold a JSON object, got {type(value).__name__}")
     checksum = value.pop(CHECKSUM, None)
     if checksum is not None and checksum != json_checksum(value):
-        raise ValueError(f"{path} is damaged: its content is not that of its checksum")
+        raise UnreadableFile(f"{path} is damaged: its content is not that of its checksum")
     return value
 
 

@@ -41,6 +41,34 @@ def test_the_folder_verifies_and_a_changed_file_is_found(results):
     figure.unlink()
     assert verify(results) == ["figures/fig02_recovery.png is missing"]
     figure.write_bytes(content)
+    report = results / "report.html"
+    page = report.read_bytes()
+    report.write_bytes(page.replace(b"training", b"testing", 1))
+    assert verify(results) == ["report.html differs from what its figures give"]
+    report.write_bytes(page)
+
+
+def test_a_record_of_another_kind_is_refused_by_name(results, tmp_path):
+    for content in (
+        b"{}",
+        b'{"figures": {}, "manifest": {"figures": []}}',
+        b'{"figures": 1, "manifest": 2}',
+        b"[]",
+        b"?",
+    ):
+        (tmp_path / "figures.json").write_bytes(content)
+        for look in (verify, write_report):
+            with pytest.raises(ValueError, match=r"figures\.json"):
+                look(tmp_path)
+
+
+def test_a_damaged_picture_does_not_get_into_the_report(results):
+    figure = results / "figures" / "fig02_recovery.png"
+    content = figure.read_bytes()
+    figure.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ValueError, match=r"fig02_recovery\.png differs from what was written: make the figure again"):
+        write_report(results)
+    figure.write_bytes(content)
 
 
 def test_data_are_labelled_and_traceable(results):
@@ -78,8 +106,13 @@ def test_nothing_is_done_where_nothing_changed(tmp_path, monkeypatch):
     for module in (runner, bridges.manifest):
         monkeypatch.setattr(module, "code_version", lambda: code)
     drawn = []
-    monkeypatch.setattr(runner, "_fill_cells", lambda ws, modules, jobs: drawn.append(list(modules)))
-    monkeypatch.setattr(runner, "_draw", lambda ws, name, module: draw_nothing(ws, name))
+    monkeypatch.setattr(runner, "_completed", lambda ws, tasks, jobs, progress: tasks)
+
+    def draw(ws, name, module):
+        drawn.append([name])
+        return draw_nothing(ws, name)
+
+    monkeypatch.setattr(runner, "_draw", draw)
     for folder in ("data", "figures"):
         (tmp_path / folder).mkdir()
     first, again = (run(Workspace(tmp_path, "smoke"), ["fig02"]) for _ in range(2))

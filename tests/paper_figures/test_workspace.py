@@ -1,5 +1,7 @@
 """Cells are computed once, keyed by what determines them, and never half-written."""
 
+import threading
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -53,10 +55,60 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 def test_unreadable_data_is_named(tmp_path):
     (tmp_path / "data.nc").write_bytes(b"not netCDF")
-    with pytest.raises(ValueError, match=r"data\.nc is not a readable netCDF-4 file"):
+    with pytest.raises(ValueError, match=r"data\.nc is damaged"):
         load(tmp_path / "data.nc")
     with pytest.raises(FileNotFoundError, match=r"missing\.nc"):
         load(tmp_path / "missing.nc")
+
+
+def test_two_writers_of_one_process_number_do_not_meet(tmp_path, monkeypatch):
+    """Containers that share a folder share process numbers: each writes under a name that no other has."""
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    failed, datasets = [], [xr.Dataset({"a": ("x", np.full(20_000, float(n)))}) for n in range(4)]
+
+    def write(dataset):
+        try:
+            for _ in range(10):
+                save(dataset, tmp_path / "data.nc")
+                load(tmp_path / "data.nc")
+        except Exception as error:
+            failed.append(error)
+
+    writers = [threading.Thread(target=write, args=(dataset,)) for dataset in datasets]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert failed == []
+    assert [file.name for file in tmp_path.iterdir()] == ["data.nc"]
+
+
+def test_a_stored_dataset_opens_in_plain_xarray(tmp_path):
+    dataset = xr.Dataset({"value": ("x", np.arange(5.0))}, attrs={"text": "é"})
+    save(dataset, tmp_path / "data.nc")
+    xr.testing.assert_identical(xr.load_dataset(tmp_path / "data.nc"), dataset)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "unsealed", "text"])
+def test_a_damaged_cell_is_made_again_and_said_so(workspace, capsys, damage):
+    def make():
+        return xr.Dataset({"value": ("x", np.arange(100.0))})
+
+    cell = workspace.cell("cell", {}, make)
+    (path,) = (workspace.folder / "cells").iterdir()
+    content = path.read_bytes()
+    damaged = {
+        "truncated": content[:1000],
+        "empty": b"",
+        "flipped": content[:3000] + bytes([content[3000] ^ 4]) + content[3001:],
+        "unsealed": content[:-1],
+        "text": b"version https://git-lfs.github.com/spec/v1",
+    }
+    path.write_bytes(damaged[damage])
+    xr.testing.assert_identical(workspace.cell("cell", {}, make), cell)
+    assert "is damaged: its content is not that of its checksum; it is made again" in capsys.readouterr().err
+    assert path.read_bytes() == content
+    workspace.cell("cell", {}, pytest.fail)
 
 
 def test_stack_puts_every_result_at_its_labels():

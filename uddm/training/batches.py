@@ -75,7 +75,7 @@ class Batches:
         for first in range(rank() * share, (rank() + 1) * share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
             clean, noisy, times, share_of_mean = (value[rows].to(self.device) for value in (x, z, t, weights))
-            torch.manual_seed(keyed_seed(config.seed, "dropout", step, first))
+            _seed(self.device, keyed_seed(config.seed, "dropout", step, first))
             inputs = noisy
             if curriculum:
                 noise = keyed_generator(config.seed, "corruption", step, first, device=self.device)
@@ -93,6 +93,13 @@ class Batches:
         path = run / f"offending-{rank()}.safetensors"
         write_atomically(path, dump_tensors({"step": torch.tensor(step), **tensors}))
         return path
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """`torch.manual_seed` for the CPU and one device: for all that there could be, it takes as long as a small step."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 class Sequences:

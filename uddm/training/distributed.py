@@ -19,6 +19,7 @@ from torch import Tensor
 from uddm._validation import check_device
 
 Result = TypeVar("Result")
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 PATIENCE = timedelta(hours=24)  # while rank 0 prepares a corpus
 
 
@@ -26,7 +27,7 @@ PATIENCE = timedelta(hours=24)  # while rank 0 prepares a corpus
 def process_group(device: str | None = None) -> Iterator[torch.device]:
     """Join the processes that torchrun started; gives the device of this one, `device` or its GPU or else the CPU."""
     own = check_device(device)
-    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
+    if dist.is_initialized() or not _started_by_torchrun():
         yield own
         return
     cuda = own.type == "cuda"
@@ -39,6 +40,17 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
     finally:
         time.sleep(0.2)  # for gloo's threads to drop their last tensors: later they abort (pytorch/pytorch#179291)
         dist.destroy_process_group()
+
+
+def _started_by_torchrun() -> bool:
+    """Schedulers set some of its variables, too; on one process these mean nothing."""
+    missing = [name for name in TORCHRUN if name not in os.environ]
+    if missing and int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise ValueError(
+            f"WORLD_SIZE = {os.environ['WORLD_SIZE']} is set, but {', '.join(missing)} is not: start several processes "
+            "with `python -m torch.distributed.run`, or unset WORLD_SIZE"
+        )
+    return not missing
 
 
 def rank() -> int:
@@ -70,3 +82,12 @@ def mean_over_ranks(value: Tensor) -> Tensor:
         dist.all_reduce(value)
         value /= world_size()
     return value
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether it is set on one process at least; the same answer on all."""
+    if world_size() == 1:
+        return flag
+    flags = torch.tensor(float(flag), device=device)
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags)

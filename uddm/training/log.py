@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Self
 
 from tqdm import tqdm
 
-from uddm.files import write_atomically
+from uddm.files import naming, write_atomically
 from uddm.training.config import TrainConfig
 from uddm.training.distributed import rank
 
@@ -23,7 +24,7 @@ class Log:
         if not self.first:
             return
         _truncate_metrics(run / "metrics.jsonl", step)
-        self.file = (run / "metrics.jsonl").open("a")
+        self.file = (run / "metrics.jsonl").open("a", encoding="utf-8")
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -63,8 +64,9 @@ class Log:
             "learning_rate": self.config.rate(step - 1),
             "seconds": time.perf_counter() - self.begin,
         }
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        with naming(self.run / "metrics.jsonl"):
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()
         self.bar.set_postfix(loss=f"{line['loss']:.3f}")
         if self.events:
             for name in ("loss", "gradient_norm", "learning_rate"):
@@ -73,8 +75,16 @@ class Log:
 
 
 def _truncate_metrics(path: Path, step: int) -> None:
-    """Drop lines written after the saved state."""
+    """Drop lines written after the saved state, and torn ones."""
     if path.exists():
-        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if _step(line) <= step]
         write_atomically(path, "".join(line + "\n" for line in kept).encode())
+
+
+def _step(line: str) -> float:
+    """The step of a line; infinite if it is not whole."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf

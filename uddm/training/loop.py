@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -26,12 +27,13 @@ from torch import Tensor, nn
 from uddm._validation import check_choice, check_device, check_positive_int
 from uddm.checkpoints import load_pretrained
 from uddm.denoisers.network import Network, NetworkConfig
-from uddm.files import read_json, to_json, write_atomically
+from uddm.files import as_path, locked, read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
 from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.config import TrainConfig
-from uddm.training.distributed import on_first, world_size
+from uddm.training.distributed import any_rank, on_first, world_size
 from uddm.training.log import Log
+from uddm.training.signals import deferred
 from uddm.training.state import State
 
 
@@ -52,6 +54,9 @@ def train(
 ) -> Network:
     """Train `model` on `data`, or go on where `run_dir` stopped; return the model with its averaged weights.
 
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it after the step at hand, with its state saved; another process that trains
+    in the same folder is waited for.
+
     `run_dir` receives config.json (what determines the run), state.safetensors (to resume, on any number of processes),
     metrics.jsonl (step, loss in nats per token, gradient norm, learning rate, seconds) and, at the end, the folder
     `model` (`save_pretrained`).
@@ -65,6 +70,8 @@ def train(
     parallel : on several processes, copies of the model ("ddp") or shards of it ("fsdp").
     compile : torch.compile the network up to its read-out.
     deterministic : only algorithms that give the same bits each time, also on a GPU; slower.
+    tokenizer : saved with the model, if given.
+    device : of the network.
     tensorboard : also write the metrics as TensorBoard events (the extra `tensorboard`).
     progress : screen line of the progress bar, 0 for the current one; None for no bar.
 
@@ -84,15 +91,21 @@ def train(
     if not all(p.requires_grad for p in model.parameters()):
         raise ValueError("`model` must have trainable parameters only, got frozen ones")
     micro_batch, device = check_micro_batch(config, micro_batch), check_device(device)
-    run = Path(run_dir)
+    run = as_path("run_dir", run_dir)
     data_record = {"sequences": len(sequences), "sha256": sequences.sha256}
     on_first(lambda: claim(run, model.config, config, data_record))
-    if (run / "model" / "config.json").exists():
-        return load_pretrained(run / "model").to(device)
 
-    model.to(device).train()
+    def finished() -> bool:
+        return on_first((run / "model" / "config.json").exists)
+
+    if finished():
+        return load_pretrained(run / "model").to(device)
     objective = _Objective(model, config)
     with ExitStack() as stack:
+        on_first(lambda: stack.enter_context(locked(run / ".lock", f"trains in {run}")))
+        if finished():  # by the process that was waited for
+            return load_pretrained(run / "model").to(device)
+        model.to(device).train()
         if compile:
             stack.enter_context(_compiled(model))
         stack.enter_context(_deterministic(deterministic))
@@ -104,33 +117,28 @@ def train(
         log = stack.enter_context(Log(run, config, state.step, tensorboard, progress))
         batches, start = Batches(sequences, config, model.process, micro_batch, device), state.step
 
-        def gradients() -> tuple[float, float]:
-            return state.clip(_backward(wrapped, batches, state.step), lambda: batches.record(state.step, run))
-
-        try:
-            while state.step < config.steps:
-                loss, norm = gradients()
-                if state.step > start and state.step % config.checkpoint_every == 0:
-                    state.save(run / "state.safetensors")  # of weights that are known to give finite gradients
-                state.advance(loss)
-                log.add(state.step, state.losses, norm)
-        except KeyboardInterrupt:
-            if state.whole and state.step < config.steps and world_size() == 1:
-                state.optimizer.zero_grad()
-                gradients()
-                state.save(run / "state.safetensors")
-            raise
+        pending = stack.enter_context(deferred())
+        while state.step < config.steps:
+            loss, norm = state.clip(_backward(wrapped, batches, state.step), lambda: batches.record(state.step, run))
+            stop = any_rank(bool(pending.number), device)
+            if state.step > start and (stop or state.step % config.checkpoint_every == 0):
+                state.save(run / "state.safetensors")  # of weights that are known to give finite gradients
+            if stop:
+                pending.number = pending.number or signal.SIGTERM  # that of another process
+                raise KeyboardInterrupt
+            state.advance(loss)
+            log.add(state.step, state.losses, norm)
         average = state.finished()
-    if world_size() > 1 and parallel == "fsdp":
-        model = type(model)(model.config).to(device)
-    model.load_state_dict(average, strict=False)
-    model.eval()
+        if world_size() > 1 and parallel == "fsdp":
+            model = type(model)(model.config).to(device)
+        model.load_state_dict(average, strict=False)
+        model.eval()
 
-    def finish() -> None:
-        model.save_pretrained(run / "model", tokenizer)
-        (run / "state.safetensors").unlink(missing_ok=True)
+        def finish() -> None:
+            model.save_pretrained(run / "model", tokenizer)
+            (run / "state.safetensors").unlink(missing_ok=True)
 
-    on_first(finish)
+        on_first(finish)
     return model
 
 
@@ -221,14 +229,18 @@ def check_micro_batch(config: TrainConfig, micro_batch: int | None) -> int:
 
 
 def claim(run: Path, model: NetworkConfig, config: TrainConfig, data: dict[str, Any] | None) -> None:
-    """Write what determines the run, or refuse a folder that holds another one; only the latter without `data`."""
+    """Write what determines the run, or refuse a folder that holds another one; only the latter without `data`.
+
+    Of several processes that claim one folder at once, one writes and the others find what it wrote.
+    """
     path = run / "config.json"
     parts = {"model": model.to_dict(), "training": asdict(config), "data": data or {}}
-    wanted = json.loads(to_json(parts))  # as it reads back: tuples become lists
+    wanted = json.loads(json.dumps(parts))  # as it reads back: tuples become lists
+    if data and not path.exists():
+        run.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            write_atomically(path, to_json(wanted), exclusive=True)
     if not path.exists():
-        if data:
-            run.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, to_json(wanted))
         return
     found = read_json(path)
     for part, values in wanted.items():

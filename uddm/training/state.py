@@ -24,7 +24,6 @@ class State:
 
     def __init__(self, model: Network, config: TrainConfig):
         self.model, self.config, self.step = model, config, 0
-        self.whole = False  # whether weights, average and moments are all those of `step`, which is not 0
         self.losses: list[float] = []  # since the last line of metrics.jsonl
         self.parameters = dict(model.named_parameters())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -52,7 +51,6 @@ class State:
         """One optimizer step on the clipped gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(self.step)
-        self.whole = False
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
@@ -61,7 +59,6 @@ class State:
             for average, p in zip(self.average.values(), self.parameters.values(), strict=True):
                 average.lerp_(p, 1 - decay)
         self.losses.append(loss)
-        self.whole = True
 
     def finished(self) -> dict[str, Tensor]:
         """The averaged weights, gathered; FloatingPointError if they are not finite."""
@@ -81,6 +78,7 @@ class State:
             write_atomically(path, dump_tensors({name: value.contiguous() for name, value in tensors.items()}))
 
     def load(self, path: Path) -> None:
+        """UnreadableFile unless it is a whole state of this network."""
         tensors = read_tensors(path)
         own = {f"{part}.{name}": p for part in _PARTS for name, p in self.parameters.items()}
         self.losses = tensors.pop("losses", torch.empty(0)).tolist()
@@ -93,7 +91,6 @@ class State:
             self.average[name].copy_(average)
             step = torch.tensor(float(self.step), device=p.device)
             self.optimizer.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
-        self.whole = True
 
     def _check_finite(self, tensors: dict[str, Tensor]) -> None:
         broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]

@@ -1,0 +1,123 @@
+"""What a run says while it works: a bar on a terminal, elsewhere a line at least once a minute."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from threading import Event, Thread
+from typing import Any, Self
+
+from tqdm import tqdm
+
+from paper_figures.workspace import Task
+
+EVERY = 50.0
+"""Seconds between two lines; less than a minute, whatever a line takes to come out."""
+
+
+class Progress:
+    """Follows tasks that `jobs` processes take in their order.
+
+    The time left is that of the tasks left, from the seconds that finished tasks of the same function took for their
+    cost; of functions of which none has finished, from those of all others.
+    """
+
+    def __init__(self, tasks: Sequence[Task], jobs: int, figures: int):
+        self.tasks, self.jobs, self.figures, self.drawn = tasks, jobs, figures, 0
+        self.begin = time.monotonic()
+        self.left: dict[int, float | None] = dict.fromkeys(range(len(tasks)))  # number: when it began to run
+        self.spent: dict[Any, tuple[float, float]] = {}  # function: cost and seconds of what has finished
+        self.quiet = Event()
+        self.bar = tqdm(
+            total=sum(cost for *_, cost in tasks),
+            desc="cells",
+            disable=None,
+            bar_format="{l_bar}{bar}| {elapsed}{postfix}",
+        )
+        self._start()
+
+    def __enter__(self) -> Self:
+        if self.bar.disable:
+            self.say(self.line())
+            Thread(target=self._every_minute, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.quiet.set()
+        self.bar.close()
+
+    def finished(self, number: int, seconds: float) -> None:
+        """A task is done, after so many seconds of work."""
+        function, _, cost = self.tasks[number]
+        costs, took = self.spent.get(function, (0.0, 0.0))
+        self.spent[function] = costs + cost, took + seconds
+        del self.left[number]
+        self._start()
+        self.bar.update(cost)
+        self.bar.set_postfix_str(self.outlook(), refresh=False)
+
+    def figure(self, name: str) -> None:
+        """A figure is drawn."""
+        self.drawn += 1
+        self.say(f"{name} is drawn, {self.drawn} of {self.figures} figures")
+
+    def say(self, text: str) -> None:
+        """One line, beside the bar if there is one."""
+        if self.bar.disable:
+            print(f"[{_duration(time.monotonic() - self.begin)}] {text}", file=sys.stderr, flush=True)
+        else:
+            self.bar.write(text, file=sys.stderr)
+
+    def line(self) -> str:
+        """What is done, what runs, and when it will end."""
+        now = time.monotonic()
+        running = [
+            f"{label(self.tasks[n])} ({_duration(now - since)})"
+            for n, since in list(self.left.items())
+            if since is not None
+        ]
+        done = len(self.tasks) - len(self.left)
+        parts = [f"{done} of {len(self.tasks)} cells, {self.drawn} of {self.figures} figures"]
+        parts += [f"running: {', '.join(running)}"] if running else []
+        return "; ".join([*parts, self.outlook()])
+
+    def outlook(self) -> str:
+        seconds = self.seconds_left()
+        return "time left not known yet" if seconds is None else f"about {_duration(seconds)} left"
+
+    def seconds_left(self) -> float | None:
+        """From measured rates; None before anything was measured."""
+        costs, took = (sum(part) for part in zip(*self.spent.values())) if self.spent else (0.0, 0.0)
+        if not costs:
+            return None if self.left else 0.0
+        now, each = time.monotonic(), []
+        for number, since in list(self.left.items()):
+            function, _, cost = self.tasks[number]
+            own_costs, own_seconds = self.spent.get(function, (costs, took))
+            whole = cost * own_seconds / own_costs
+            each.append(max(whole - (now - since if since is not None else 0.0), 0.0))
+        return max([0.0, sum(each) / self.jobs, *each])
+
+    def _start(self) -> None:
+        """The first tasks that are left are those that run."""
+        now = time.monotonic()
+        for number in list(self.left)[: self.jobs]:
+            if self.left[number] is None:
+                self.left[number] = now
+
+    def _every_minute(self) -> None:
+        while not self.quiet.wait(EVERY):
+            self.say(self.line())
+
+
+def label(task: Task) -> str:
+    """A task in words: "language hollow network 64"."""
+    function, argument, _ = task
+    parts = argument if isinstance(argument, tuple) else (argument,)
+    return " ".join([function.__module__.rpartition(".")[-1], *map(str, parts)])
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
