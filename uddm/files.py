@@ -153,7 +153,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file, without its checksum; UnreadableFile if it holds anything else, or is damaged."""
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableFile(f"{path} is not readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise UnreadableFile(f"{path} must hold a JSON object, got {type(value).__name__}")

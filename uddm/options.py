@@ -23,11 +23,11 @@ class Options:
     """A run from text to model. None leaves an option to the preset, or to the class it goes to."""
 
     corpus: Paths = None
-    """"python-docs" (documentation of this Python installation), texts, or LM1B: its tarball or folder of shards."""
+    """"python-docs" (documentation of this Python installation), texts, tar archives of texts, or LM1B."""
     test_corpus: Paths = None
     """Texts of the test set. By default LM1B's own; of other texts, a tenth of the documents."""
     tokenizer: Text = None
-    """letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or a tokenizer.json."""
+    """letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or a tokenizer file or folder."""
     length: Whole = None
     """Tokens in a sequence."""
     packing: Annotated[Literal["stream", "sentences"] | None, _given("{stream,sentences}")] = None

@@ -1,13 +1,18 @@
 """What goes with every result."""
 
+import importlib.util
 import json
+import os
+import shutil
 import subprocess
 
 import numpy as np
+import pytest
 import torch
 
+import bridges.manifest
 from bridges import as_system, conditional_entropy, token_recovery
-from bridges.manifest import array_hash, code_version, manifest, to_attribute
+from bridges.manifest import array_hash, manifest, to_attribute
 from uddm import EmpiricalBayes, UniformProcess
 
 DATA = np.random.default_rng(0).integers(3, size=(6, 4))
@@ -58,16 +63,75 @@ def test_array_hash():
     assert len(hashes[0]) == 16
 
 
-def test_code_version(repository, monkeypatch):
-    found = subprocess.run(["git", "-C", repository, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    version = code_version()
-    if found.returncode == 0:
-        assert version["commit"] == found.stdout.strip()
-        assert isinstance(version["modified"], bool)
-    else:
-        assert version == {"commit": None, "modified": None}
+def git(folder, *words):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(["git", "-C", folder, *identity, *words], capture_output=True, text=True, check=True).stdout
+
+
+def version_of(root):
+    """What `code_version` says in a copy of its file in the folder `root`."""
+    path = root / "bridges" / "manifest.py"
+    spec = importlib.util.spec_from_file_location("copied_manifest", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.code_version()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A repository that holds a copy of the file."""
+    root = tmp_path / "checkout"
+    (root / "bridges").mkdir(parents=True)
+    shutil.copy(bridges.manifest.__file__, root / "bridges" / "manifest.py")
+    git(tmp_path, "init", "-q", "checkout")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "all")
+    return root
+
+
+def test_code_version(checkout, monkeypatch):
+    commit = git(checkout, "rev-parse", "HEAD").strip()
+    assert version_of(checkout) == {"commit": commit, "modified": False}
+    (checkout / "bridges" / "manifest.py").write_text(
+        "# changed\n" + (checkout / "bridges" / "manifest.py").read_text()
+    )
+    assert version_of(checkout) == {"commit": commit, "modified": True}
     monkeypatch.setenv("PATH", "")
-    assert code_version() == {"commit": None, "modified": None}
+    assert version_of(checkout) == {"commit": None, "modified": None}
+
+
+def test_the_repository_around_an_installation_is_not_ours(checkout):
+    """As where a virtual environment stands in a user's own repository, tracked or not."""
+    site = checkout / "venv" / "site-packages"
+    shutil.copytree(checkout / "bridges", site / "bridges")
+    assert version_of(site) == {"commit": None, "modified": None}
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "the environment, too")
+    assert version_of(site) == {"commit": None, "modified": None}
+
+
+def test_a_repository_that_does_not_track_us_is_not_ours(checkout):
+    git(checkout, "rm", "-rq", "--cached", "bridges")
+    git(checkout, "commit", "--allow-empty", "-qm", "no code")
+    assert version_of(checkout) == {"commit": None, "modified": None}
+
+
+@pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"])
+def test_git_is_asked_about_us_whatever_the_environment_says(checkout, tmp_path, monkeypatch, name):
+    commit = git(checkout, "rev-parse", "HEAD").strip()
+    other = tmp_path / "other"
+    git(tmp_path, "init", "-q", "other")
+    monkeypatch.setenv(name, str(other / ".git" if name == "GIT_DIR" else other / "index"))
+    assert version_of(checkout) == {"commit": commit, "modified": False}
+
+
+def test_to_look_is_not_to_touch(checkout):
+    """`git status` would renew the index where times of files differ from it."""
+    os.utime(checkout / "bridges" / "manifest.py", (1, 1))
+    index = checkout / ".git" / "index"
+    before = index.read_bytes(), index.stat().st_mtime_ns
+    assert version_of(checkout)["modified"] is False
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == before
 
 
 def test_what_json_does_not_know_becomes_text(tmp_path):

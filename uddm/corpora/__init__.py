@@ -39,8 +39,34 @@ if TYPE_CHECKING:
     from uddm.corpora.tokenizers import bert_tokenizer as bert_tokenizer
     from uddm.corpora.tokenizers import gpt2_tokenizer as gpt2_tokenizer
     from uddm.corpora.tokenizers import load_tokenizer as load_tokenizer
+    from uddm.corpora.tokenizers import read_tokenizer as read_tokenizer
     from uddm.corpora.tokenizers import tokenizer_from_name as tokenizer_from_name
     from uddm.corpora.tokenizers import train_bpe as train_bpe
+
+__all__ = [
+    "LETTERS",
+    "ByteTokenizer",
+    "CharacterTokenizer",
+    "Corpus",
+    "LatentClusters",
+    "RandomHierarchy",
+    "SubwordTokenizer",
+    "TokenBlocks",
+    "Tokenizer",
+    "bert_tokenizer",
+    "cluster_latents",
+    "documentation_text",
+    "fractions",
+    "gpt2_tokenizer",
+    "lm1b_detokenize",
+    "load_corpus",
+    "load_lm1b",
+    "load_tokenizer",
+    "prepare_blocks",
+    "read_tokenizer",
+    "tokenizer_from_name",
+    "train_bpe",
+]
 
 _HOMES = {
     "TokenBlocks": "uddm.corpora.blocks",
@@ -62,6 +88,7 @@ _HOMES = {
     "bert_tokenizer": "uddm.corpora.tokenizers",
     "gpt2_tokenizer": "uddm.corpora.tokenizers",
     "load_tokenizer": "uddm.corpora.tokenizers",
+    "read_tokenizer": "uddm.corpora.tokenizers",
     "tokenizer_from_name": "uddm.corpora.tokenizers",
     "train_bpe": "uddm.corpora.tokenizers",
 }
@@ -74,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOMES)
+    return sorted(__all__)

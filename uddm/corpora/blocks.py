@@ -7,13 +7,11 @@ in the order of one seeded permutation, so the first n blocks are the training s
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +19,13 @@ from typing import Any, Literal
 import numpy as np
 
 from uddm.corpora.corpus import Corpus
-from uddm.corpora.packing import SPLITS, write_blocks
+from uddm.corpora.packing import SPLITS, sha256_of, write_blocks
 from uddm.corpora.tokenizers import Tokenizer
-from uddm.files import default_cache_dir, write_atomically
+from uddm.files import UnreadableFile, as_path, default_cache_dir, locked, read_json, to_json, write_atomically
 
 Packing = Literal["stream", "sentences"]
+
+_seen_whole: set[tuple[object, ...]] = set()  # files that this process has compared with their sha256
 
 
 def fractions() -> np.ndarray:
@@ -40,8 +40,8 @@ def fractions() -> np.ndarray:
 class TokenBlocks:
     """Blocks of token ids in a folder made by `prepare_blocks`.
 
-    A file is read through and compared with its sha256 when it is opened for the first time; after that only
-    if its size or time of modification has changed, or with `verify`.
+    A file is read through and compared with its sha256 when a process opens it for the first time; after that only
+    if it is another file, or its size or time of modification has changed, or with `verify`.
 
     Attributes
     ----------
@@ -50,25 +50,25 @@ class TokenBlocks:
     train_size, test_size : how many blocks there are.
     sha256 : of the training and the test blocks together.
 
-    Raises FileNotFoundError for a folder without index, ValueError for an unreadable index or for blocks
-    that differ from those written.
+    Raises FileNotFoundError for a folder that lacks a file, UnreadableFile (a ValueError) for an index or blocks that
+    differ from those written; `prepare_blocks` makes them again.
     """
 
     def __init__(self, directory: str | Path, *, verify: bool = False):
-        self.directory = directory = Path(directory)
+        self.directory = directory = as_path("directory", directory)
+        index = read_json(directory / "index.json")
         try:
-            index = json.loads((directory / "index.json").read_text())
-            self.vocab_size: int = index["vocab_size"]
-            self.length: int = index["length"]
-            digests = index["train"]["sha256"] + index["test"]["sha256"]
-            self.sha256 = hashlib.sha256(digests.encode()).hexdigest()
-            checked = [_check(directory, index[split], verify) for split in SPLITS]
-            self._train, self._test = (_map_blocks(directory, index, split) for split in SPLITS)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{directory / 'index.json'} is not a block index: {error}") from error
-        if any(checked):
-            with contextlib.suppress(OSError):  # a folder that cannot be written is checked every time
-                _write_index(directory, index)
+            self.vocab_size, self.length = (_count(index[name]) for name in ("vocab_size", "length"))
+            dtype = {"<u2": np.dtype("<u2"), "<u4": np.dtype("<u4")}[index["dtype"]]
+            digests, sizes = ([index[split][what] for split in SPLITS] for what in ("sha256", "blocks"))
+            self.sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
+            shapes = [(_count(size), self.length) for size in sizes]
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableFile(f"{directory / 'index.json'} is not a block index: {error!r}") from error
+        self._train, self._test = (
+            _open_blocks(directory / f"{split}.bin", digest, dtype, shape, verify)
+            for split, digest, shape in zip(SPLITS, digests, shapes)
+        )
 
     def __reduce__(self) -> tuple[type[TokenBlocks], tuple[Path]]:
         return TokenBlocks, (self.directory,)  # what crosses to another process is where the blocks are
@@ -128,10 +128,13 @@ def prepare_blocks(
     one is dropped, and so is a test block that occurs among the training blocks.
 
     A process killed at any moment and started again goes on after the last finished part of the text (a file, or
-    some ten thousand documents in memory), and ends with the same bytes.
+    some ten thousand documents in memory), and ends with the same bytes. Blocks that have been damaged since are made
+    again, and a line on stderr says so.
 
     Memory, whatever the size of the text: at most 200 MB, and 45 bytes for each block, and for each document 1 byte,
-    or 17 where a fraction is held out: for LM1B, 0.6 GB. Disk: twice the size of the blocks while they are made.
+    or 17 where a fraction is held out: for LM1B, 0.6 GB. To this comes three times the longest document, or up to 200
+    bytes a character where a tokenizer cannot encode it in pieces (see `Tokenizer.encode_pieces`). Disk: twice the size
+    of the blocks while they are made.
 
     Parameters
     ----------
@@ -144,9 +147,9 @@ def prepare_blocks(
     test_fraction : in [0, 1).
     seed : of the choice of test documents and of the order of the blocks.
 
-    Raises ValueError for arguments out of range, a tokenizer without the special tokens that `packing`
-    needs, text that cannot be read (found before any work is done), or a corpus too short for one training block
-    (and one test block, unless there is no test corpus and test_fraction is 0).
+    Raises ValueError for arguments out of range, a tokenizer without the special tokens that `packing` needs or with
+    ids outside [0, vocab_size), text that cannot be read (found before any work is done), or a corpus too short for one
+    training block (and one test block, unless there is no test corpus and test_fraction is 0).
     """
     special = packing == "sentences"
     if packing not in ("stream", "sentences"):
@@ -157,6 +160,9 @@ def prepare_blocks(
         raise ValueError(f"`test_fraction` must be in [0, 1), got {test_fraction}")
     if special and None in (tokenizer.bos_id, tokenizer.eos_id, tokenizer.separator_id):
         raise ValueError("packing 'sentences' needs a tokenizer with BOS, EOS and separator tokens")
+    for name in ("bos_id", "eos_id", "separator_id"):
+        if (token := getattr(tokenizer, name)) is not None and not 0 <= token < tokenizer.vocab_size:
+            raise ValueError(f"`tokenizer` must have a {name} in [0, {tokenizer.vocab_size}), got {token}")
 
     key: dict[str, Any] = {
         "tokenizer": tokenizer.fingerprint,
@@ -169,14 +175,16 @@ def prepare_blocks(
     if test is not None:
         key |= {"test_fraction": None, "test_sha256": test.sha256}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    directory = Path(default_cache_dir() if cache_dir is None else cache_dir) / f"blocks-{name}"
+    directory = (default_cache_dir() if cache_dir is None else as_path("cache_dir", cache_dir)) / f"blocks-{name}"
     work = directory / "unfinished"
-    with contextlib.suppress(FileNotFoundError, ValueError):  # never made, half made, or damaged
-        return _finished(directory, work)
+    if (blocks := _finished(directory, work)) is not None:
+        return blocks
     directory.mkdir(parents=True, exist_ok=True)
-    with _alone(directory):
-        with contextlib.suppress(FileNotFoundError, ValueError):  # another process has made it meanwhile
-            return _finished(directory, work)
+    with locked(directory / ".lock", f"prepares {directory}"):
+        if (blocks := _finished(directory, work)) is not None:  # another process has made it meanwhile
+            return blocks
+        if (directory / "index.json").exists():
+            print(f"{directory} is damaged: made again", file=sys.stderr, flush=True)
         (directory / "index.json").unlink(missing_ok=True)
         work.mkdir(exist_ok=True)
         corpora = [(corpus, test_fraction)] if test is None else [(corpus, 0.0), (test, 1.0)]
@@ -186,51 +194,37 @@ def prepare_blocks(
             shutil.rmtree(work, ignore_errors=True)
             raise
         index = {**key, "corpus": corpus.name, "vocab_size": tokenizer.vocab_size, **written}
-        _write_index(directory, index)
-        return _finished(directory, work)
+        write_atomically(directory / "index.json", to_json(index))
+        blocks = TokenBlocks(directory)
+        shutil.rmtree(work, ignore_errors=True)
+        return blocks
 
 
-def _finished(directory: Path, work: Path) -> TokenBlocks:
-    blocks = TokenBlocks(directory)
+def _finished(directory: Path, work: Path) -> TokenBlocks | None:
+    """The blocks of a folder, unless they were never made, half made, or are damaged."""
+    try:
+        blocks = TokenBlocks(directory)
+    except (FileNotFoundError, ValueError):
+        return None
     shutil.rmtree(work, ignore_errors=True)
     return blocks
 
 
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Only one process at a time makes the blocks of a folder; the system ends the lock of one that dies."""
-    with (directory / ".lock").open("w") as lock:
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _write_index(directory: Path, index: dict[str, Any]) -> None:
-    write_atomically(directory / "index.json", json.dumps(index, indent=1).encode())
-
-
-def _check(directory: Path, entry: dict[str, Any], verify: bool) -> bool:
-    """Compare a file with its sha256, unless it still has the size and time of when that was last done.
-
-    Returns whether the entry has changed.
-    """
-    path = directory / entry["file"]
+def _open_blocks(path: Path, sha256: str, dtype: np.dtype, shape: tuple[int, int], verify: bool) -> np.ndarray:
+    """A view of a file that is whole."""
     status = path.stat()
-    seen = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
-    if entry.get("seen") == seen and not verify:
-        return False
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
-            raise ValueError(f"{path} differs from what was written: its sha256 is not that of the index")
-    changed = entry.get("seen") != seen
-    entry["seen"] = seen
-    return changed
+    seen = (path.resolve(), sha256, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
+    right_size = status.st_size == math.prod(shape) * dtype.itemsize
+    if not right_size or ((verify or seen not in _seen_whole) and sha256_of(path) != sha256):
+        raise UnreadableFile(f"{path} differs from what was written: its size or sha256 is not that of the index")
+    _seen_whole.add(seen)
+    return np.memmap(path, dtype, mode="r", shape=shape) if shape[0] else np.empty(shape, dtype)
 
 
-def _map_blocks(directory: Path, index: dict[str, Any], split: str) -> np.ndarray:
-    entry, dtype = index[split], np.dtype(index["dtype"])
-    shape = (entry["blocks"], index["length"])
-    return np.memmap(directory / entry["file"], dtype, mode="r", shape=shape) if shape[0] else np.empty(shape, dtype)
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
 
 
 def _prefix(blocks: np.ndarray, n: int | None, copy: bool, what: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import hashlib
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 _DOCUMENTS_IN_A_PART = 65_536
+_GZIP = b"\x1f\x8b"
+_CUT_SHORT = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Corpus:
     documents : a list, `Shards`, or anything else that gives the same documents whenever it is iterated.
 
     Raises TypeError for an iterator, which could be read once only, and ValueError if no document has any text
-    (for a tarball, not before it is read).
+    (for a tarball, not before it is read), or if one has NUL characters (when it is hashed or read from a file).
     """
 
     name: str
@@ -50,7 +53,10 @@ class Corpus:
             return self.documents.sha256
         digest = hashlib.sha256()
         for document in self.documents:
-            digest.update(document.encode() + b"\0")
+            if "\0" in document:
+                raise ValueError(f"corpus {self.name!r} has a document with NUL characters, which no text has")
+            digest.update(document.encode())
+            digest.update(b"\0")
         return digest.hexdigest()
 
     def parts(self, *, clean: bool = True) -> Iterator[tuple[str, Iterable[str]]]:
@@ -92,9 +98,58 @@ def paragraphs(lines: Iterable[str]) -> Iterator[str]:
 PARAGRAPHS = Format("paragraphs", paragraphs)
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The files in a folder and its folders, sorted, without hidden ones. Links to folders are followed, but every
+    folder is read once, under its own name if it has one here.
+
+    Raises OSError for what cannot be read, ValueError for a pipe or device.
+    """
+    files, folders, links, seen = [], [folder], [], set()
+    while folders or links:
+        here = folders.pop() if folders else links.pop()
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for path in sorted(here.iterdir(), reverse=True):
+            if path.name.startswith("."):
+                continue
+            if path.is_dir():
+                (links if path.is_symlink() else folders).append(path)
+            else:
+                check_regular(path)
+                files.append(path)
+    return sorted(files)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse, before it is opened, what is no file that can be read again and again."""
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(f"corpus file {path} is a link to nothing")
+    if not path.is_file():
+        raise ValueError(f"corpus {path} is a pipe or device, which cannot be read twice: write its text to a file")
+
+
+def is_gzipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_GZIP)) == _GZIP
+
+
+def is_tarball(path: Path) -> bool:
+    """Whether a file is a tar archive, gzipped or not, by its first block: names are lost when browsers unpack."""
+    with contextlib.suppress(*_CUT_SHORT), _unzipped(path) as file:
+        tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+        return True
+    return False
+
+
+def _unzipped(path: Path) -> BinaryIO | gzip.GzipFile:
+    return gzip.open(path) if is_gzipped(path) else path.open("rb")
+
+
 @dataclass(frozen=True)
 class Source:
-    """A text file, or, where `members` is given, the files with such names in a gzipped tarball."""
+    """A text file, or, where `members` is given, the files with such names in a tarball, gzipped or not."""
 
     path: Path
     format: Format
@@ -111,7 +166,7 @@ class Source:
                 yield "", file
             return
         found = set()
-        with self._whole(), gzip.open(self.path) as archive:
+        with self._whole(), _unzipped(self.path) as archive:
             with tarfile.open(fileobj=archive, mode="r|") as members:
                 for member in members:
                     name = Path(member.name).name
@@ -123,15 +178,21 @@ class Source:
                     file = members.extractfile(member)
                     if file is not None:
                         yield name, io.BufferedReader(_Forward(file))
-            while archive.read(2**20):  # to the end of the gzip stream, where its checksum is
-                pass
+            if isinstance(archive, gzip.GzipFile):
+                while archive.read(2**20):  # to the end of the gzip stream, where its checksum is
+                    pass
+            else:  # the mark of the end of an archive, which is not missed when members are
+                archive.seek(members.offset)
+                if archive.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError("no end of the archive")
         if not found:
-            raise ValueError(f"{self.path} holds no file with a name like {self.members.pattern}")
+            name = self.members.pattern
+            raise ValueError(f"{self.path} holds no file with a name like {name}, as LM1B does; unpack other archives")
 
     def _documents(self, file: BinaryIO, where: str, clean: bool) -> Iterator[str]:
         try:
-            with self._whole(), io.TextIOWrapper(file, encoding="utf-8") as lines:
-                documents = self.format.split(lines)
+            with self._whole(), io.TextIOWrapper(file, encoding="utf-8-sig") as lines:
+                documents = self.format.split(_text(lines, where))
                 yield from map(self.format.clean, documents) if clean else documents
         except UnicodeDecodeError as error:
             raise ValueError(
@@ -142,8 +203,15 @@ class Source:
     def _whole(self) -> Iterator[None]:
         try:
             yield
-        except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
+        except _CUT_SHORT as error:
             raise ValueError(f"{self.path} is damaged or incomplete ({error}): get it again") from error
+
+
+def _text(lines: Iterable[str], where: str) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise ValueError(f"corpus file {where} holds NUL bytes, so it is binary data or not UTF-8 text; convert it")
+        yield line
 
 
 class _Forward(io.RawIOBase):
@@ -168,8 +236,8 @@ class Shards:
     At most one document is in memory. Within a tarball documents come in its own order, which need not be that of
     the names of its files.
 
-    Raises, when read, FileNotFoundError, or ValueError naming a file that is not UTF-8 or a tarball that is damaged,
-    incomplete or without the files looked for.
+    Raises, when read, FileNotFoundError, or ValueError naming a file that is not UTF-8 (with or without a byte order
+    mark) or has NUL bytes, or a tarball that is damaged, incomplete or without the files looked for.
     """
 
     sources: Sequence[Source]
@@ -186,10 +254,12 @@ class Shards:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the content and the format of every file, whatever their names and folders."""
+        """Of the text and the format of every file, whatever their names and folders."""
         content = []
         for source in self.sources:
             with source.path.open("rb") as file:
+                if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                    file.seek(0)
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             content.append([source.format.name, source.members and source.members.pattern, digest])
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal
 
-from uddm.corpora.corpus import Corpus, Format, Shards, Source
+from uddm.corpora.corpus import Corpus, Format, Shards, Source, check_regular, files_in, is_tarball
 
-TARBALLS = (".tar.gz", ".tgz")
+TARBALLS = (".tar.gz", ".tgz", ".tar")
 SHARDS = {
     "train": re.compile(r"news\.en-(?!00000-)\d{5}-of-\d{5}"),
     "test": re.compile(r"news\.en\.heldout-\d{5}-of-\d{5}"),
@@ -66,25 +68,40 @@ def load_lm1b(path: str | Path, split: Literal["train", "test"] = "train") -> Co
 
     Parameters
     ----------
-    path : the tarball `1-billion-word-language-modeling-benchmark-r13output.tar.gz`, or a folder with shards
-        somewhere in it.
+    path : the tarball `1-billion-word-language-modeling-benchmark-r13output.tar.gz`, unzipped or not, or a folder
+        with shards somewhere in it, behind links, too. Shards that a folder lacks are told on stderr.
     split : "train", the shards `news.en-00001-of-00100` to `-00099-` (30,301,028 sentences), or "test", all 50
         shards `news.en.heldout-*` (306,688 sentences), as in TFDS and the Hugging Face hub. Perplexities in the
         tradition of Chelba et al. are measured on the first of these only: load_corpus of that one file.
 
-    Raises FileNotFoundError, or ValueError for another kind of file or a folder without shards of that split. A
-    tarball is read when the documents are, with the errors of `Shards`.
+    Raises FileNotFoundError, or ValueError for another kind of file, or a folder without shards of that split or with
+    two of one name. A tarball is read when the documents are, with the errors of `Shards`.
     """
     if split not in SHARDS:
         raise ValueError(f"`split` must be 'train' or 'test', got {split!r}")
     path, name = Path(path), f"LM1B {split}"
     if not path.exists():
         raise FileNotFoundError(f"LM1B {path} does not exist; give its tarball or a folder of its shards")
-    if path.is_file():
-        if not path.name.endswith(TARBALLS):
+    if not path.is_dir():
+        check_regular(path)
+        if not path.name.endswith(TARBALLS) and not is_tarball(path):
             raise ValueError(f"LM1B {path} is neither a folder nor a tarball ({', '.join(TARBALLS)})")
         return Corpus(name, Shards([Source(path, SENTENCES, SHARDS[split])]))
-    shards = [file for file in path.rglob("news.en*") if SHARDS[split].fullmatch(file.name)]
+    shards = [file for file in files_in(path) if SHARDS[split].fullmatch(file.name)]
     if not shards:
         raise ValueError(f"folder {path} holds no {split} shard of LM1B, a file named like {SHARDS[split].pattern}")
+    check_shards(path, shards, split)
     return Corpus(name, Shards([Source(file, SENTENCES) for file in sorted(shards, key=lambda file: file.name)]))
+
+
+def check_shards(folder: Path, shards: Iterable[Path], split: Literal["train", "test"]) -> None:
+    """ValueError if two shards have one name; and a line on stderr if some are missing."""
+    names = sorted(shard.name for shard in shards if SHARDS[split].fullmatch(shard.name))
+    for name, following in pairwise(names):
+        if name == following:
+            raise ValueError(f"{folder} holds more than one file {name}")
+    first, total = int(split == "train"), max(int(name[-5:]) for name in names)
+    if missing := sorted(set(range(first, total)) - {int(name[-14:-9]) for name in names}):
+        runs = [[n for _, n in run] for _, run in groupby(enumerate(missing), key=lambda entry: entry[1] - entry[0])]
+        numbers = ", ".join(f"{run[0]:05}" + (f" to {run[-1]:05}" if len(run) > 1 else "") for run in runs)
+        print(f"{folder} lacks {len(missing)} of {total - first} {split} shards of LM1B: {numbers}", file=sys.stderr)

@@ -7,13 +7,12 @@ these files laid end to end, repeats are found by hash, and the shuffled blocks 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from tqdm import tqdm
 
 from uddm.corpora.corpus import Corpus
 from uddm.corpora.tokenizers import Tokenizer
-from uddm.files import write_atomically
+from uddm.files import naming, read_json, to_json, write_atomically
 
 SPLITS = ("train", "test")
 
 _DOCUMENTS, *_ORDERS = range(3)  # purposes of the random streams: choice of test documents, order of each split
 _DOCUMENTS_AT_A_TIME = 1000
+_CHARACTERS_AT_A_TIME = 2**20
 _READ = 2**23  # bytes of token ids read at a time
 _WINDOW = 2**27  # bytes of shuffled blocks in memory; all token ids are read once for each window
 
@@ -50,7 +50,7 @@ def write_blocks(
     corpora : each with the share of its characters that is held out for testing, in [0, 1].
     special : whether each block begins with BOS and ends with EOS.
 
-    Raises ValueError for too short a text.
+    Raises ValueError for too short a text, or ids outside [0, vocab_size).
     """
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<u4")
     held_out = [_held_out(corpus, share, seed) for corpus, share in corpora]
@@ -65,12 +65,7 @@ def write_blocks(
         (kept[1], "test", corpora[-1], held_out[-1]),
     ):
         if not len(blocks) and (what == "training" or share > 0):
-            whole = ", of which whole ones are held out for test" if 0 < share < 1 else ""
-            raise ValueError(
-                f"corpus {corpus.name!r} is too short for one {what} block of length {length}: it has "
-                f"{sum(map(len, flags.values()))} documents{whole}"
-                + (", and test blocks that also are training blocks are left out" if what == "test" else "")
-            )
+            raise ValueError(_too_short(corpus, share, sum(map(len, flags.values())), what, length))
 
     frame = (tokenizer.bos_id, tokenizer.eos_id) if special else ()
     index: dict[str, Any] = {"dtype": dtype.str}
@@ -80,6 +75,20 @@ def write_blocks(
             _write_in_order(file, stream, order, frame)
         index[split] = {"file": f"{split}.bin", "blocks": len(blocks), "sha256": file.sha256}
     return index
+
+
+def _too_short(corpus: Corpus, share: float, documents: int, what: str, length: int) -> str:
+    if documents == 1 and 0 < share < 1:
+        return (
+            f"corpus {corpus.name!r} is one document, and whole documents are held out for test: blank lines separate "
+            "documents, so put some into the text; or give a test corpus of its own, or a test fraction of 0"
+        )
+    whole = ", of which whole ones are held out for test" if 0 < share < 1 else ""
+    repeats = ", and test blocks that also are training blocks are left out" if what == "test" else ""
+    return (
+        f"corpus {corpus.name!r} is too short for one {what} block of length {length}: "
+        f"it has {documents} documents{whole}{repeats}"
+    )
 
 
 def _held_out(corpus: Corpus, share: float, seed: int) -> dict[str, np.ndarray]:
@@ -115,49 +124,91 @@ def _encode(corpus: Corpus, held_out: dict[str, np.ndarray], tokenizer: Tokenize
     with tqdm(total=total, desc="encoding", unit=" documents", unit_scale=True, disable=None) as progress:
         for key, documents in corpus.parts():
             flags, record = held_out[key], work / f"{key}.json"
-            if _is_whole(record):
+            paths = [_tokens(work / key, split) for split in SPLITS]
+            if _is_whole(record, paths):
                 progress.update(len(flags))
                 continue
-            paths = [_tokens(work / key, split) for split in SPLITS]
             with _TokenFile(paths[0], work, dtype) as train, _TokenFile(paths[1], work, dtype) as test:
-                remaining, done = iter(documents), 0
-                while batch := list(islice(remaining, _DOCUMENTS_AT_A_TIME)):
-                    encoded = [_ended(ids, tokenizer.separator_id) for ids in tokenizer.encode_batch(batch)]
-                    for ids, is_test in zip(encoded, flags[done:]):
-                        (test if is_test else train).write(ids)
+                done = 0
+                for batch in _batches(documents):
+                    for pieces, is_test in zip(_encoded(batch, tokenizer), flags[done:]):
+                        for ids in _ended(pieces, tokenizer.separator_id):
+                            (test if is_test else train).write(ids)
                     done += len(batch)
                     progress.update(len(batch))
                 if done != len(flags):
                     raise ValueError(f"corpus {corpus.name!r} has changed while it was read")
             sha256 = {path.name: file.sha256 for path, file in zip(paths, (train, test))}
-            write_atomically(record, json.dumps(sha256).encode())
+            write_atomically(record, to_json(sha256))
 
 
-def _is_whole(record: Path) -> bool:
+def _is_whole(record: Path, paths: Sequence[Path]) -> bool:
     """Whether the files of a part are those of its record."""
     try:
-        sha256 = json.loads(record.read_text())
-        for name, expected in sha256.items():
-            with (record.parent / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                    return False
-    except FileNotFoundError:
+        sha256 = read_json(record)
+        return all(sha256_of(path) == sha256.get(path.name) for path in paths)
+    except (FileNotFoundError, ValueError):
         return False
-    return True
 
 
-def _ended(ids: np.ndarray, separator: int | None) -> np.ndarray:
-    """`ids` with exactly one separator at the end and none at the start; nothing if there is nothing else."""
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    """Some documents at a time; a long one is alone."""
+    batch, characters = [], 0
+    for document in documents:
+        if batch and (len(batch) == _DOCUMENTS_AT_A_TIME or characters + len(document) > _CHARACTERS_AT_A_TIME):
+            yield batch
+            batch, characters = [], 0
+        batch.append(document)
+        characters += len(document)
+    if batch:
+        yield batch
+
+
+def _encoded(batch: Sequence[str], tokenizer: Tokenizer) -> Iterator[Iterable[np.ndarray]]:
+    """The ids of each document, in pieces; ValueError for ids that the tokenizer should not have."""
+    if sum(map(len, batch)) > _CHARACTERS_AT_A_TIME:
+        yield (_within(ids, tokenizer) for ids in tokenizer.encode_pieces(batch[0]))
+    else:
+        encoded = tokenizer.encode_batch(batch)
+        _within(np.concatenate(encoded), tokenizer)
+        yield from ([ids] for ids in encoded)
+
+
+def _within(ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    if ids.size and (ids.min() < 0 or ids.max() >= tokenizer.vocab_size):
+        raise ValueError(
+            f"`tokenizer` must give ids in [0, {tokenizer.vocab_size}), its `vocab_size`, "
+            f"got ids in [{ids.min()}, {ids.max()}]"
+        )
+    return ids
+
+
+def _ended(pieces: Iterable[np.ndarray], separator: int | None) -> Iterator[np.ndarray]:
+    """The ids of a document with exactly one separator at the end and none at the start; none if it has no others."""
     if separator is None:
-        return ids
-    if ids.size and separator in (ids[0], ids[-1]):
+        yield from pieces
+        return
+    last, separators = None, 0  # what may be the end of the document, and how many separators follow it
+    for ids in pieces:
         inner = np.flatnonzero(ids != separator)
-        ids = ids[inner[0] : inner[-1] + 1] if inner.size else ids[:0]
-    return np.concatenate([ids, [separator]]) if ids.size else ids
+        if not inner.size:
+            separators += ids.size
+            continue
+        if last is not None:
+            yield np.append(last, np.full(separators, separator))
+        stop = inner[-1] + 1
+        last, separators = ids[inner[0] if last is None else 0 : stop], ids.size - stop
+    if last is not None:
+        yield np.append(last, separator)
 
 
 class _TokenFile:
-    """A file of token ids, written piece by piece; on leaving the context without an error it gets its name."""
+    """A file of token ids, written piece by piece; on leaving the context it gets its name, or after an error goes."""
 
     def __init__(self, path: Path, work: Path, dtype: np.dtype):
         self._path, self._dtype = path, dtype
@@ -165,20 +216,28 @@ class _TokenFile:
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> _TokenFile:
-        self._file = self._temporary.open("xb")
+        with naming(self._path):
+            self._file = self._temporary.open("xb")
         return self
 
     def write(self, ids: np.ndarray) -> None:
         data = np.ascontiguousarray(ids, self._dtype).data
-        self._file.write(data)
+        with naming(self._path):
+            self._file.write(data)
         self._digest.update(data)
 
     def __exit__(self, error: object, *_: object) -> None:
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        if error is None:
-            os.replace(self._temporary, self._path)
+        try:
+            if error is None:
+                with naming(self._path):
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                    self._file.close()
+                    os.replace(self._temporary, self._path)
+        finally:
+            with contextlib.suppress(OSError):  # what is still to be written does not matter after an error
+                self._file.close()
+            self._temporary.unlink(missing_ok=True)
 
     @property
     def sha256(self) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uddm.corpora import documentation
-from uddm.corpora.corpus import PARAGRAPHS, Corpus, Shards, Source
-from uddm.corpora.lm1b import SENTENCES, SHARDS, TARBALLS
-from uddm.files import default_cache_dir, write_atomically
+from uddm.corpora.corpus import PARAGRAPHS, Corpus, Shards, Source, check_regular, files_in, is_gzipped, is_tarball
+from uddm.corpora.lm1b import SENTENCES, SHARDS, TARBALLS, check_shards
+from uddm.files import as_path, default_cache_dir, write_atomically
 
 
 def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
@@ -18,18 +19,19 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
 
     Blank lines separate the documents of a file. LM1B shards (files called `news.en*`) hold one sentence
     a line: each is a document, passed through `lm1b_detokenize`. Folders are read recursively in sorted
-    order, without hidden files. A `.tar.gz` or `.tgz` is the LM1B tarball and gives its training shards; so does a
-    folder with training shards, which leaves out the held-out ones beside them (`load_lm1b` gives these).
+    order, without hidden files; links to folders are followed, each folder once. A tar archive, gzipped or not, is the
+    LM1B tarball and gives its training shards; so does a folder with training shards, which leaves out the held-out
+    ones beside them (`load_lm1b` gives these), and tells on stderr which are missing.
 
     Documents are not kept in memory, but read from the files whenever they are iterated.
 
-    Raises FileNotFoundError for a missing path, ValueError for JSON, text that is not UTF-8 (on reading it) or an
-    empty corpus.
+    Raises FileNotFoundError for a missing path, ValueError for JSON, pipes, compressed files, text that is not UTF-8
+    (on reading it) or an empty corpus.
     """
     names = [spec] if isinstance(spec, str | Path) else list(spec)
     if names == ["python-docs"]:
         return documentation_text()
-    paths = [Path(name) for name in names]
+    paths = [as_path("corpus", name) for name in names]
     if not paths:
         raise ValueError("`corpus` must name at least one file or folder")
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
@@ -41,15 +43,19 @@ def _sources(path: Path) -> Iterator[Source]:
         raise FileNotFoundError(f"corpus {path} does not exist; give a file, a folder, or python-docs")
     files = [path]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts)]
+        files = files_in(path)
         if any(SHARDS["train"].fullmatch(file.name) for file in files):
             files = [file for file in files if not _held_out(file)]
+            check_shards(path, files, "train")
+    else:
+        check_regular(path)
     for file in files:
         if file.suffix in (".json", ".jsonl"):
             raise ValueError(f"corpus file {file} is JSON; write its texts to a text file, with blank lines between")
-        if file.name.endswith(TARBALLS):
+        if file.name.endswith(TARBALLS) or is_tarball(file):
             yield Source(file, SENTENCES, SHARDS["train"])
+        elif is_gzipped(file):
+            raise ValueError(f"corpus file {file} is compressed: unpack it first")
         else:
             yield Source(file, SENTENCES if file.name.startswith("news.en") else PARAGRAPHS)
 
@@ -63,25 +69,36 @@ def documentation_text(cache_dir: str | Path | None = None) -> Corpus:
 
     One document per paragraph, about 1.2 million characters in all. The text depends on the Python
     version and on the rules of extraction only. It is kept in `cache_dir` (None for $UDDM_CACHE or
-    ~/.cache/uddm) beside its sha256; a cached text that no longer has it is made again.
+    ~/.cache/uddm) beside its sha256; a cached text that no longer has it is made again. Where nothing can be kept, the
+    text is made each time.
     """
-    folder = Path(default_cache_dir() if cache_dir is None else cache_dir)
-    rules = hashlib.sha256(Path(documentation.__file__).read_bytes()).hexdigest()[:8]
-    path = folder / f"python-docs-{platform.python_version()}-{rules}.txt"
-    checksum = path.with_suffix(".sha256")
-    data = _read_verified(path, checksum)
+    data = None
+    with contextlib.suppress(OSError):  # never made, or no place to keep it
+        data = _read_verified(_cached(cache_dir))
     if data is None:
         data = "\n\n".join(documentation.extract_paragraphs()).encode()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
-        write_atomically(checksum, hashlib.sha256(data).hexdigest().encode())
+        with contextlib.suppress(OSError):
+            _keep(_cached(cache_dir), data)
     return Corpus("python-docs", data.decode().split("\n\n"))
 
 
-def _read_verified(path: Path, checksum: Path) -> bytes | None:
-    """The content of `path` if it has the sha256 that `checksum` holds."""
-    try:
-        data = path.read_bytes()
-        return data if hashlib.sha256(data).hexdigest() == checksum.read_text() else None
-    except FileNotFoundError:
-        return None
+def _cached(cache_dir: str | Path | None) -> Path:
+    folder = default_cache_dir() if cache_dir is None else as_path("cache_dir", cache_dir)
+    rules = hashlib.sha256(Path(documentation.__file__).read_bytes()).hexdigest()[:8]
+    return folder / f"python-docs-{platform.python_version()}-{rules}.txt"
+
+
+def _read_verified(path: Path) -> bytes | None:
+    """The content of `path` if it has the sha256 in the file beside it."""
+    data = path.read_bytes()
+    return data if _sha256(data) == path.with_suffix(".sha256").read_bytes() else None
+
+
+def _keep(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
+    write_atomically(path.with_suffix(".sha256"), _sha256(data))
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()

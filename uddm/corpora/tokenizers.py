@@ -1,25 +1,26 @@
 """Text to token ids and back: characters, bytes, byte-pair encoding, GPT-2 and BERT.
 
-Ids are int64 in [0, vocab_size). `encode` adds no special tokens; whoever packs sequences does, with
-`bos_id`, `eos_id` and `separator_id` (None where a tokenizer has no such token).
+Ids are int64 in [0, vocab_size). `encode` gives no special tokens, whatever the text; whoever packs sequences adds
+them, with `bos_id`, `eos_id` and `separator_id` (None where a tokenizer has no such token).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import string
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from uddm.files import write_atomically
+from uddm.files import as_path, read_json, read_text, to_json, write_atomically
 
 if TYPE_CHECKING:
     import tokenizers
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 LETTERS = " " + string.ascii_lowercase
 END_OF_TEXT = "<|endoftext|>"
+
+_PIECE = 2**14  # characters
+_BEFORE_SPACE = re.compile(r"(?<=[\w!-~])(?= )")  # after what is no white space, by anybody's definition
 
 
 class Tokenizer(ABC):
@@ -61,6 +65,10 @@ class Tokenizer(ABC):
         """`encode` of each text."""
         return [self.encode(text) for text in texts]
 
+    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+        """The ids of `encode` in consecutive pieces; in bounded memory for the tokenizers that say so."""
+        yield self.encode(text)
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits of the sha256 of the definition: equal fingerprints, equal ids."""
@@ -69,8 +77,7 @@ class Tokenizer(ABC):
 
     def save(self, path: str | Path) -> None:
         """Write the definition as one JSON file, which `load_tokenizer` reads back."""
-        text = json.dumps(self.definition(), ensure_ascii=False, indent=1)
-        write_atomically(Path(path), text.encode())
+        write_atomically(as_path("path", path), to_json(self.definition()))
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         ids = np.asarray(ids, dtype=np.int64)
@@ -87,6 +94,8 @@ class CharacterTokenizer(Tokenizer):
     Text is normalised first: white space outside the alphabet becomes a space, any other character
     outside it becomes `replacement`, and runs of spaces become one. Then decode(encode(text)) equals
     the normalised text, and encoding that again gives the same ids. The space separates documents.
+    `encode_pieces` needs little memory, unless `lowercase` meets long text without spaces: the case of the Greek
+    letter sigma depends on the word.
 
     Parameters
     ----------
@@ -118,7 +127,8 @@ class CharacterTokenizer(Tokenizer):
         """
         counts = Counter()
         for text in (texts,) if isinstance(texts, str) else texts:
-            counts.update(_fold(text) if lowercase else text)
+            for piece in _pieces(text):
+                counts.update(_fold(piece) if lowercase else piece)
         counts = {c: n for c, n in counts.items() if not c.isspace() and c != "\ufffd"}
         if not 2 <= vocab_size <= len(counts) + 2:
             raise ValueError(
@@ -138,6 +148,14 @@ class CharacterTokenizer(Tokenizer):
         space = ids == self.separator_id
         return ids[~(space & np.r_[False, space[:-1]])]
 
+    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+        after_space = False
+        for piece in _pieces(text, anywhere=not self.lowercase):
+            ids = self.encode(piece)
+            if ids.size:
+                yield ids[int(after_space and ids[0] == self.separator_id) :]
+                after_space = bool(ids[-1] == self.separator_id)
+
     def _id(self, character: str) -> int:
         if character in self._ids:
             return self._ids[character]
@@ -155,6 +173,19 @@ class CharacterTokenizer(Tokenizer):
         }
 
 
+def _pieces(text: str, *, anywhere: bool = False) -> Iterator[str]:
+    """A text cut after some 2**14 characters each, in front of a space that follows a word, or `anywhere`."""
+    start = 0
+    while len(text) - start > _PIECE:
+        stop = start + _PIECE
+        if not anywhere:
+            space = _BEFORE_SPACE.search(text, stop)
+            stop = len(text) if space is None else space.start()
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
 def _fold(text: str) -> str:
     if not text.isascii():
         text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
@@ -162,13 +193,19 @@ def _fold(text: str) -> str:
 
 
 class ByteTokenizer(Tokenizer):
-    """The 256 bytes of UTF-8; a newline separates documents. Ids that are not UTF-8 decode to U+FFFD."""
+    """The 256 bytes of UTF-8; a newline separates documents. Ids that are not UTF-8 decode to U+FFFD.
+
+    `encode_pieces` needs little memory.
+    """
 
     vocab_size = 256
     separator_id = 10
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+
+    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+        return map(self.encode, _pieces(text, anywhere=True))
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._checked(ids).astype(np.uint8).tobytes().decode(errors="replace")
@@ -180,24 +217,36 @@ class ByteTokenizer(Tokenizer):
 class SubwordTokenizer(Tokenizer):
     """A tokenizer of the `tokenizers` library, with the names of its special tokens.
 
+    Where it cuts texts into words as GPT-2 or BERT do, `encode_pieces` needs little memory for text with spaces;
+    otherwise as much as `encode`, up to 200 bytes a character.
+
     Parameters
     ----------
-    backend : the library's tokenizer.
+    backend : the library's tokenizer, which is taken over: it neither truncates nor pads from now on, and the name of
+        a special token that stands in a text is text.
     bos, eos, separator : special tokens of its vocabulary.
 
-    Raises ValueError for a special token that the vocabulary lacks.
+    Raises ValueError for a vocabulary whose ids are not 0, 1, ..., K - 1, for a special token that it lacks, and for
+    one that is the token of an ordinary text.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, bos: str, eos: str, separator: str):
+        _check_vocabulary(backend.get_vocab())
         for token in (bos, eos, separator):
             if backend.token_to_id(token) is None:
                 raise ValueError(f"special token {token!r} is not in the vocabulary")
+        backend.no_truncation()
+        backend.no_padding()
+        backend.encode_special_tokens = True
         self.backend = backend
         self.special = {"bos": bos, "eos": eos, "separator": separator}
         self.vocab_size = backend.get_vocab_size()
         self.bos_id = backend.token_to_id(bos)
         self.eos_id = backend.token_to_id(eos)
         self.separator_id = backend.token_to_id(separator)
+        for token in (bos, eos, separator):
+            if not {self.bos_id, self.eos_id, self.separator_id}.isdisjoint(self.encode(token).tolist()):
+                raise ValueError(f"the text {token!r} would be encoded as a special token: mark it as special")
 
     def encode(self, text: str) -> np.ndarray:
         return np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=np.int64)
@@ -206,11 +255,41 @@ class SubwordTokenizer(Tokenizer):
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
+    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+        return map(self.encode, _pieces(text) if _cuts_at_spaces(self.backend) else (text,))
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self.backend.decode(self._checked(ids).tolist(), skip_special_tokens=False)
 
     def definition(self) -> dict[str, Any]:
-        return {"type": "subword", "special": self.special, "tokenizer": json.loads(self.backend.to_str())}
+        return {
+            "type": "subword",
+            "special": self.special,
+            "encode_special_tokens": True,  # else texts with special tokens would have other ids
+            "tokenizer": json.loads(self.backend.to_str()),
+        }
+
+
+def _cuts_at_spaces(backend: tokenizers.Tokenizer) -> bool:
+    """Whether no token, nor the normal form of a word, depends on what is on the other side of a cut of `_pieces`."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    words, normalizer = backend.pre_tokenizer, backend.normalizer
+    gpt2 = isinstance(words, pre_tokenizers.ByteLevel) and words.use_regex and not words.add_prefix_space
+    bert = isinstance(words, pre_tokenizers.BertPreTokenizer) and isinstance(normalizer, normalizers.BertNormalizer)
+    only_special = all(token.special for token in backend.get_added_tokens_decoder().values())
+    return only_special and (bert or (gpt2 and normalizer is None))
+
+
+def _check_vocabulary(ids: dict[str, int]) -> None:
+    """ValueError unless the ids of K tokens are 0, 1, ..., K - 1, which bound those of every text."""
+    token_of: dict[int, str] = {}
+    for token, i in ids.items():
+        if not 0 <= i < len(ids):
+            raise ValueError(f"token {token!r} has id {i}, but {len(ids)} tokens must have the ids 0 to {len(ids) - 1}")
+        if i in token_of:
+            raise ValueError(f"the tokens {token_of[i]!r} and {token!r} both have the id {i}")
+        token_of[i] = token
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
@@ -230,7 +309,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
+    backend.train_from_iterator((piece for text in texts for piece in _pieces(text)), trainer)
     if backend.get_vocab_size() < vocab_size:
         raise ValueError(f"`vocab_size` must be at most {backend.get_vocab_size()} for these texts, got {vocab_size}")
     return SubwordTokenizer(backend, bos=END_OF_TEXT, eos=END_OF_TEXT, separator=END_OF_TEXT)
@@ -242,18 +321,29 @@ def gpt2_tokenizer(encoder_json: str | Path, vocab_bpe: str | Path, *, pad_token
     With `pad_token` (as in published uniform diffusion models) the vocabulary ends with an unused
     `[PAD]`, K = 50258; without it K = 50257. Raises FileNotFoundError or ValueError naming the file.
     """
-    vocabulary = _read_json(encoder_json)
+    vocabulary = _read_vocabulary(encoder_json)
     merges = [
         tuple(line.split())
-        for line in _read_text(vocab_bpe).split("\n")
+        for line in read_text(vocab_bpe).split("\n")
         if line.strip() and not line.startswith("#version")
     ]
     try:
         backend = _byte_level_bpe(vocabulary, merges)
+        backend.add_special_tokens([END_OF_TEXT, "[PAD]"] if pad_token else [END_OF_TEXT])
+        return SubwordTokenizer(backend, bos=END_OF_TEXT, eos=END_OF_TEXT, separator=END_OF_TEXT)
     except Exception as error:
         raise ValueError(f"{encoder_json} and {vocab_bpe} do not define a BPE tokenizer: {error}") from error
-    backend.add_special_tokens([END_OF_TEXT, "[PAD]"] if pad_token else [END_OF_TEXT])
-    return SubwordTokenizer(backend, bos=END_OF_TEXT, eos=END_OF_TEXT, separator=END_OF_TEXT)
+
+
+def _read_vocabulary(path: str | Path) -> dict[str, int]:
+    """Tokens and their ids from a JSON object, which may well hold a token "checksum"."""
+    try:
+        vocabulary = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(vocabulary, dict) or not all(type(i) is int for i in vocabulary.values()):
+        raise ValueError(f"{path} must hold a JSON object of tokens and their ids")
+    return vocabulary
 
 
 def _byte_level_bpe(
@@ -278,7 +368,12 @@ def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> Subwor
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-    vocabulary = {token: i for i, token in enumerate(_read_text(vocab_txt).split("\n")) if token}
+    vocabulary: dict[str, int] = {}
+    for i, token in enumerate(read_text(vocab_txt).rstrip("\n").split("\n")):
+        if not token or token in vocabulary:
+            what = f"repeats the token {token!r} of line {vocabulary[token] + 1}" if token else "is empty"
+            raise ValueError(f"{vocab_txt}, line {i + 1}, {what}: each line must be the token whose id is its number")
+        vocabulary[token] = i
     missing = {"[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"} - vocabulary.keys()
     if missing:
         raise ValueError(f"{vocab_txt} is not a BERT vocabulary: it lacks {', '.join(sorted(missing))}")
@@ -287,12 +382,15 @@ def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> Subwor
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     backend.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
-    return SubwordTokenizer(backend, bos="[CLS]", eos="[SEP]", separator=separator)
+    try:
+        return SubwordTokenizer(backend, bos="[CLS]", eos="[SEP]", separator=separator)
+    except ValueError as error:
+        raise ValueError(f"{vocab_txt}: {error}") from error
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """Read back what `Tokenizer.save` wrote. Raises FileNotFoundError, or ValueError naming the path."""
-    definition = _read_json(path)
+    definition = read_json(path)
     try:
         match definition:
             case {"type": "character", "alphabet": str(alphabet), **options}:
@@ -300,32 +398,72 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
             case {"type": "byte"}:
                 return ByteTokenizer()
             case {"type": "subword", "special": dict(special), "tokenizer": dict(backend)}:
-                from tokenizers import Tokenizer as Backend
-
-                return SubwordTokenizer(Backend.from_str(json.dumps(backend)), **special)
+                return SubwordTokenizer(_backend(backend), **special)
     except Exception as error:
         raise ValueError(f"{path} is not a tokenizer file: {error}") from error
+    if _is_of_the_library(definition):
+        raise ValueError(f"{path} is a file of the `tokenizers` library, which `read_tokenizer` reads")
     raise ValueError(f"{path} is not a tokenizer file")
 
 
-def _read_text(path: str | Path) -> str:
+_GPT2_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
+
+
+def read_tokenizer(path: str | Path, *, bert_separator: str = "[SEP]") -> Tokenizer:
+    """The tokenizer in a file or folder of any kind that we know.
+
+    Parameters
+    ----------
+    path : our `tokenizer.json`; that of the `tokenizers` library, if it has the special tokens of BERT or GPT-2;
+        BERT's `vocab.txt`; GPT-2's `encoder.json` and `vocab.bpe`, also called `vocab.json` and `merges.txt`; or a
+        folder with one of these.
+    bert_separator : the separator of BERT's tokens; see `bert_tokenizer`.
+
+    Raises FileNotFoundError, or ValueError naming the file, for anything else.
+    """
+    path = as_path("path", path)
+    if path.is_dir():
+        files = [path / name for name in ("vocab.txt", *(names[0] for names in _GPT2_FILES), "tokenizer.json")]
+        path = next(filter(Path.exists, files), path)
+        if path.is_dir():
+            raise FileNotFoundError(f"folder {path} holds none of {', '.join(file.name for file in files)}")
+    for names in _GPT2_FILES:
+        if path.name in names:
+            return gpt2_tokenizer(*(path.with_name(name) for name in names))
+    if path.suffix == ".txt":
+        return bert_tokenizer(path, separator=bert_separator)
+    definition = read_json(path)
+    return _of_the_library(path, definition, bert_separator) if _is_of_the_library(definition) else load_tokenizer(path)
+
+
+def _is_of_the_library(definition: dict[str, Any]) -> bool:
+    return "type" not in definition and {"model", "added_tokens"} <= definition.keys()
+
+
+def _of_the_library(path: Path, definition: dict[str, Any], bert_separator: str) -> SubwordTokenizer:
+    """The tokenizer of a file of the `tokenizers` library, with special tokens as BERT or GPT-2 call them."""
+    bert = {"bos": "[CLS]", "eos": "[SEP]", "separator": bert_separator}
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+        backend = _backend(definition)
+        for special in (bert, dict.fromkeys(bert, END_OF_TEXT)):
+            if all(backend.token_to_id(token) is not None for token in special.values()):
+                return SubwordTokenizer(backend, **special)
+    except Exception as error:
+        raise ValueError(f"{path}: {error}") from error
+    raise ValueError(
+        f"{path} is a file of the `tokenizers` library without [CLS] and [SEP] or {END_OF_TEXT}: say which tokens "
+        "open, close and separate, SubwordTokenizer(Tokenizer.from_file(FILE), bos=..., eos=..., separator=...), "
+        "and give the file to which its `save` writes"
+    )
 
 
-def _read_json(path: str | Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} does not hold a JSON object")
-    return content
+def _backend(definition: dict[str, Any]) -> tokenizers.Tokenizer:
+    from tokenizers import Tokenizer as Backend
+
+    return Backend.from_str(json.dumps(definition))
 
 
-TOKENIZER_FORMS = "letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or FILE.json"
+TOKENIZER_FORMS = "letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or a tokenizer file or folder"
 
 
 def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
@@ -335,9 +473,9 @@ def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
     characters:K     the most frequent characters of the corpus
     bytes            K = 256
     bpe:K            byte-level BPE trained on the corpus
-    gpt2:FOLDER      GPT-2 from FOLDER/encoder.json and FOLDER/vocab.bpe, K = 50258
+    gpt2:FOLDER      GPT-2 from FOLDER/encoder.json and vocab.bpe, or vocab.json and merges.txt, K = 50258
     bert:VOCAB_FILE  BERT WordPiece from its vocab.txt
-    FILE.json        a saved tokenizer
+    FILE or FOLDER   anything that `read_tokenizer` reads, such as a saved tokenizer.json
 
     Raises ValueError, listing these forms, for anything else.
     """
@@ -352,9 +490,10 @@ def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
         case "bpe" if argument.isdecimal():
             return train_bpe(corpus.documents, int(argument))
         case "gpt2" if argument:
-            return gpt2_tokenizer(Path(argument) / "encoder.json", Path(argument) / "vocab.bpe")
+            pairs = [[Path(argument) / name for name in names] for names in _GPT2_FILES]
+            return gpt2_tokenizer(*next((pair for pair in pairs if pair[0].exists()), pairs[0]))
         case "bert" if argument:
             return bert_tokenizer(argument)
-        case _ if name.endswith(".json"):
-            return load_tokenizer(name)
+        case _ if name and (name.endswith((".json", ".txt")) or Path(name).exists()):
+            return read_tokenizer(name)
     raise ValueError(f"`tokenizer` must be one of {TOKENIZER_FORMS}; got {name!r}")
