@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
+from benchmarks.machine import Bar, bar_here
+
 
 @dataclass
 class Peer:
@@ -13,7 +15,7 @@ class Peer:
     name: str
     run: Callable[[], object]
     share: float = 1.0
-    bar: float | None = None  # the ratio to reach
+    bar: Bar = None  # the ratio to reach
 
 
 @dataclass
@@ -45,9 +47,8 @@ def compare(case: Case) -> None:
     print(f"\n{case.title}\n  {case.name:42s} {1e3 * median(own):10.3f} ms", flush=True)
     for peer in case.peers:
         ratios = sorted(theirs / ours for ours, theirs in zip(own, others[peer.name]))
-        verdict = (
-            "" if peer.bar is None else f"   bar {peer.bar:g}: {'met' if median(ratios) >= peer.bar else 'MISSED'}"
-        )
+        bar = bar_here(peer.bar)
+        verdict = "" if bar is None else f"   bar {bar:g}: {'met' if median(ratios) >= bar else 'MISSED'}"
         spread = f"[{ratios[0]:.1f}, {ratios[-1]:.1f}]"
         times = f"{1e3 * median(others[peer.name]):10.3f} ms   {median(ratios):7.1f}x {spread:16s}"
         print(f"  {peer.name:42s} {times}{verdict}", flush=True)

@@ -58,6 +58,7 @@ def to_attribute(record: dict[str, Any]) -> str:
     return json.dumps(record, sort_keys=True, default=str)
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for library in LIBRARIES:

@@ -23,7 +23,7 @@ def loads(ws: Workspace) -> list[float]:
 
 def tasks(ws: Workspace) -> list[Task]:
     memories = ws.preset.memories
-    return [(run, load, memories.disorder * (2 + load)) for load in memories.loads]
+    return [(run, load, memories.disorder * (20 + load / 2)) for load in memories.loads]
 
 
 def run(ws: Workspace, load: float, line: int | None = None) -> None:

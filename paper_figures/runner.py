@@ -40,7 +40,7 @@ FIGURES = (
     "am_entropy",
 )
 
-CHEAP = 500.0
+CHEAP = 2000.0
 """A figure whose tasks cost less, in steps of a language model's training, comes before the others."""
 
 

@@ -11,7 +11,9 @@ for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
 
 from benchmarks.am import margin, pseudolikelihood, retrieval, start  # noqa: E402
 from benchmarks.harness import compare  # noqa: E402
+from benchmarks.machine import describe  # noqa: E402
 
+print(describe(), flush=True)
 words = sys.argv[1:]
 for module in (retrieval, pseudolikelihood, margin):
     for case in module.cases():

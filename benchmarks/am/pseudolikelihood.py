@@ -67,7 +67,12 @@ def row_by_row(x, rows, exactly):
 
 def cases() -> list[Case]:
     found = []
-    for L, load, bar_rows, bar_joint in ((1000, 0.5, 100, 40), (500, 1.0, 10, 5), (500, 1.5, 10, 5), (500, 3.0, 10, 5)):
+    for L, load, bar_rows, bar_joint in (
+        (1000, 0.5, {"avx512": 90, "avx2": 50}, {"avx512": 40, "avx2": 30}),
+        (500, 1.0, 10, 5),
+        (500, 1.5, 10, 5),
+        (500, 3.0, 10, 5),
+    ):
         patterns = random_patterns(round(load * L), L, rng=0)
         x = patterns.astype(np.float64)
         rows = np.linspace(0, L - 1, 5).astype(int)

@@ -172,8 +172,8 @@ def cases() -> list[Case]:
 
     title = f"parallel, T = 0, L = {L}, alpha = {alpha}, M = {M}, initial overlap 0.8"
     for name, memory, matrix, bars in (
-        ("(a) any float couplings: Hebb / L", rounded, W, (15, 2)),
-        ("(a) Hebbian integers", hopfield, W, (15, 2)),
+        ("(a) any float couplings: Hebb / L", rounded, W, ({"avx512": 15, "avx2": 10}, 1.5)),
+        ("(a) Hebbian integers", hopfield, W, ({"avx512": 30, "avx2": 25}, {"avx512": 3, "avx2": 5})),
         ("(a) any float couplings: pseudo-inverse, where two steps suffice", inverse, V, (None, None)),
     ):
         run = lambda memory=memory: retrieve(memory, start, max_sweeps=STEPS)  # noqa: E731
@@ -219,7 +219,7 @@ def cases() -> list[Case]:
 
     rounded = Couplings(warm_W)
     for name, memory, bars in (
-        ("Hebbian integers", warm_hopfield, (200, 18)),
+        ("Hebbian integers", warm_hopfield, (150, 18)),
         ("any float couplings", rounded, (None, 18)),
     ):
         found.append(

@@ -4,21 +4,26 @@ import subprocess
 import sys
 from statistics import median
 
-CODE = """
-import time, numpy as np
+LONGER = 3  # times as long as what it is built on takes to import, at most
+LIBRARIES = "import numpy, numba"
+RETRIEVAL = """
+import numpy as np
 from amtheory import Hopfield, retrieve
 x = np.where(np.random.default_rng(0).random((10, 100)) < 0.5, -1, 1)
 retrieve(Hopfield().fit(x), x)
-print(time.process_time())
 """
 
 
-def report() -> None:
-    def run() -> float:
-        return float(subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout)
+def cpu_time(code: str) -> float:
+    code += "\nimport time; print(time.process_time())"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
-    run()  # fills the cache
-    times = sorted(run() for _ in range(5))
-    verdict = "met" if median(times) <= 1 else "MISSED"
+
+def report() -> None:
+    cpu_time(RETRIEVAL)  # fills the cache
+    pairs = [(cpu_time(RETRIEVAL), cpu_time(LIBRARIES)) for _ in range(5)]
+    ratios = sorted(own / libraries for own, libraries in pairs)
+    verdict = "met" if median(ratios) <= LONGER else "MISSED"
     print("\n(g) second process: interpreter, imports and the first retrieval with cached kernels")
-    print(f"  CPU time {median(times):.2f} s [{times[0]:.2f}, {times[-1]:.2f}]   bar 1 s: {verdict}")
+    print(f"  CPU time {median(own for own, _ in pairs):.2f} s, {median(ratios):.1f}x {LIBRARIES} ", end="")
+    print(f"[{ratios[0]:.1f}, {ratios[-1]:.1f}]   bar {LONGER}: {verdict}")

@@ -9,8 +9,10 @@ for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
 from benchmarks.harness import compare  # noqa: E402
+from benchmarks.machine import describe  # noqa: E402
 from benchmarks.uddm import empirical_bayes, entropy, head, hierarchy, steps  # noqa: E402
 
+print(describe(), flush=True)
 head.report()
 entropy.report()
 empirical_bayes.report()

@@ -14,7 +14,7 @@ from benchmarks.harness import Case, Peer
 from uddm import EmpiricalBayes, UniformProcess
 
 K, L, T = 30522, 128, 0.5
-PEAK = 0.1  # GB above the data as the caller has them and their ranks, at most
+PEAK = 0.13  # GB above the data and their ranks: the 95 MB promised at P = 10^6, and what a process's peak varies by
 
 
 def rows_of_text(P: int) -> Tensor:

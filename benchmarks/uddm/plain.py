@@ -1,6 +1,7 @@
 """The peers: the loss and the reverse step as reference implementations write them (Schiff et al. 2024, `diffusion.py`;
 Sahoo et al. 2025, `algo.py`), with every (B, L, K) tensor they make, on the same network."""
 
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import torch
@@ -8,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uddm import DiT
+from uddm.training.batches import Batch
 
 
 def log_x_theta(model: DiT, z: Tensor, noise: Tensor) -> Tensor:
@@ -25,10 +27,23 @@ def one_hot_loss(log_x_theta: Tensor, x: Tensor, z: Tensor, noise: Tensor, K: in
     return ((1 - 1e-3) / (K * alpha) * (total - K / x_z + K / xt_z)).squeeze(-1)
 
 
-def training_step(model: DiT, optimizer: torch.optim.Optimizer, x: Tensor, z: Tensor, noise: Tensor) -> None:
-    loss = one_hot_loss(log_x_theta(model, z, noise), x, z, noise, model.config.vocab_size).mean()
+def sequence_losses(model: DiT, x: Tensor, z: Tensor, noise: Tensor) -> Tensor:
+    """Nats per token of each sequence, (B,)."""
+    return one_hot_loss(log_x_theta(model, z, noise), x, z, noise, model.config.vocab_size).mean(1)
+
+
+def training_step(
+    model: DiT,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: Iterable[Batch],
+    losses: Callable[..., Tensor] = sequence_losses,
+    low_precision: bool = False,
+) -> None:
     optimizer.zero_grad()
-    loss.backward()
+    for batch in micro_batches:
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=low_precision):
+            found = losses(model, batch.x, batch.z, model.process.one_minus_alpha(batch.t))
+        (batch.weights * found).sum().backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
 
@@ -37,7 +52,7 @@ def training_step(model: DiT, optimizer: torch.optim.Optimizer, x: Tensor, z: Te
 def generate(model: DiT, z: Tensor, steps: int) -> Tensor:
     """Regular updates: posterior and categorical draws in float64 over the vocabulary."""
     K = model.config.vocab_size
-    times = torch.linspace(1, 1e-5, steps + 1)
+    times = torch.linspace(1, 1e-5, steps + 1, device=z.device)
     for t, s in pairwise(times):
         alpha_t, alpha_s = 1 - (1 - 1e-3) * t, 1 - (1 - 1e-3) * s
         p = log_x_theta(model, z, (1 - alpha_t).expand(len(z))).to(torch.float64).exp()

@@ -2,9 +2,11 @@
 
 import copy
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks.harness import Case, Peer
 from benchmarks.uddm import plain
@@ -16,33 +18,47 @@ from uddm.training.state import State
 K, L, B, STEPS = 30522, 128, 4, 10
 
 
-def cases() -> list[Case]:
+def trained(config: DiTConfig, std: float = 0.02) -> DiT:
+    """As if trained: weights that start at 0, those of the read-out and of all gates, are not."""
     torch.manual_seed(0)
-    model = DiT(DiTConfig.tiny(K))
-    torch.nn.init.normal_(model.output_layer.linear.weight, std=0.02)  # as if trained: not the same logits for all
-    process = UniformProcess(K)
-    data = process.prior((64, L), generator=0)
-    return [_training(model, data), _generation(model)]
+    model = DiT(config)
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=std)
+    return model
 
 
-def _training(model: DiT, data: torch.Tensor) -> Case:
-    ours, theirs = copy.deepcopy(model).train(), copy.deepcopy(model).train()
-    config = TrainConfig(steps=10**6, batch_size=B, first_time=1e-3)
-    state, objective = State(ours, config), _Objective(ours, config)
-    batches = Batches(Sequences(data, ours), config, ours.process, B, torch.device("cpu"))
-    optimizer = torch.optim.AdamW(theirs.parameters(), 3e-4, fused=True)
-    noises = itertools.count()
+def own_step(model: DiT, batches: Batches) -> Callable[[], None]:
+    """A training step as `uddm.train` takes it."""
+    state, objective = State(model.train(), batches.config), _Objective(model, batches.config)
 
-    def own_step() -> None:
+    def step() -> None:
         loss, _ = state.clip(_backward(objective, batches, state.step), Path)
         state.advance(loss)
 
-    def plain_step() -> None:
-        (batch,) = batches.of(next(noises))
-        plain.training_step(theirs, optimizer, batch.x, batch.z, theirs.process.one_minus_alpha(batch.t))
+    return step
 
+
+def plain_step(
+    model: DiT, batches: Batches, losses: Callable[..., Tensor] = plain.sequence_losses
+) -> Callable[[], None]:
+    """A training step of the same batches with one-hot vectors."""
+    optimizer = torch.optim.AdamW(model.train().parameters(), batches.config.learning_rate, fused=True)
+    numbers, low = itertools.count(), batches.config.precision == "bfloat16"
+    return lambda: plain.training_step(model, optimizer, batches.of(next(numbers)), losses, low)
+
+
+def cases() -> list[Case]:
+    model, process = trained(DiTConfig.tiny(K)), UniformProcess(K)
+    return [_training(model, process.prior((64, L), generator=0)), _generation(model)]
+
+
+def _training(model: DiT, data: Tensor) -> Case:
+    config = TrainConfig(steps=10**6, batch_size=B, first_time=1e-3)
+    batches = Batches(Sequences(data, model), config, model.process, B, torch.device("cpu"))
+    own, theirs = own_step(copy.deepcopy(model), batches), plain_step(copy.deepcopy(model), batches)
     title = f"training step, DiT tiny, K = {K}, L = {L}, B = {B}, float32"
-    return Case(title, own_step, [Peer("one-hot loss over B L K", plain_step, bar=1.3)], rounds=7, name="uddm")
+    return Case(title, own, [Peer("one-hot loss over B L K", theirs, bar=1.3)], rounds=7, name="uddm")
 
 
 def _generation(model: DiT) -> Case:

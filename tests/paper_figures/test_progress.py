@@ -87,7 +87,7 @@ def test_a_file_gets_lines_without_being_asked(monkeypatch):
 def test_cheap_figures_come_first_and_then_the_central_one(tmp_path):
     modules = {name: import_module(f"paper_figures.{name}") for name in FIGURES}
     plan = _plan(Workspace(tmp_path, "laptop"), modules)
-    assert list(plan)[:3] == ["am_recovery", "am_entropy", "transition"]
+    assert list(plan)[:4] == ["am_recovery", "am_entropy", "rhm_relaxation", "transition"]
     assert sorted(plan) == sorted(FIGURES)
     for own in plan.values():
         costs = [cost for *_, cost in own]

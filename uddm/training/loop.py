@@ -69,7 +69,8 @@ def train(
         takes, which changes what is drawn by dropout and a curriculum. By default the whole share of the process.
     parallel : on several processes, copies of the model ("ddp") or shards of it ("fsdp").
     compile : torch.compile the network up to its read-out.
-    deterministic : only algorithms that give the same bits each time, also on a GPU; slower.
+    deterministic : only algorithms that give the same bits each time, also on a GPU; slower. Where cuBLAS has been used
+        already, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before.
     tokenizer : saved with the model, if given.
     device : of the network.
     tensorboard : also write the metrics as TensorBoard events (the extra `tensorboard`).
@@ -109,7 +110,7 @@ def train(
         if compile:
             stack.enter_context(_compiled(model))
         stack.enter_context(_deterministic(deterministic))
-        stack.enter_context(torch.random.fork_rng())
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         wrapped = _parallel(objective, parallel)
         state = State(model, config)
         if (run / "state.safetensors").exists():
