@@ -44,10 +44,11 @@ def _along(t, fields, directions, spins, beta, weights):
     P = fields.size
     loss = slope = curvature = 0.0
     for start in range(0, P, _BLOCK):
-        product = 1.0
-        for mu in range(start, min(start + _BLOCK, P)):
-            y, d = np.float64(spins[mu]), np.float64(directions[mu])
-            z = 2.0 * beta * y * (np.float64(fields[mu]) + t * d)
+        product, stop = 1.0, min(start + _BLOCK, P)
+        h, direction, spin, weight = fields[start:stop], directions[start:stop], spins[start:stop], weights[start:stop]
+        for mu in range(h.size):
+            y, d = np.float64(spin[mu]), np.float64(direction[mu])
+            z = 2.0 * beta * y * (np.float64(h[mu]) + t * d)
             e = _negative_exponential(abs(z))
             inverse = 1.0 / (1.0 + e)
             w = y * (inverse * e if z > 0.0 else inverse)
@@ -55,7 +56,7 @@ def _along(t, fields, directions, spins, beta, weights):
             product *= 1.0 + e
             slope -= w * d
             curvature += inverse * inverse * e * d * d
-            weights[mu] = w
+            weight[mu] = w
         loss += math.log(product)
     return loss / P, 2.0 * beta / P * slope, 4.0 * beta * beta / P * curvature
 

@@ -91,6 +91,13 @@ def test_the_memorization_limit_memorizes(results):
     assert at.sel(split="test") < 0.5
 
 
+def test_data_do_not_depend_on_the_number_of_processes(results, tmp_path):
+    run(Workspace(tmp_path, "smoke"), ["am_entropy", "rhm_relaxation"], jobs=1)
+    for name in ("am_entropy", "rhm_relaxation"):
+        one, other = (load(folder / "data" / f"{name}.nc").drop_attrs() for folder in (tmp_path, results))
+        xr.testing.assert_identical(one, other)
+
+
 def test_a_second_run_computes_nothing(results):
     cells = {path: path.stat().st_mtime_ns for path in (results / "cells").glob("*.nc")}
     data = load(results / "data" / "fig05_average_entropy.nc")
