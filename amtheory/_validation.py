@@ -8,13 +8,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
+def unmasked(name: str, value: ArrayLike) -> NDArray[Any]:
+    """`value` as an array. Raises TypeError for masked elements, where numpy would give what lies under the mask, and
+    for what numpy makes no array of."""
+    if _has_masked(value):
+        raise TypeError(f"`{name}` must not have masked elements, got some: fill them, or leave them out")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}: {error}") from error
+
+
+def _has_masked(value: Any) -> bool:
+    """Whether `value`, or something in the lists and tuples that it is made of, has masked elements."""
+    if isinstance(value, list | tuple):
+        return any(map(_has_masked, value))
+    return isinstance(value, np.ma.MaskedArray) and value.dtype.names is None and bool(np.any(value.mask))
+
+
 def spins(name: str, value: ArrayLike, *, ndim: int | None = 2, length: int | None = None) -> NDArray[np.int8]:
     """`value` as a C-contiguous int8 array of -1 and +1.
 
     Raises ValueError unless it has `ndim` dimensions (None: at least one), no empty dimension, a last
-    dimension of `length` (None: any) and only values exactly equal to -1 or +1.
+    dimension of `length` (None: any) and only values exactly equal to -1 or +1; TypeError for masked elements.
     """
-    array = np.asarray(value)
+    array = unmasked(name, value)
     if array.dtype.kind not in "iuf":
         raise ValueError(f"`{name}` must contain only -1 and +1 as numbers, got dtype {array.dtype}")
     if array.ndim == 0 or ndim not in (None, array.ndim) or 0 in array.shape:
@@ -32,9 +50,9 @@ def spins(name: str, value: ArrayLike, *, ndim: int | None = 2, length: int | No
 def couplings(name: str, value: ArrayLike) -> NDArray[Any]:
     """`value` as a square finite matrix: integers stay integers, anything real becomes float64.
 
-    Raises ValueError otherwise.
+    Raises ValueError otherwise, TypeError for masked elements.
     """
-    array = np.asarray(value)
+    array = unmasked(name, value)
     if array.dtype.kind not in "iuf":
         raise ValueError(f"`{name}` must be a real matrix, got dtype {array.dtype}")
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
@@ -61,7 +79,7 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> 
 def real(name: str, value: Any, *, positive: bool) -> float:
     """`value` as a finite float, > 0 if `positive`, else >= 0. Raises TypeError or ValueError otherwise."""
     allowed = "a finite number > 0" if positive else "a finite number >= 0"
-    if isinstance(value, bool | np.bool | str):
+    if isinstance(value, bool | np.bool | str) or value is np.ma.masked:
         raise TypeError(f"`{name}` must be {allowed}, got {value!r}")
     try:
         number = float(value)

@@ -346,7 +346,7 @@ def _flips(L: int, m0: ArrayLike, *, starts: int, update: str, max_sweeps: int, 
 
 
 def _overlaps(name: str, value: ArrayLike) -> Floats:
-    array = np.asarray(value)
+    array = check.unmasked(name, value)
     if array.dtype.kind not in "iuf" or array.ndim > 1 or array.size == 0 or not (np.abs(array) <= 1).all():
         raise ValueError(f"`{name}` must be in [-1, 1], got {value!r}")
     return array.astype(np.float64)

@@ -166,13 +166,13 @@ def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike =
     Raises ValueError for NaN or infinity, anything not real, less than two dimensions, an empty dimension, or
     thresholds of another shape.
     """
-    array = np.asarray(data)
+    array = check.unmasked("data", data)
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"`data` must have at least two dimensions, none of size 0, got shape {array.shape}")
     shape = array.shape[1:]
     array = _finite("data", array).reshape(len(array), -1)
     if not isinstance(threshold, str):
-        thresholds = _finite("threshold", np.asarray(threshold))
+        thresholds = _finite("threshold", check.unmasked("threshold", threshold))
         if thresholds.shape not in ((), shape):
             raise ValueError(f"`threshold` must be one number or have shape {shape}, got shape {thresholds.shape}")
         return _as_spins(array > thresholds.ravel())

@@ -33,6 +33,30 @@ if TYPE_CHECKING:
     from bridges.uturn import chains as chains
     from bridges.uturn import relaxation_times as relaxation_times
 
+__all__ = [
+    "TOKEN_CLASSES",
+    "BinarySystem",
+    "Conditional",
+    "DiffusionMemory",
+    "DiffusionSystem",
+    "MemorySystem",
+    "UTurn",
+    "as_system",
+    "basin_verdict",
+    "chains",
+    "check_all",
+    "compare_basins",
+    "conditional_entropy",
+    "embed",
+    "likelihood_beta",
+    "relaxation_times",
+    "substring_memorization",
+    "to_spins",
+    "to_tokens",
+    "token_classes",
+    "token_recovery",
+]
+
 _HOMES = {
     "BinarySystem": "binary",
     "Conditional": "system",
@@ -66,4 +90,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOMES)
+    return sorted(__all__)

@@ -9,6 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from amtheory import retrieve
+from amtheory._validation import unmasked
 from bridges.system import Conditional, MemorySystem
 
 MAX_SWEEPS = 100
@@ -96,18 +97,24 @@ class _Logistic(Conditional):
         return np.logaddexp(0, -gap) + gap * expit(-gap)
 
     def mode(self) -> np.ndarray:
-        return to_tokens(self.field >= 0)
+        return to_tokens(self._finite() >= 0)
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
         return -np.logaddexp(0, -2 * to_spins(x) * self.field)
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        return to_tokens(rng.random(self.field.shape) < expit(2 * self.field))
+        return to_tokens(rng.random(self.field.shape) < expit(2 * self._finite()))
+
+    def _finite(self) -> np.ndarray:
+        """The fields; ValueError for NaN, which every comparison would make a spin of."""
+        if np.isnan(self.field).any():
+            raise ValueError("the local fields hold NaN: the couplings are too large, or were altered after the fit")
+        return self.field
 
 
 def to_spins(tokens: np.ndarray) -> np.ndarray:
     """Ids in {0, 1} to spins in {-1, +1}, int8; ValueError for other values."""
-    tokens = np.asarray(tokens)
+    tokens = unmasked("tokens", tokens)
     if not np.isin(tokens, (0, 1)).all():
         raise ValueError(f"`tokens` must be 0 or 1, got values in [{tokens.min()}, {tokens.max()}]")
     return np.where(tokens, 1, -1).astype(np.int8)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from amtheory._validation import unmasked
 from bridges.system import Conditional, MemorySystem
 from uddm import reverse
 from uddm.denoisers.base import Denoiser, batches, inference
@@ -46,7 +47,7 @@ class DiffusionSystem(MemorySystem):
         self.length, self.vocab_size = denoiser.length, denoiser.process.vocab_size
 
     def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-        return self.process.corrupt(torch.as_tensor(x), noise, generator=_seed(rng)).numpy()
+        return self.process.corrupt(torch.as_tensor(unmasked("x", x)), noise, generator=_seed(rng)).numpy()
 
     def conditional(self, z: np.ndarray, t: float) -> Conditional:
         return _Chunked(self.denoiser, self.kind, self.tokens(z), t, self.batch_size)
@@ -101,7 +102,7 @@ class DiffusionSystem(MemorySystem):
         }
 
     def tokens(self, z: np.ndarray) -> Tensor:
-        return torch.as_tensor(z, device=getattr(self.denoiser, "device", None))
+        return torch.as_tensor(unmasked("z", z), device=getattr(self.denoiser, "device", None))
 
 
 class _Chunked(Conditional):
@@ -128,7 +129,7 @@ class _Chunked(Conditional):
         return self._reduce(lambda p, _: p.best()[1])
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
-        tokens = torch.as_tensor(x, device=self.z.device)
+        tokens = torch.as_tensor(unmasked("x", x), device=self.z.device)
         return self._reduce(lambda p, r: p.log_prob(tokens[r]).double())
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:

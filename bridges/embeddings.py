@@ -59,7 +59,7 @@ def first_step(joint: ArrayLike, alpha: float, *, objective: Literal["nelbo", "c
 
     Raises ValueError for anything else.
     """
-    joint = np.asarray(joint, np.float64)
+    joint = check.unmasked("joint", joint).astype(np.float64)
     if joint.ndim != 2 or joint.shape[0] != joint.shape[1] or not (joint >= 0).all() or not np.isclose(joint.sum(), 1):
         raise ValueError(f"`joint` must be square, >= 0 and sum to 1, got shape {joint.shape}, sum {joint.sum():.6g}")
     p, K = joint.sum(1), len(joint)
@@ -87,7 +87,7 @@ def cooccurrence(sentences: Iterable[ArrayLike], vocab_size: int, *, window: int
     counts = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
     block, size = [], 0
     for sentence in sentences:
-        words = np.asarray(sentence)
+        words = check.unmasked("sentences", sentence)
         if words.ndim != 1 or (words.size and words.dtype.kind not in "iu"):
             raise TypeError(f"`sentences` must be 1-d arrays of integers, got dtype {words.dtype}, shape {words.shape}")
         if words.size and (words.min() < 0 or words.max() >= vocab_size):
@@ -370,7 +370,8 @@ def analogy_accuracy(
     import xarray as xr
 
     check_confidence(confidence)
-    vectors = np.asarray(embeddings.vectors if isinstance(embeddings, Embeddings) else embeddings, np.float64)
+    vectors = embeddings.vectors if isinstance(embeddings, Embeddings) else embeddings
+    vectors = check.unmasked("embeddings", vectors).astype(np.float64)
     number = {word: i for i, word in enumerate(words)}
     if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
         raise ValueError(f"`embeddings` must be finite, one row for each of {len(words)} words, got {vectors.shape}")

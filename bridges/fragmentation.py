@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from amtheory._validation import unmasked
 from bridges.system import as_tokens
 from bridges.uturn import Rule, UTurn, Values, check_rule, evaluate
 from uddm._validation import check_positive_int
@@ -59,7 +60,7 @@ def fragmentation(strings: np.ndarray, substitutions: int = 1) -> Fragmentation:
     ------
     TypeError, ValueError : an argument out of its range.
     """
-    strings = np.asarray(strings)
+    strings = unmasked("strings", strings)
     if strings.dtype.kind not in "iu":
         raise TypeError(f"`strings` must hold integer token ids, got dtype {strings.dtype}")
     if strings.ndim != 2 or strings.size == 0:
@@ -172,7 +173,7 @@ def kernel_bias(kernel: np.ndarray, p: np.ndarray) -> KernelBias:
 
     Raises ValueError for other shapes, sums or numbers that are no probabilities.
     """
-    p, kernel = np.asarray(p, np.float64), np.asarray(kernel, np.float64)
+    p, kernel = (unmasked(name, value).astype(np.float64) for name, value in (("p", p), ("kernel", kernel)))
     if p.ndim != 1 or not np.isclose(p.sum(), 1) or p.min() < 0:
         raise ValueError(f"`p` must be (M,) probabilities that sum to one, got shape {p.shape} and sum {p.sum():g}")
     if kernel.shape != (len(p),) * 2:

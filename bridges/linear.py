@@ -71,7 +71,8 @@ def diffusion_slope(alpha: ArrayLike, alignment: ArrayLike) -> Floats:
 
 def _mixtures(alpha: ArrayLike, alignment: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """a, 1 - tau and 1 - a^2 tau^2, without cancellation."""
-    a, missing = np.asarray(alpha, np.float64), 2 * expit(-2 * np.asarray(alignment, np.float64))
+    a, aligned = check.unmasked("alpha", alpha), check.unmasked("alignment", alignment)
+    a, missing = a.astype(np.float64), 2 * expit(-2 * aligned.astype(np.float64))
     if not ((a >= 0) & (a < 1)).all():
         raise ValueError(f"`alpha` must be in [0, 1), got values in [{a.min()}, {a.max()}]")
     return a, missing, (1 - a + a * missing) * (1 + a - a * missing)
@@ -365,7 +366,7 @@ def compare_basins(
         raise ValueError(f"`loads` must each give at least one pattern of {length} spins, got {list(loads)}")
     for update in dynamics:
         check.choice("dynamics", update, ("parallel", "sequential"))
-    m0 = np.linspace(0, 1, 21) if m0 is None else np.asarray(m0, np.float64)
+    m0 = np.linspace(0, 1, 21) if m0 is None else check.unmasked("m0", m0).astype(np.float64)
     if m0.ndim != 1 or len(m0) < 2 or m0[0] != 0 or m0[-1] != 1 or not (np.diff(m0) > 0).all():
         raise ValueError(f"`m0` must be overlaps that ascend from 0 to 1, got {m0.tolist()}")
     seed, begin = as_seed(rng), time.perf_counter()

@@ -6,16 +6,21 @@ import zlib
 
 import numpy as np
 
+from amtheory._validation import integer
+
 
 def as_seed(rng: int | np.random.Generator | None) -> int:
-    """The integer that keys all streams of one measurement: the seed given, or one drawn."""
+    """The integer that keys all streams of one measurement: the seed given, or one drawn.
+
+    Raises TypeError for anything else, ValueError for a negative seed.
+    """
     if rng is None:
         return int(np.random.default_rng().integers(2**63))
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63))
-    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
+    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
         raise TypeError(f"`rng` must be None, an integer >= 0 or a numpy.random.Generator, got {rng!r}")
-    return int(rng)
+    return integer("rng", rng, 0)
 
 
 def stream(seed: int, *keys: str | float) -> np.random.Generator:

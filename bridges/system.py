@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from amtheory._validation import unmasked
+
 MODES = ("sample", "posterior_mode", "x0_mode", "one_shot")
 LASTS = ("ancestral", "greedy", "none")
 
@@ -112,10 +114,10 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> np.ndarray:
     """`tokens` as int64 (B, L) fit for `system`.
 
     Raises:
-        TypeError: not integers.
+        TypeError: not integers, or masked ones.
         ValueError: wrong shape, or ids outside [0, K).
     """
-    tokens = np.asarray(tokens)
+    tokens = unmasked(name, tokens)
     if tokens.dtype.kind not in "iu":
         raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")
     if tokens.ndim != 2 or tokens.shape[1] != system.length or len(tokens) == 0:

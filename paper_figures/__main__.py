@@ -47,10 +47,10 @@ def run(
     from paper_figures.runner import choose
     from paper_figures.runner import run as make
     from paper_figures.workspace import Workspace
-    from uddm._validation import check_positive_int
+    from uddm._validation import check_seed
 
     with user_errors():
-        check_positive_int("seed", seed, at_least=0)
+        check_seed("seed", seed)
         choose(names)
         if jobs is not None and jobs < 1:
             raise ValueError(f"`jobs` must be at least 1, got {jobs}")

@@ -66,3 +66,11 @@ def test_every_module_has_its_line():
     for package in ("amtheory", "uddm", "bridges", "paper_figures"):
         for module in (ROOT / package).rglob("*.py"):
             assert module in named or module.name in internal, f"README has no line for {module.relative_to(ROOT)}"
+
+
+def test_paths_with_spaces_stay_one_word():
+    words = ["make", "--always-make", "--dry-run", "figures", "OUT=my results", "PYTHON=/opt/my python/bin/python"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    commands = [shlex.split(line) for line in done.stdout.splitlines() if line]
+    assert commands[-1][-2:] == ["--out", "my results"]
+    assert commands[0][0] == "/opt/my python/bin/python"

@@ -30,6 +30,29 @@ if TYPE_CHECKING:
     from uddm.training import TrainConfig as TrainConfig
     from uddm.training import train as train
 
+__all__ = [
+    "Curriculum",
+    "Denoiser",
+    "DiT",
+    "DiTConfig",
+    "EmpiricalBayes",
+    "HierarchyBayes",
+    "HollowMLP",
+    "HollowMLPConfig",
+    "TrainConfig",
+    "UniformProcess",
+    "belief",
+    "corpora",
+    "denoisers",
+    "duality",
+    "evidence_bound",
+    "import_published",
+    "nelbo",
+    "objective",
+    "reverse",
+    "train",
+]
+
 _HOMES = {
     "Curriculum": "uddm.duality",
     "Denoiser": "uddm.denoisers.base",
@@ -47,17 +70,16 @@ _HOMES = {
     "reverse": "uddm._reverse",
     "train": "uddm.training",
 }
-_ROOMS = ("belief", "corpora", "denoisers", "duality", "objective")
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = globals()[name] = getattr(import_module(_HOMES[name]), name)
         return value
-    if name in _ROOMS:
+    if name in __all__:
         return import_module(f"uddm.{name}")
     raise AttributeError(f"module 'uddm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, *_ROOMS])
+    return sorted(__all__)

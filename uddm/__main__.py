@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from uddm.command_line import run_commands, user_errors
+from uddm.command_line import printable, run_commands, user_errors
 from uddm.options import Options, Paths, Text, Whole
 
 Checkpoint = tyro.conf.Positional[Path]
@@ -62,6 +64,7 @@ def sample(
     last: Literal["ancestral", "greedy", "none"] = "ancestral",
     nucleus: float = 1.0,
     seed: int = 0,
+    format: Literal["text", "json"] = "text",
     device: Text = None,
 ) -> None:
     """Generate text from noise.
@@ -74,19 +77,23 @@ def sample(
         last: the last update.
         nucleus: share of x_theta that is kept, its most probable tokens.
         seed: of the noise and of the reverse process.
+        format: "text" as it is, a terminal being spared control characters, or "json", a string on a line for each
+            sequence.
         device: cpu, cuda, ...; by default a GPU if there is one.
     """
     from uddm import reverse
-    from uddm._validation import check_positive_int
+    from uddm._validation import check_positive_int, check_seed
     from uddm.streams import keyed_seed
 
     with user_errors():
         check_positive_int("n", n)
+        check_seed("seed", seed)
         model, tokenizer = _load(checkpoint, device)
         noise = model.process.prior((n, model.length), generator=keyed_seed(seed, "noise")).to(model.device)
         how = {"steps": steps, "mode": mode, "last": last, "nucleus": nucleus}
         for row in reverse(model.process, model, noise, **how, generator=seed, progress=True):
-            print(tokenizer.decode(row.tolist()))
+            text = tokenizer.decode(row.tolist())
+            print(json.dumps(text) if format == "json" else printable(text, sys.stdout))
 
 
 def evaluate(
@@ -115,14 +122,17 @@ def evaluate(
     import torch
 
     from uddm import evidence_bound
-    from uddm._validation import check_positive_int
+    from uddm._validation import check_positive_int, check_seed
 
     with user_errors(), tempfile.TemporaryDirectory() as scratch:
         check_positive_int("n", n)
+        check_seed("seed", seed)
         model, tokenizer = _load(checkpoint, device)
         for name, rows in _splits(checkpoint, model, tokenizer, corpus, packing, Path(scratch)):
             x = torch.from_numpy(rows[:n].astype("int64")).to(model.device)
             bound = evidence_bound(model.process, model, x, times=times, generator=seed)
+            if bool(bound.total.isnan().any()):
+                raise FloatingPointError(f"the bound of the {name} is not a number: the weights overflow")
             terms = {
                 "diffusion": bound.diffusion,
                 "reconstruction": bound.reconstruction,
@@ -155,14 +165,15 @@ def import_(
             written owner/name or hf://owner/name[@revision][/path].
         out: new model folder.
         weights: the averaged weights of a Lightning file, or the weights themselves.
-        tokenizer: saved along: a tokenizer.json, BERT's vocab.txt, or a folder with GPT-2's files.
+        tokenizer: saved along: a tokenizer.json, BERT's vocab.txt, GPT-2's encoder.json, or a folder with one of them.
         heads: attention heads, where the file does not say.
         length: tokens in a sequence, where the file does not say.
     """
     from uddm.importers import convert
 
     with user_errors():
-        print(convert(source, out, weights=weights, tokenizer=tokenizer, heads=heads, length=length))
+        report = convert(source, out, weights=weights, tokenizer=tokenizer, heads=heads, length=length)
+        print(printable(str(report), sys.stdout))
 
 
 def _splits(
@@ -178,20 +189,21 @@ def _splits(
         blocks = prepare_blocks(load_corpus(corpus), tokenizer, model.length, **options)
         return [(" ".join(corpus), blocks.train(copy=False))]
     run = checkpoint.resolve().parent
-    if (run / "config.json").exists():
-        data = read_json(run / "config.json").get("data", {})
-        for folder in run.glob("corpus/blocks-*"):
-            blocks = TokenBlocks(folder)
+    data = read_json(run / "config.json").get("data") if (run / "config.json").exists() else None
+    why = f"{run} is no run folder with the token blocks of this model"
+    if isinstance(data, dict) and {"sequences", "sha256"} <= data.keys():
+        for index in run.glob("corpus/blocks-*/index.json"):
+            blocks = TokenBlocks(index.parent)
             if (blocks.length, blocks.vocab_size) != (model.length, model.config.vocab_size):
                 continue
             training = blocks.train(min(data["sequences"], blocks.train_size), copy=False)
             if Sequences(training, model).sha256 == data["sha256"]:
                 return [("training set", training), ("test set", blocks.test(copy=False))]
-    raise ValueError(f"`corpus` must be given: {run} is no run folder with the token blocks of this model")
+            why = f"the blocks in {index.parent} differ from those of the training"
+    raise ValueError(f"`corpus` must be given: {why}")
 
 
 def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
-
     from uddm._validation import check_device
     from uddm.checkpoints import load_pretrained
     from uddm.corpora import load_tokenizer

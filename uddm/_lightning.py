@@ -265,7 +265,11 @@ class TorchFile:
         self._entries = dict(self._checked_entries())
         pickles = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError(f"{path} is not a file of torch.save: it holds {len(pickles)} data.pkl, not one")
+            names = ", ".join([*self._entries][:3]) or "nothing"
+            raise ValueError(
+                f"{path} is a zip archive, but not a file of torch.save: it holds {len(pickles)} data.pkl, not one "
+                f"(but {names}{', ...' if len(self._entries) > 3 else ''})"
+            )
         self._folder = pickles[0].removesuffix("data.pkl")
         if self._entries[pickles[0]][1].file_size > LARGEST_PICKLE:
             raise ValueError(f"{path}: data.pkl has more than {LARGEST_PICKLE:,} bytes")

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from uddm._validation import check_choice, check_positive_int, check_time, check_tokens
+from uddm._validation import check_choice, check_distributions, check_positive_int, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.prediction import DensePrediction, Prediction
 from uddm.process import UniformProcess
@@ -77,7 +77,7 @@ def reverse(
 
     Raises
     ------
-    ValueError : an argument out of its range.
+    ValueError : an argument out of its range, or a denoiser whose log-probabilities are not finite.
     """
     z = check_tokens("z", z, process.vocab_size)
     if denoiser.process.vocab_size != process.vocab_size:
@@ -146,7 +146,10 @@ def update(
         uniform = choice >= stay + denoise
         z = torch.where(uniform, (draw * process.vocab_size).long(), z)
         from_denoiser = predicted & ~uniform
-        if bool(from_denoiser.any()):
+        any_drawn, undefined = torch.stack((from_denoiser.any(), stay.isnan().any())).tolist()
+        if undefined:  # as NaN compares with nothing, these tokens would stay
+            check_distributions("prediction", stay)
+        if any_drawn:
             z[from_denoiser] = inverse_cdf(prediction.log_probs(from_denoiser), draw[from_denoiser])
         return z
     best, y = prediction.best()

@@ -12,20 +12,46 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 
+def check_array(name: str, value: Any) -> np.ndarray:
+    """`value` as an array; TypeError for masked elements, where numpy would give what lies under the mask, and for what
+    numpy makes no array of."""
+    _refuse_masked(name, value)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be an array, got {type(value).__name__}: {error}") from error
+
+
+def _refuse_masked(name: str, value: Any) -> None:
+    if _has_masked(value):
+        raise TypeError(f"`{name}` must not have masked elements, got some: fill them, or leave them out")
+
+
+def _has_masked(value: Any) -> bool:
+    """Whether `value`, or something in the lists and tuples that it is made of, has masked elements."""
+    if isinstance(value, list | tuple):
+        return any(map(_has_masked, value))
+    return isinstance(value, np.ma.MaskedArray) and value.dtype.names is None and bool(np.any(value.mask))
+
+
 def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, length: int | None = None) -> Tensor:
     """Return `tokens`, a tensor or what numpy can make an array of, as int64 of shape (B, L) with ids in
     [0, vocab_size).
 
     Raises
     ------
-    TypeError : not integers.
+    TypeError : not integers, masked ones, or a sparse or nested tensor.
     ValueError : wrong rank, wrong length, or an id outside the vocabulary.
     """
     if not isinstance(tokens, Tensor):
-        array = np.asarray(tokens)
+        array = check_array(name, tokens)
         if array.dtype.kind not in "iu":
             raise TypeError(f"`{name}` must hold integer token ids, got dtype {array.dtype}")
         tokens = torch.from_numpy(array.astype(np.int64))
+    if tokens.layout is not torch.strided or tokens.is_nested or torch.masked.is_masked_tensor(tokens):
+        raise TypeError(
+            f"`{name}` must be a dense tensor without a mask, got a {type(tokens).__name__}, {tokens.layout}"
+        )
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype is torch.bool:
         raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")
     if tokens.ndim != 2 or tokens.numel() == 0:
@@ -40,8 +66,12 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
 
 
 def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> Tensor:
-    """Return `t` as a float64 tensor with every value in (low, 1], or [low, 1] if `closed`."""
-    t = torch.as_tensor(t, dtype=torch.float64)
+    """Return `t` as a float64 tensor with every value in (low, 1], or [low, 1] if `closed`; TypeError if it is none."""
+    _refuse_masked(name, t)
+    try:
+        t = torch.as_tensor(t, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"`{name}` must be a number or an array of numbers, got {t!r}") from error
     inside = (t >= low if closed else t > low) & (t <= 1)
     if not bool(inside.all()):
         bracket = "[" if closed else "("
@@ -57,6 +87,16 @@ def check_log_probs(name: str, log_probs: Tensor, z: Tensor, vocab_size: int) ->
     return log_probs
 
 
+def check_distributions(name: str, scale: Tensor) -> None:
+    """ValueError unless log-sums or highest entries of log-probabilities are finite: NaN, which never compares, or no
+    probability at all would give a token all the same."""
+    if not bool(scale.isfinite().all()):
+        bad = int(scale.numel() - scale.isfinite().sum())
+        raise ValueError(
+            f"`{name}` must be log-probabilities, got NaN, infinity or nothing in {bad} of {scale.numel()}"
+        )
+
+
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     allowed = tuple(allowed)
     if value not in allowed:
@@ -69,10 +109,19 @@ def check_device(device: str | torch.device | None) -> torch.device:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=device).device
+        made = torch.zeros(1, device=device)
+        made.item()  # "meta" has tensors, but no numbers
+        return made.device
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
         raise ValueError(f"`device` must be one that torch can use here, got {str(device)!r}: {why}") from error
+
+
+def check_seed(name: str, value: Any) -> int:
+    """`value` as an int that torch takes as a seed; ValueError if it is none."""
+    if check_positive_int(name, value, at_least=0) >= 2**64:
+        raise ValueError(f"`{name}` must be an integer below 2**64, got {value}")
+    return int(value)
 
 
 def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:

@@ -17,7 +17,7 @@ from safetensors.torch import load as _load
 from safetensors.torch import save as _dump
 from torch import Tensor
 
-from uddm.files import CHECKSUM, UnreadableFile, as_path, read_json, to_json, write_atomically
+from uddm.files import CHECKSUM, UnreadableFile, as_path, instead, read_json, to_json, write_atomically
 
 if TYPE_CHECKING:
     from uddm.denoisers.network import Network
@@ -106,7 +106,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors = _load(content)
     except SafetensorError as error:
-        raise UnreadableFile(f"{path} is not a readable safetensors file{_instead(content)}: {error}") from error
+        raise UnreadableFile(f"{path} is not a readable safetensors file{instead(content)}: {error}") from error
     header, numbers = _split(content)
     checksum = header.pop("__metadata__", {}).get(CHECKSUM)
     if checksum is not None and checksum != _checksum(header, numbers):
@@ -124,16 +124,6 @@ def _checksum(header: dict[str, Any], numbers: memoryview) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(numbers)
     return digest.hexdigest()
-
-
-def _instead(content: bytes) -> str:
-    """What a file is that should hold weights, as far as its first bytes tell."""
-    start = content[:512].lstrip().lower()
-    if start.startswith(b"version https://git-lfs"):
-        return " but a Git LFS pointer, in whose place `git lfs pull` puts the file"
-    if start.startswith((b"<!doctype", b"<html")):
-        return " but a web page: the download went wrong"
-    return ""
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

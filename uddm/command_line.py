@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import tyro
 
@@ -42,8 +43,15 @@ def user_errors() -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(printable(f"error: {message}", sys.stderr), file=sys.stderr)
     sys.exit(2)
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """`text`; for a terminal, with its control characters but for line breaks and tabs written as escapes."""
+    if not stream.isatty():
+        return text
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def run_commands(commands: Mapping[str, Callable[..., Any]], *, prog: str, description: str | None) -> None:

@@ -27,6 +27,22 @@ _SEALED = len(_SEAL) + 64 + 1
 _NO_FOLDER_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
+_OTHER_KINDS = {
+    b"\x1f\x8b": "a gzip file: unpack it first",
+    b"BZh": "a bzip2 file: unpack it first",
+    b"\xfd7zXZ": "an xz file: unpack it first",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file: unpack it first",
+    b"7z\xbc\xaf": "a 7-Zip archive: unpack it first",
+    b"\x80\3": "a bare pickle",
+    b"\x80\4": "a bare pickle",
+    b"\x80\5": "a bare pickle",
+    b"\x93NUMPY": "an array of numpy",
+    b"\x89HDF": "an HDF5 file",
+    b"GGUF": "a GGUF file",
+    b"%PDF": "a PDF",
+    b"{": "JSON text",
+}
+
 
 class UnreadableFile(ValueError):
     """A file that is damaged, or holds something else than it should."""
@@ -149,12 +165,26 @@ def read_text(path: str | Path) -> str:
         raise UnreadableFile(f"{path} is not UTF-8 text: {error}") from error
 
 
+def instead(start: bytes) -> str:
+    """What a file is in place of what it should be, as far as its first 512 bytes tell: " but a web page", or ""."""
+    text = start[:512].lstrip().lower()
+    if text.startswith(b"version https://git-lfs"):
+        return " but a Git LFS pointer, in whose place `git lfs pull` puts the file"
+    if text.startswith((b"<!doctype", b"<html")):
+        return " but a web page: the download went wrong"
+    if start[257:262] == b"ustar":
+        return " but a tar archive: unpack it first"
+    return next((f" but {kind}" for first, kind in _OTHER_KINDS.items() if start.startswith(first)), "")
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file, without its checksum; UnreadableFile if it holds anything else, or is damaged."""
+    content = Path(path).read_bytes()
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UnreadableFile(f"{path} is not readable JSON: {error}") from error
+        other = "" if content.startswith(b"{") else instead(content)
+        raise UnreadableFile(f"{path} is not readable JSON{other}: {error}") from error
     if not isinstance(value, dict):
         raise UnreadableFile(f"{path} must hold a JSON object, got {type(value).__name__}")
     checksum = value.pop(CHECKSUM, None)

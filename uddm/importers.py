@@ -5,9 +5,11 @@ Three layouts hold the same parameters under the same names:
 - Lightning files `.ckpt` (`lemoncmd/lldms-associative-memory`, and whatever github.com/s-sahoo/duo trains): the weights
   `state_dict`, their average `ema.shadow_params` without names, the configuration as a pickled OmegaConf object, and
   optimizer states. They are read by `uddm._lightning`, which runs nothing and needs neither Lightning nor OmegaConf.
-- Hub folders `config.json` + `model.safetensors` (`kuleshov-group/udlm-lm1b`, `s-sahoo/duo`), or `pytorch_model.bin`.
-- A bare file of weights, safetensors or `torch.save`.
+- Hub folders `config.json` + `model.safetensors` (`kuleshov-group/udlm-lm1b`, `s-sahoo/duo`), or `pytorch_model.bin`;
+  also in shards, with an index of them.
+- A bare file of weights, safetensors or `torch.save`, or the index of shards.
 
+Which of them a file is, its first bytes tell, whatever it is called.
 What the configuration says is compared with the shapes of the tensors; what it does not say is taken from them, and
 what neither says is asked for.
 """
@@ -31,17 +33,19 @@ from torch import Tensor
 
 from uddm._lightning import Record, StoredTensor, TorchFile, plain
 from uddm._validation import check_choice
-from uddm.checkpoints import check_tensors
+from uddm.checkpoints import check_finite, check_tensors
 from uddm.denoisers.transformer import DiT, DiTConfig, _Rotary
-from uddm.files import read_json, to_json, write_atomically
+from uddm.files import as_path, instead, read_json, sync_folder, to_json, write_atomically
 
 if TYPE_CHECKING:
     from uddm.corpora import Tokenizer
 
 WEIGHTS = ("ema", "raw")
 PREFIX = "backbone."
+WRAPPERS = ("_orig_mod", "module")  # of torch.compile and DistributedDataParallel: parts of names that mean nothing
 ROTARY = "rotary_emb.inv_freq"
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INDEX = ".index.json"  # of shards: `model.safetensors.index.json` in place of `model.safetensors`
 FILES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
 TOKENIZERS = {30522: "bert-base-uncased", 50258: "gpt2"}
@@ -77,7 +81,8 @@ class Report:
     ----------
     source, revision : as asked for; the commit, if it came from the hub.
     format : "Lightning checkpoint", "hub folder" or "bare weights".
-    file, size, sha256 : name, bytes and checksum of the file with the weights; the checksum only by `convert`.
+    file, size, sha256 : name, bytes and checksum of the file with the weights, or of all shards one after the other
+        and the name of their index; the checksum only by `convert`.
     step, epoch : of the training, where recorded.
     weights : "ema", "raw", or "as published" where a file holds one set.
     decay, updates : of the average.
@@ -146,16 +151,17 @@ def import_published(
     Parameters
     ----------
     source : a `.ckpt`, `.bin` or `.safetensors` file, a folder with `config.json` and weights, or one on the hub:
-        "owner/name", or "hf://owner/name[@revision][/path/inside]" for a folder or a file inside.
+        "owner/name", or "hf://owner/name[@revision][/path/inside]" for a folder or a file inside. Names of tensors may
+        have the prefixes of `torch.compile` and `DistributedDataParallel`.
     weights : of a Lightning file, the exponential moving average or the weights themselves.
     heads, length, schedule, dropout : in place of what the file says, or where it says nothing.
 
     Raises
     ------
     FileNotFoundError : there is no such file, folder or hub repository, or no network.
-    ValueError : a damaged file, one of another kind of model, tensors that are missing, unexpected or of the wrong
-        shape, a configuration that contradicts them, or one that does not say what no tensor does; the message names
-        the file and the key.
+    ValueError : a damaged file, one that is something else, one of another kind of model, tensors that are missing,
+        unexpected, not finite or of the wrong shape, a configuration that contradicts them, or one that does not say
+        what no tensor does; the message names the file and the key.
     """
     found, report = _examine(source, weights, heads=heads, length=length, schedule=schedule, dropout=dropout)
     return _build(found, report)
@@ -190,33 +196,58 @@ def convert(
 ) -> Report:
     """Write a published checkpoint as a folder that `DiT.from_pretrained` reads, with the report in `import.json`.
 
-    The folder appears whole or not at all.
+    A new folder appears whole or not at all; in one that is there, `config.json` appears last.
 
     Parameters
     ----------
     folder : a new or empty folder.
-    tokenizer : saved along: a `Tokenizer`, a `tokenizer.json` of ours, the `vocab.txt` of BERT, or a folder with one of
-        them or with the files of GPT-2, `encoder.json` + `vocab.bpe` or `vocab.json` + `merges.txt`. The separator of
-        BERT is then [CLS], with which these models were trained.
+    tokenizer : saved along: a `Tokenizer`, or a file or folder that `uddm.corpora.tokenizers.read_tokenizer` reads,
+        where the separator of BERT is then [CLS], with which these models were trained.
 
     The other parameters, and errors, are those of `import_published`. FileExistsError if `folder` has content.
     """
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists already; choose a new folder")
     found, report = _examine(source, weights, heads=heads, length=length, schedule=schedule, dropout=dropout)
     saved = _tokenizer(tokenizer, report.config["vocab_size"])
     model = _build(found, report)
-    with found.path.open("rb") as file:
-        report = replace(report, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-    unfinished = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    report = replace(report, sha256=_sha256(found.files))
+    record = to_json(asdict(report))
+    there = folder.exists()
+    unfinished = (folder if there else folder.parent) / f".import.{secrets.token_hex(4)}"
     try:
         model.save_pretrained(unfinished, saved)
-        write_atomically(unfinished / "import.json", to_json(asdict(report)))
-        unfinished.replace(folder)
+        if there:
+            _fill(folder, unfinished, record)
+        else:
+            write_atomically(unfinished / "import.json", record)
+            unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return report
+
+
+def _fill(folder: Path, model: Path, record: bytes) -> None:
+    """Move a model and its record into an empty folder, which may be a mount or a link that nothing can replace."""
+    files = sorted(model.iterdir(), key=lambda file: file.name == "config.json")
+    write_atomically(folder / "import.json", record, exclusive=True)  # of two imports at once, one goes on
+    try:
+        for file in files:
+            file.replace(folder / file.name)
+    except BaseException:
+        for name in ("import.json", *(file.name for file in files)):
+            (folder / name).unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+
+
+def _sha256(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 @dataclass
@@ -227,11 +258,16 @@ class _Found:
     format: str
     tensors: dict[str, StoredTensor]
     read: Callable[[StoredTensor], Tensor]
+    shards: list[Path] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     average: list[StoredTensor] | None = None
     storages: dict[str, dict[str, int]] = field(default_factory=dict)
     chosen: dict[str, StoredTensor] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[Path]:
+        return self.shards or [self.path]
 
 
 def _examine(source: str | Path, weights: str, **given: Any) -> tuple[_Found, Report]:
@@ -251,7 +287,8 @@ def _examine(source: str | Path, weights: str, **given: Any) -> tuple[_Found, Re
     found.chosen = found.tensors | (_named_average(found, order) if weights == "ema" else {})
     parameters = {name: stored for name, stored in found.chosen.items() if name != ROTARY}
     numbers = {name: math.prod(stored.shape) for name, stored in parameters.items()}
-    if sum(n * parameters[name].dtype.itemsize for name, n in numbers.items()) > path.stat().st_size:
+    size = sum(file.stat().st_size for file in found.files)
+    if sum(n * parameters[name].dtype.itemsize for name, n in numbers.items()) > size:
         raise ValueError(f"{path}: tensors share their numbers, and would take more memory than the file has")
     training = {name: said[name] for name in ("algorithm", "data", "tokenizer", "wrap", "seed") if name in said}
     if "tokenizer" not in training and config["vocab_size"] in TOKENIZERS:
@@ -263,7 +300,7 @@ def _examine(source: str | Path, weights: str, **given: Any) -> tuple[_Found, Re
         revision=revision,
         format=found.format,
         file=path.name,
-        size=path.stat().st_size,
+        size=size,
         sha256=None,
         step=_number(found.facts.get("step")),
         epoch=_number(found.facts.get("epoch")),
@@ -289,6 +326,7 @@ def _build(found: _Found, report: Report) -> DiT:
     with torch.device("meta"):
         model = DiT(config)
     state = {name: found.read(stored) for name, stored in found.chosen.items() if name != ROTARY}
+    check_finite(state, found.path)
     state[ROTARY] = _Rotary(config.hidden_dim // config.heads).inv_freq
     if ROTARY in found.tensors:
         stored = found.tensors[ROTARY]
@@ -301,7 +339,7 @@ def _build(found: _Found, report: Report) -> DiT:
 def _local(source: str | Path) -> tuple[Path, str | None]:
     """The file or folder, downloaded if need be, and its commit on the hub."""
     text = str(source)
-    path = Path(source)
+    path = as_path("source", source)
     if not text.startswith("hf://") and path.exists():
         return path, None
     parts = re.fullmatch(r"(hf://)?([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.+))?", text)
@@ -323,9 +361,10 @@ def _download(source: str, repository: str, revision: str | None, inside: str) -
         if inside.endswith(FILES):
             return Path(hf_hub_download(repository, inside, revision=revision))
         for weights in FOLDER_WEIGHTS:
-            files = [f"{inside}/{name}".lstrip("/") for name in ("config.json", weights)]
+            names = ("config.json", weights, weights + INDEX, "-*.".join(weights.split(".")))
+            files = [f"{inside}/{name}".lstrip("/") for name in names]
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=files)) / inside
-            if (folder / weights).exists():
+            if any((folder / name).exists() for name in (weights, weights + INDEX)):
                 return folder
     except (OSError, EntryNotFoundError, HFValidationError) as error:
         raise FileNotFoundError(
@@ -338,16 +377,53 @@ def _download(source: str, repository: str, revision: str | None, inside: str) -
 
 def _open(path: Path) -> _Found:
     if not path.is_dir():
-        return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for name, read in zip(FOLDER_WEIGHTS, (_read_safetensors, _read_torch)):
+        return _read(path)
+    for name in (name for weights in FOLDER_WEIGHTS for name in (weights, weights + INDEX)):
         if (path / name).exists():
             settings = read_json(path / "config.json")
             if settings.get("model") == "DiT" and "format" in settings:
                 raise ValueError(f"{path} is a folder of ours: DiT.from_pretrained reads it")
-            found = read(path / name)
+            found = _read(path / name)
             found.format, found.settings = "hub folder", settings
             return found
     raise FileNotFoundError(f"{path} holds neither {' nor '.join(FOLDER_WEIGHTS)}")
+
+
+def _read(path: Path) -> _Found:
+    """Weights in a file of any of the three kinds."""
+    if path.name.endswith(INDEX):
+        return _read_shards(path)
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[7:9] == b"\0{":  # eight bytes of the length of a header in JSON
+        return _read_safetensors(path)
+    if what := instead(start):
+        raise ValueError(f"{path} is no file of weights{what}")
+    return _read_safetensors(path) if path.suffix == ".safetensors" and start[:2] != b"PK" else _read_torch(path)
+
+
+def _read_shards(path: Path) -> _Found:
+    """The files that an index names, as one."""
+    names = list(_mapping(read_json(path).get("weight_map")).values())
+    if not names or not all(isinstance(n, str) and re.fullmatch(r"[^/\\]+\.(safetensors|bin)", n) for n in names):
+        raise ValueError(f"{path} has no weight_map that names files beside it")
+    shards = {}
+    for name in sorted(set(names)):
+        if not path.with_name(name).exists():
+            raise FileNotFoundError(f"{path} names {name}, which is not beside it")
+        shards[name] = _read(path.with_name(name))
+    tensors = {}
+    for file, shard in shards.items():
+        for name, stored in shard.tensors.items():
+            if name in tensors:
+                raise ValueError(f"{path.with_name(file)}: {name} is in another shard, too")
+            tensors[name] = replace(stored, key=f"{file}/{stored.key}")
+
+    def read(stored: StoredTensor) -> Tensor:
+        file, key = stored.key.split("/", 1)
+        return shards[file].read(replace(stored, key=key))
+
+    return _Found(path, "bare weights", tensors, read, shards=[path.with_name(file) for file in shards])
 
 
 def _read_safetensors(path: Path) -> _Found:
@@ -418,13 +494,15 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _own_names(path: Path, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Without the prefix, which all have or none."""
-    if not any(name.startswith(PREFIX) for name in tensors):
-        return dict(tensors)
-    others = [name for name in tensors if not name.startswith(PREFIX)]
-    if others:
+    """Without wrappers, and without the prefix, which all have or none."""
+    names = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in tensors}
+    others = [name for name, own in names.items() if not own.startswith(PREFIX)]
+    if 0 < len(others) < len(names):
         raise ValueError(f"{path} has unexpected {', '.join(sorted(others))}")
-    return {name.removeprefix(PREFIX): stored for name, stored in tensors.items()}
+    own_names = {names[name].removeprefix(PREFIX): stored for name, stored in tensors.items()}
+    if len(own_names) < len(names):
+        raise ValueError(f"{path} has tensors whose names differ by {' or '.join(WRAPPERS)} only")
+    return own_names
 
 
 def _named_average(found: _Found, order: list[str]) -> dict[str, StoredTensor]:
@@ -572,19 +650,10 @@ def _megabytes(size: int) -> str:
 
 
 def _tokenizer(tokenizer: Tokenizer | str | Path | None, vocab_size: int) -> Tokenizer | None:
-    from uddm.corpora.tokenizers import bert_tokenizer, gpt2_tokenizer, load_tokenizer
+    from uddm.corpora.tokenizers import read_tokenizer
 
     if isinstance(tokenizer, str | Path):
-        path = Path(tokenizer)
-        folder, names = (path, {p.name for p in path.iterdir()}) if path.is_dir() else (path.parent, {path.name})
-        if "vocab.txt" in names or path.suffix == ".txt":
-            tokenizer = bert_tokenizer(folder / "vocab.txt" if path.is_dir() else path, separator="[CLS]")
-        elif {"encoder.json", "vocab.bpe"} <= names:
-            tokenizer = gpt2_tokenizer(folder / "encoder.json", folder / "vocab.bpe")
-        elif {"vocab.json", "merges.txt"} <= names:
-            tokenizer = gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt")
-        else:
-            tokenizer = load_tokenizer(folder / "tokenizer.json" if path.is_dir() else path)
+        tokenizer = read_tokenizer(tokenizer, bert_separator="[CLS]")
     if tokenizer is not None and tokenizer.vocab_size != vocab_size:
         raise ValueError(f"`tokenizer` must have the {vocab_size} tokens of the model, got {tokenizer.vocab_size}")
     return tokenizer

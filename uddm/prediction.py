@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uddm._validation import check_distributions
 from uddm.head import VocabularySums, chunk_size, logits_in_chunks, vocabulary_sums
 
 
@@ -30,7 +31,7 @@ class Prediction(ABC):
 
     @abstractmethod
     def best(self) -> tuple[Tensor, Tensor]:
-        """The highest log-probabilities and their tokens, each (B, L)."""
+        """The highest log-probabilities and their tokens, each (B, L); ValueError where they are not finite."""
 
     @abstractmethod
     def entropy(self) -> Tensor:
@@ -62,6 +63,7 @@ class DensePrediction(Prediction):
 
     def best(self) -> tuple[Tensor, Tensor]:
         highest, tokens = self.values.max(-1)
+        check_distributions("prediction", highest)
         return highest, tokens
 
     def entropy(self) -> Tensor:
@@ -97,7 +99,9 @@ class HeadPrediction(SummedPrediction):
 
     def best(self) -> tuple[Tensor, Tensor]:
         self._log_Z, highest, best = self._chunked(lambda logits: (logits.logsumexp(1), *logits.max(1)))
-        return highest - self._log_Z, best
+        highest = highest - self._log_Z
+        check_distributions("prediction", highest)
+        return highest, best
 
     def entropy(self) -> Tensor:
         return self._chunked(_log_Z_and_entropy)[1]

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uddm._validation import check_positive_int
+from uddm._validation import check_distributions, check_positive_int, check_seed
 
 
 def keyed_seed(seed: int, *keys: int | str) -> int:
-    """A 63-bit seed from `seed` and a path of integers and words."""
+    """A 63-bit seed from `seed` >= 0 and a path of integers and words."""
+    check_positive_int("seed", seed, at_least=0)
     path = [zlib.crc32(k.encode()) if isinstance(k, str) else int(k) for k in keys]
     state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0]
     return int(state) >> 1
@@ -28,7 +29,10 @@ def keyed_generator(seed: int, *keys: int | str, device: str | torch.device = "c
 
 
 def as_generator(generator: int | torch.Generator | None, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator from a seed, from a generator (returned unchanged), or from entropy if None."""
+    """A generator from a seed, from a generator (returned unchanged), or from entropy if None.
+
+    TypeError for anything else, ValueError for a seed that is negative or has more than 64 bits.
+    """
     if isinstance(generator, torch.Generator):
         return generator
     fresh = torch.Generator(device)
@@ -36,8 +40,8 @@ def as_generator(generator: int | torch.Generator | None, device: str | torch.de
         fresh.seed()
         return fresh
     if isinstance(generator, bool) or not isinstance(generator, (int, np.integer)):
-        raise TypeError(f"`generator` must be None, an int or a torch.Generator, got {type(generator).__name__}")
-    return fresh.manual_seed(int(generator))
+        raise TypeError(f"`generator` must be None, an int >= 0 or a torch.Generator, got {type(generator).__name__}")
+    return fresh.manual_seed(check_seed("generator", generator))
 
 
 def as_rng(rng: Any) -> np.random.Generator:
@@ -50,7 +54,11 @@ def as_rng(rng: Any) -> np.random.Generator:
 
 
 def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:
-    """Categorical draws by inversion in float64: log-probabilities (..., K), numbers in [0, 1) (...) -> ids (...)."""
+    """Categorical draws by inversion in float64: log-probabilities (..., K), numbers in [0, 1) (...) -> ids (...).
+
+    ValueError where the probabilities have no finite, positive sum.
+    """
     cdf = log_probs.double().exp().cumsum(-1)
+    check_distributions("log_probs", cdf[..., -1].log())
     drawn = torch.searchsorted(cdf, (uniform[..., None] * cdf[..., -1:]).contiguous(), right=True).squeeze(-1)
     return drawn.clamp_max(log_probs.shape[-1] - 1)

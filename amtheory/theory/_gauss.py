@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
+from amtheory._validation import unmasked
+
 Array = NDArray[np.float64]
 HALF_WIDTH = 10.0  # the Gaussian weight beyond is 1.5e-23
 
@@ -58,7 +60,7 @@ def root(f: Callable[[float], Any], a: float, b: float) -> float:
 
 def checked(name: str, value: ArrayLike, test: Callable[[Array], Any], allowed: str) -> Array:
     """`value` as a float64 array. Raises ValueError naming what is `allowed` unless every element passes `test`."""
-    array = np.asarray(value, dtype=np.float64)
+    array = unmasked(name, value).astype(np.float64)
     if not np.all(test(array)):
         raise ValueError(f"`{name}` must be {allowed}, got {value}")
     return array

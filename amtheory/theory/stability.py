@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
+from amtheory._validation import unmasked
 from amtheory.theory import _gauss
 
 
@@ -30,7 +31,7 @@ class StabilityDistribution:
     weights: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        nodes, weights = np.asarray(self.nodes, np.float64), np.asarray(self.weights, np.float64)
+        nodes, weights = (unmasked(name, getattr(self, name)).astype(np.float64) for name in ("nodes", "weights"))
         if nodes.ndim != 1 or nodes.shape != weights.shape or not len(nodes) or not np.isfinite(nodes).all():
             raise ValueError(
                 f"`nodes` and `weights` must be finite, one-dimensional and of the same length >= 1, "
@@ -97,7 +98,7 @@ def pseudo_inverse(load: float) -> StabilityDistribution:
 
 def empirical(stabilities: ArrayLike) -> StabilityDistribution:
     """Measured stabilities, all of the same weight. Raises ValueError if there is none, or one is not finite."""
-    nodes = np.asarray(stabilities, np.float64).ravel()
+    nodes = unmasked("stabilities", stabilities).astype(np.float64).ravel()
     if not len(nodes) or not np.isfinite(nodes).all():
         raise ValueError(f"`stabilities` must be finite and at least one, got shape {np.shape(stabilities)}")
     return StabilityDistribution(nodes, np.full(len(nodes), 1 / len(nodes)))

@@ -1,15 +1,21 @@
 """Published checkpoints: the same numbers as the reference, nothing executed, and clear errors for what is damaged."""
 
+import bz2
 import contextlib
 import copyreg
+import gzip
+import hashlib
 import io
 import json
+import lzma
 import os
 import pickle
 import pickletools
+import re
 import struct
 import subprocess
 import sys
+import tarfile
 import types
 import zipfile
 from pathlib import Path
@@ -958,7 +964,7 @@ def test_flipped_bits_of_weights_are_noticed(small, tmp_path):
         (lambda p: repack(p, lambda n, c: c[:-9] if n.endswith("data.pkl") else c), r"data\.pkl is damaged"),
         (lambda p: p.write_bytes(b""), "truncated or not a file of torch.save"),
         (lambda p: p.write_bytes(b"x" * 5000), "truncated or not a file of torch.save"),
-        (lambda p: zipfile.ZipFile(p, "w").close(), r"holds 0 data\.pkl"),
+        (lambda p: zipfile.ZipFile(p, "w").close(), r"a zip archive, .* holds 0 data\.pkl, not one \(but nothing\)"),
         (lambda p: torch.save(checkpoint(), p, _use_new_zipfile_serialization=False), "before 1.6"),
     ],
 )
@@ -975,6 +981,218 @@ def test_bad_hub_configuration(hub, content):
     (hub / "config.json").write_text(content)
     with pytest.raises(ValueError, match=r"config\.json"):
         import_published(hub)
+
+
+# --- Files that are something else
+
+
+def zipped(**files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as new:
+        for name, content in files.items():
+            new.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tarred(content):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as new:
+        info = tarfile.TarInfo("model.safetensors")
+        info.size = len(content)
+        new.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def array_file():
+    buffer = io.BytesIO()
+    np.save(buffer, np.arange(3))
+    return buffer.getvalue()
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0\nsize 12345\n"
+IMPOSTORS = {
+    "pointer": (POINTER, "a Git LFS pointer, in whose place `git lfs pull` puts the file"),
+    "web page": (b"<!DOCTYPE html>\n<html><body>Sign in</body></html>", "a web page: the download went wrong"),
+    "web page after a line": (b"\n  <html lang='en'>", "a web page"),
+    "gzip": (gzip.compress(b"x" * 1000), "a gzip file: unpack it first"),
+    "bzip2": (bz2.compress(b"x" * 1000), "a bzip2 file: unpack it first"),
+    "xz": (lzma.compress(b"x" * 1000), "an xz file: unpack it first"),
+    "tar": (tarred(b"x" * 1000), "a tar archive: unpack it first"),
+    "zip": (zipped(README="a", weights="b"), r"a zip archive, but .* 0 data\.pkl, not one \(but README, weights\)"),
+    "pickle": (pickle.dumps({"a": 1}), "a bare pickle"),
+    "array": (array_file(), "an array of numpy"),
+    "JSON": (b'{"model_type": "udlm"}', "JSON text"),
+}
+
+
+@pytest.mark.parametrize("name", ["a.ckpt", "a.bin", "a.safetensors", "hub/model.safetensors", "hub/pytorch_model.bin"])
+@pytest.mark.parametrize("kind", IMPOSTORS)
+def test_a_file_that_is_something_else_is_called_by_its_name(tmp_path, name, kind):
+    content, message = IMPOSTORS[kind]
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(HUB))
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        import_published((tmp_path / name).parent if "/" in name else tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_names_do_not_decide_what_a_file_is(tmp_path, small):
+    save_file(state(AVERAGE), tmp_path / "tensors.ckpt")
+    assert same(import_published(tmp_path / "tensors.ckpt", length=L), AVERAGE)
+    (tmp_path / "lightning.safetensors").write_bytes(small)
+    assert same(import_published(tmp_path / "lightning.safetensors"), AVERAGE)
+
+
+# --- Shards
+
+
+def shards(folder, weights, count=3, names="model-{:05}-of-{:05}.safetensors", **changes):
+    """The weights of a hub folder, dealt to several files, and their index."""
+    files, index = [{} for _ in range(count)], {}
+    for n, (name, tensor) in enumerate(weights.items()):
+        files[n % count][name] = tensor
+        index[name] = names.format(n % count + 1, count)
+    for n, tensors in enumerate(files, 1):
+        write = save_file if names.endswith("safetensors") else torch.save
+        write(tensors, folder / names.format(n, count))
+    first = "model.safetensors" if names.endswith("safetensors") else "pytorch_model.bin"
+    (folder / f"{first}.index.json").write_text(
+        json.dumps({"metadata": {"total_size": 1}, "weight_map": index} | changes)
+    )
+    return folder
+
+
+@pytest.fixture(params=["model-{:05}-of-{:05}.safetensors", "pytorch_model-{:05}-of-{:05}.bin"])
+def sharded(request, hub):
+    (hub / "model.safetensors").unlink()
+    return shards(hub, state(AVERAGE), names=request.param)
+
+
+def test_shards_are_read_as_one(sharded, tmp_path):
+    model = import_published(sharded)
+    assert same(model, AVERAGE)
+    assert model.config == AVERAGE.config
+    report = convert(sharded, tmp_path / "out")
+    assert same(DiT.from_pretrained(tmp_path / "out"), AVERAGE)
+    files = sorted(file for file in sharded.iterdir() if "-of-" in file.name)
+    content = b"".join(file.read_bytes() for file in files)
+    assert (report.size, report.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert report.file.endswith(".index.json")
+    assert same(import_published(sharded / report.file, length=L), AVERAGE)
+
+
+def test_shards_on_the_hub(remote, tmp_path):
+    folder = tmp_path / "cache/a/sharded/snapshots/c0ffee"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(HUB))
+    shards(folder, state(AVERAGE))
+    assert same(import_published("a/sharded"), AVERAGE)
+    assert remote == [("a/sharded", None, FOLDER)]
+
+
+def test_a_shard_that_is_missing(sharded):
+    file = sorted(sharded.glob("*-of-*"))[1]
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"index\.json names {file.name}, which is not beside it"):
+        import_published(sharded)
+
+
+def test_a_tensor_in_two_shards(hub):
+    (hub / "model.safetensors").unlink()
+    shards(hub, state(AVERAGE))
+    file = sorted(hub.glob("*-of-*"))[2]
+    save_file(state(AVERAGE), file)
+    with pytest.raises(ValueError, match=rf"{file.name}: .* is in another shard, too"):
+        import_published(hub)
+
+
+@pytest.mark.parametrize(
+    "weight_map",
+    [
+        *(None, {}, [], {"a": 3}, {"a": ["x.bin"]}),
+        *({"a": name} for name in ("", ".", "..", "/etc/x.bin", "../x.bin", "x.npz", "model.safetensors.index.json")),
+    ],
+)
+def test_an_index_that_names_no_shards(hub, weight_map):
+    (hub / "model.safetensors").unlink()
+    shards(hub, state(AVERAGE), weight_map=weight_map)
+    with pytest.raises(ValueError, match=r"index\.json has no weight_map that names files beside it"):
+        import_published(hub)
+
+
+# --- Names of wrapped networks
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "_orig_mod.",
+        "module.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "backbone._orig_mod.",
+        "_orig_mod.backbone.",
+        "module.backbone.",
+        "backbone.module.",
+        "module.backbone._orig_mod.",
+    ],
+)
+def test_names_of_wrapped_networks(tmp_path, prefix):
+    weights = state(RAW, prefix)
+    assert same(import_published(hub_folder(tmp_path / "hub", weights=weights)), RAW)
+    path = save(tmp_path / "a.ckpt", state_dict=weights)
+    assert same(import_published(path), AVERAGE)
+    assert same(import_published(path, weights="raw"), RAW)
+
+
+def test_names_of_blocks_that_were_compiled_one_by_one(tmp_path):
+    weights = {re.sub(r"(blocks\.\d+)", r"\1._orig_mod", name): tensor for name, tensor in state(RAW).items()}
+    assert same(import_published(hub_folder(tmp_path / "hub", weights=weights)), RAW)
+
+
+def test_names_that_differ_by_a_wrapper_only(tmp_path):
+    weights = state(RAW, "") | state(AVERAGE, "_orig_mod.")
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors has tensors whose names differ by _orig_mod or module only"
+    ):
+        import_published(hub_folder(tmp_path / "hub", weights=weights))
+
+
+# --- Numbers that are not finite
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("layout", ["hub", "bin", "bare", "shards", "ema", "raw"])
+def test_weights_that_are_not_finite(tmp_path, layout, value):
+    name = "blocks.1.mlp.2.bias"
+    weights = state(RAW)
+    weights[PREFIX + name][5] = value
+    options = {}
+    if layout in ("hub", "bin", "shards"):
+        source = hub_folder(tmp_path / "hub", weights=weights)
+        if layout != "hub":
+            (source / "model.safetensors").unlink()
+            torch.save(weights, source / "pytorch_model.bin") if layout == "bin" else shards(source, weights)
+    elif layout == "bare":
+        source, options = tmp_path / "a.safetensors", {"length": L}
+        save_file(weights, source)
+    else:
+        average = [weights[PREFIX + n] for n, _ in RAW.named_parameters()]
+        changes = {"ema": {"shadow_params": average}} if layout == "ema" else {"state_dict": weights}
+        source, options = save(tmp_path / "a.ckpt", **changes), {"weights": layout}
+        assert import_published(source, weights="raw" if layout == "ema" else "ema")
+    with pytest.raises(ValueError, match=r": blocks\.1\.mlp\.2\.bias holds numbers that are not finite") as error:
+        convert(source, tmp_path / "out", **options)
+    assert str(source) in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_numbers_beyond_float32(tmp_path):
+    weights = state(RAW)
+    weights[PREFIX + "blocks.0.norm1.weight"] = torch.full((16,), 1e300, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"blocks\.0\.norm1\.weight holds numbers that are not finite"):
+        import_published(hub_folder(tmp_path / "hub", weights=weights))
 
 
 # --- Memory
@@ -1055,7 +1273,12 @@ def remote(monkeypatch, tmp_path, small):
     return calls
 
 
-FOLDER = ("config.json", "model.safetensors")
+def asked(weights, inside=""):
+    first, last = weights.split(".")
+    return tuple(f"{inside}{n}" for n in ("config.json", weights, f"{weights}.index.json", f"{first}-*.{last}"))
+
+
+FOLDER = asked("model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -1065,8 +1288,8 @@ FOLDER = ("config.json", "model.safetensors")
         ("a/udlm@v1.0", ("a/udlm", "v1.0", FOLDER), "c0ffee"),
         ("hf://a/udlm", ("a/udlm", None, FOLDER), "c0ffee"),
         ("hf://a/udlm@refs%2Fpr%2F1", ("a/udlm", "refs/pr/1", FOLDER), "c0ffee"),
-        ("hf://a/inner/deep/er/", ("a/inner", None, ("deep/er/config.json", "deep/er/model.safetensors")), "c0ffee"),
-        ("a/pickled", ("a/pickled", None, ("config.json", "pytorch_model.bin")), "c0ffee"),
+        ("hf://a/inner/deep/er/", ("a/inner", None, asked("model.safetensors", "deep/er/")), "c0ffee"),
+        ("a/pickled", ("a/pickled", None, asked("pytorch_model.bin")), "c0ffee"),
         (
             "hf://lemoncmd/lldms-associative-memory/tiny/lm1b-tiny-0.01.ckpt",
             ("lemoncmd/lldms-associative-memory", None, "tiny/lm1b-tiny-0.01.ckpt"),
@@ -1149,6 +1372,91 @@ def test_conversion_does_not_overwrite(ckpt, tmp_path):
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
 
 
+@pytest.mark.parametrize("place", [".", "empty", "linked", "mounted"])
+def test_conversion_into_an_empty_folder(ckpt, tmp_path, monkeypatch, place):
+    """Which stays the folder that it is: it may be the current one, a link, or one whose parent must not be touched."""
+    (tmp_path / "empty").mkdir(mode=0o750)
+    (tmp_path / "linked").symlink_to("empty")
+    (tmp_path / "outer" / "mounted").mkdir(parents=True)
+    out = {"mounted": tmp_path / "outer" / "mounted"}.get(place, Path(place))
+    monkeypatch.chdir(tmp_path / "empty" if place == "." else tmp_path)
+    before = out.stat()
+    (tmp_path / "outer").chmod(0o500)
+    convert(ckpt, out)
+    (tmp_path / "outer").chmod(0o700)
+    assert (out.stat().st_ino, out.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert {file.name for file in out.iterdir()} == {"config.json", "model.safetensors", "README.md", "import.json"}
+    assert same(DiT.from_pretrained(out), AVERAGE)
+    assert (tmp_path / "linked").is_symlink()
+
+
+def test_in_an_empty_folder_the_configuration_comes_last(ckpt, tmp_path, monkeypatch):
+    """Interrupted before any move of a file, the import leaves the folder empty; killed there, no config.json."""
+    out, replace, seen = tmp_path / "out", os.replace, []
+    out.mkdir()
+    for last in range(1, 9):
+        moves = []
+
+        def move(source, target, last=last, moves=moves):
+            if Path(target).parent == out:
+                seen.append((out / "config.json").exists())
+                moves.append(Path(target).name)
+                if len(moves) == last:
+                    raise KeyboardInterrupt
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", move)
+        try:
+            convert(ckpt, out)
+        except KeyboardInterrupt:
+            assert list(out.iterdir()) == []
+        else:
+            break
+    assert seen
+    assert not any(seen)
+    assert moves[-1] == "config.json"
+    assert len(moves) == 3
+    assert same(DiT.from_pretrained(out), AVERAGE)
+
+
+def test_of_two_imports_into_an_empty_folder_one_goes_on(ckpt, tmp_path, monkeypatch):
+    out, read = tmp_path / "out", TorchFile.load
+    out.mkdir()
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(TorchFile, "load", read)
+        convert(ckpt, out, weights="raw")
+        return read(*arguments)
+
+    monkeypatch.setattr(TorchFile, "load", meanwhile)
+    with pytest.raises(FileExistsError):
+        convert(ckpt, out)
+    assert same(DiT.from_pretrained(out), RAW)
+    assert json.loads((out / "import.json").read_text())["weights"] == "raw"
+    assert len(list(out.iterdir())) == 4
+
+
+@pytest.mark.parametrize("argument", ["source", "folder"])
+def test_empty_names_are_refused(ckpt, tmp_path, monkeypatch, argument):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"source": ckpt, "folder": tmp_path / "out", argument: ""}
+    with pytest.raises(ValueError, match=f"`{argument}` must name a file or folder, got an empty text"):
+        convert(**arguments)
+
+
+def test_names_and_settings_in_the_encoding_of_no_locale(tmp_path, repository):
+    """What the source says is kept whatever the encoding of the user's locale is."""
+    folder = hub_folder(tmp_path / "modèles" / "hub")
+    text = json.dumps({**HUB, "author": "Gödel, \u8d6b"}, ensure_ascii=False)
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "uddm", "import", str(folder), str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False, cwd=repository)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "import.json").read_text(encoding="utf-8"))
+    assert record["settings"]["author"] == "Gödel, \u8d6b"
+
+
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_failed_conversion_leaves_nothing(ckpt, tmp_path, monkeypatch, broken):
     def fail(*_):
@@ -1175,6 +1483,11 @@ def test_tokenizers_go_along(tmp_path):
     convert(path, tmp_path / "and again", tokenizer=tmp_path / "again")
     convert(path, tmp_path / "still", tokenizer=tmp_path / "again" / "tokenizer.json")
     assert load_tokenizer(tmp_path / "still" / "tokenizer.json").fingerprint == loaded.fingerprint
+    loaded.backend.save(str(tmp_path / "bert" / "tokenizer.json"))  # as the `tokenizers` library calls its own file
+    (tmp_path / "bert" / "vocab.txt").unlink()
+    for n, tokenizer in enumerate((tmp_path / "bert", tmp_path / "bert" / "tokenizer.json"), 2):
+        convert(path, tmp_path / str(n), tokenizer=tokenizer)
+        assert load_tokenizer(tmp_path / str(n) / "tokenizer.json").fingerprint == loaded.fingerprint
     with pytest.raises(ValueError, match="`tokenizer` must have the 11 tokens of the model, got 256"):
         convert(path, tmp_path / "bytes", tokenizer=ByteTokenizer())
     assert not (tmp_path / "bytes").exists()

@@ -1,14 +1,23 @@
 """python -m uddm: train, sample and evaluate work together, and user errors end with one line and status 2."""
 
+import contextlib
 import json
+import os
+import pty
 import random
+import re
+import shutil
 import subprocess
 import sys
+import unicodedata
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from uddm import HollowMLP, HollowMLPConfig
+from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig
 from uddm.__main__ import main
+from uddm.corpora import ByteTokenizer
 
 
 def command(*words):
@@ -70,6 +79,11 @@ def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
         (["sample", truncated], "model.safetensors is not a readable safetensors file"),
         (["sample", model, "--n", "0"], "`n` must be an integer >= 1, got 0"),
         (["sample", model, "--steps", "0"], "`steps` must be an integer >= 1, got 0"),
+        (["sample", model, "--seed", "-1"], "`seed` must be an integer >= 0, got -1"),
+        (["sample", model, "--seed", 2**64], "`seed` must be an integer below 2**64"),
+        (["evaluate", model, "--seed", "-1"], "`seed` must be an integer >= 0, got -1"),
+        (["evaluate", model, "--seed", 2**64], "`seed` must be an integer below 2**64"),
+        (["train", tmp_path / "run", "--corpus", text, "--seed", "-1"], "`seed` must be an integer >= 0, got -1"),
         (["train", tmp_path / "run", "--corpus", text, "--tokenizer", "words"], "words"),
         (["train", model.parent, "--corpus", text, "--length", "8", "--steps", "30"], "holds another run"),
         (["evaluate", model, "--corpus", "/nowhere.txt"], "/nowhere.txt"),
@@ -83,6 +97,7 @@ def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
         (["train", tmp_path / "run", "--corpus", text, "--device", "nosuch"], "`device` must be one that torch can"),
         (["train", tmp_path / "run", "--corpus", text, "--predicts", "posterior"], "`predicts` must be 'cavity'"),
         (["sample", model, "--device", "nosuch"], "`device` must be one that torch can use"),
+        (["sample", model, "--device", "meta"], "`device` must be one that torch can use"),
         (["sample", model.parent], f"is a training run, whose model is in {model}"),
         (["sample", other], "holds a tokenizer of another model: it has 27 tokens, the model 5"),
         (["sample", bare], "holds no tokenizer.json"),
@@ -97,6 +112,136 @@ def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
         assert message in printed
         assert len([line for line in printed.splitlines() if line.startswith("error: ")]) == 1
     assert not (tmp_path / "run").exists(), "what is wrong with the options is found before a corpus is cut"
+
+
+@pytest.fixture
+def bytes_model(tmp_path):
+    """An untrained model of bytes: of 600 of them, less than e^-2 have no ESC."""
+    torch.manual_seed(0)
+    HollowMLP(HollowMLPConfig(256, length=200, hidden_dim=8)).save_pretrained(tmp_path / "bytes", ByteTokenizer())
+    return tmp_path / "bytes"
+
+
+def sample_words(model, *more):
+    return ["-m", "uddm", "sample", str(model), "--n", "6", "--steps", "1", *more]
+
+
+def test_json_tells_samples_with_line_breaks_apart(bytes_model):
+    words = sample_words(bytes_model)
+    plain, lines = (
+        subprocess.run([sys.executable, *words, "--format", form], capture_output=True, check=True).stdout
+        for form in ("text", "json")
+    )
+    samples = [json.loads(line) for line in lines.splitlines()]
+    assert len(samples) == 6
+    assert "".join(f"{sample}\n" for sample in samples).encode() == plain
+    assert any("\n" in sample for sample in samples)
+    assert lines.isascii()
+    assert not re.search(rb"[\0-\x09\x0b-\x1f]", lines)
+    assert b"\x1b" in plain, "what is no terminal gets the text as it is"
+
+
+def on_a_terminal(words):
+    """What a command writes to a terminal."""
+    reader, writer = pty.openpty()
+    with subprocess.Popen([sys.executable, *words], stdout=writer, stderr=subprocess.PIPE) as running:
+        os.close(writer)
+        written = b""
+        with contextlib.suppress(OSError):  # EIO, once nobody can write any more
+            while part := os.read(reader, 2**16):
+                written += part
+        os.close(reader)
+        assert running.wait() == 0, running.stderr.read()
+    return written.replace(b"\r\n", b"\n").decode()
+
+
+def test_a_terminal_gets_no_control_characters(bytes_model):
+    words = sample_words(bytes_model)
+    shown = on_a_terminal(words)
+    plain = subprocess.run([sys.executable, *words], capture_output=True, check=True).stdout.decode()
+    control = {c for c in plain if unicodedata.category(c) == "Cc"} - {"\n", "\t"}
+    assert shown == "".join(rf"\x{ord(c):02x}" if c in control else c for c in plain)
+    assert r"\x1b" in shown
+
+
+def test_what_a_checkpoint_says_of_itself_reaches_a_terminal_escaped(tmp_path):
+    torch.manual_seed(0)
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    save_file(
+        DiT(DiTConfig(5, length=4, hidden_dim=8, blocks=1, heads=2, cond_dim=4)).state_dict(), hub / "model.safetensors"
+    )
+    settings = {"model_length": 4, "n_heads": 2, "model_type": "duo\x1b]0;title\x07"}
+    (hub / "config.json").write_text(json.dumps(settings))
+    shown = on_a_terminal(["-m", "uddm", "import", str(hub), str(tmp_path / "out")])
+    assert r"duo\x1b]0;title\x07" in shown
+    assert "\x1b" not in shown
+
+
+def spoiled(model, folder, change):
+    """A copy of a model folder, without checksums, in which `change` has been applied to its weights."""
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_numbers_that_are_not_finite_end_with_a_message(model, text, tmp_path, monkeypatch, capsys, command):
+    def not_a_number(weights):
+        next(tensor for name, tensor in weights.items() if "output" in name).view(-1)[0] = float("nan")
+
+    def overflowing(weights):
+        for tensor in weights.values():
+            tensor.fill_(1e30)
+
+    words = {"sample": ["--n", "2", "--steps", "3"], "evaluate": ["--corpus", str(text), "--n", "5", "--times", "2"]}
+    expected = {"sample": "must be log-probabilities, got NaN", "evaluate": "is not a number: the weights overflow"}
+    for change, message in ((not_a_number, "holds numbers that are not finite"), (overflowing, expected[command])):
+        folder = spoiled(model, tmp_path / change.__name__, change)
+        monkeypatch.setattr(sys, "argv", ["uddm", command, str(folder), *words[command]])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        assert ended.value.code == 2
+        assert message in printed.err
+        assert not printed.out
+
+
+def test_evaluation_says_when_the_blocks_differ_from_those_of_the_training(model, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(model.parent, run)
+    (index,) = run.glob("corpus/blocks-*/index.json")
+    blocks, config = index.parent / "train.bin", json.loads((run / "config.json").read_text())
+    monkeypatch.setattr(sys, "argv", ["uddm", "evaluate", str(run / "model")])
+
+    def refused():
+        with pytest.raises(SystemExit):
+            main()
+        return capsys.readouterr().err
+
+    content, time = blocks.read_bytes(), blocks.stat()
+    blocks.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    os.utime(blocks, ns=(time.st_atime_ns, time.st_mtime_ns))
+    message = refused()
+    assert str(index.parent) in message
+    assert "differ" in message
+    blocks.write_bytes(content)
+    config.pop("checksum", None)  # of a run with other data, whose blocks have the shape of these
+    config["data"]["sha256"] = "0" * 64
+    (run / "config.json").write_text(json.dumps(config))
+    assert f"the blocks in {index.parent} differ from those of the training" in refused()
+
+
+def test_evaluation_needs_a_corpus_beside_what_is_no_run(model, tmp_path, monkeypatch, capsys):
+    shutil.copytree(model, tmp_path / "model")
+    for content in ({}, {"data": None}, {"data": {}}, {"data": {"sequences": 3}}):
+        (tmp_path / "config.json").write_text(json.dumps(content))
+        monkeypatch.setattr(sys, "argv", ["uddm", "evaluate", str(tmp_path / "model")])
+        with pytest.raises(SystemExit):
+            main()
+        assert f"`corpus` must be given: {tmp_path} is no run folder" in capsys.readouterr().err
 
 
 def test_a_refused_command_leaves_the_run_as_it_was(model, text, monkeypatch, capsys):

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from uddm import belief
-from uddm._validation import check_positive_int, check_tokens
+from uddm._validation import check_array, check_positive_int, check_tokens
 from uddm.streams import as_rng, keyed_seed
 
 Ints = NDArray[np.int64]
@@ -87,7 +87,7 @@ class RandomHierarchy:
                 raise ValueError(f"`zipf` must be None or a finite number >= 0{most}, got {self.zipf!r}")
             object.__setattr__(self, "zipf", float(self.zipf))
         if self.zipf_levels is not None:
-            levels = np.asarray(self.zipf_levels)
+            levels = check_array("zipf_levels", self.zipf_levels)
             integers = levels.ndim == 1 and levels.size and levels.dtype.kind in "iu"
             if self.zipf is None or not integers or levels.min() < 0 or levels.max() >= self.depth:
                 allowed = f"levels in [0, {self.depth - 1}], given with `zipf`"
@@ -244,7 +244,8 @@ class RandomHierarchy:
 
     def draw(self, x: ArrayLike) -> str:
         """The derivation tree of one string (d,) in characters; a dot where there is no symbol."""
-        levels = [*self.parse(np.asarray(x)[None]), np.asarray(x)[None]]
+        x = check_array("x", x)[None]
+        levels = [*self.parse(x), x]
         cell = 1 + max(len(str(n - 1)) for n in self.widths)
         centres, lines = (np.arange(self.length) + 0.5) * cell, []
         for level, symbols in reversed(list(enumerate(levels))):

@@ -80,7 +80,9 @@ class Tokenizer(ABC):
         write_atomically(as_path("path", path), to_json(self.definition()))
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        ids = np.asarray(ids, dtype=np.int64)
+        from uddm._validation import check_array
+
+        ids = check_array("ids", ids).astype(np.int64)
         if ids.ndim != 1:
             raise ValueError(f"`ids` must have shape (n,), got {ids.shape}")
         if ids.size and (ids.min() < 0 or ids.max() >= self.vocab_size):

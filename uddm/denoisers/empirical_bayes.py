@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from uddm._jit import jit
-from uddm._validation import check_time, check_tokens
+from uddm._validation import check_array, check_time, check_tokens
 from uddm.denoisers.base import Denoiser
 from uddm.head import VocabularySums
 from uddm.prediction import SummedPrediction
@@ -54,7 +54,7 @@ class EmpiricalBayes(Denoiser):
     hollow = True
 
     def __init__(self, data: Tensor, process: UniformProcess):
-        data = torch.as_tensor(data)
+        data = data if isinstance(data, Tensor) else torch.as_tensor(check_array("data", data))
         if data.ndim != 2 or not 0 < data.shape[1] < 2**15:
             raise ValueError(f"`data` must have shape (P, L) with 0 < L < {2**15}, got {tuple(data.shape)}")
         (P, L), K = data.shape, process.vocab_size

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from uddm import belief
-from uddm._validation import check_time, check_tokens
+from uddm._validation import check_array, check_time, check_tokens
 from uddm.corpora.hierarchy import RandomHierarchy
 from uddm.denoisers.base import Denoiser, batches
 from uddm.process import UniformProcess, _column
@@ -52,7 +52,7 @@ class HierarchyBayes(Denoiser):
         self.length = grammar.length
         self._weight, self._log_Z = None, 0.0
         if field is not None:
-            h, shape = np.asarray(field, np.float64), (self.length, grammar.symbols)
+            h, shape = check_array("field", field).astype(np.float64), (self.length, grammar.symbols)
             if h.shape != shape or not (h < np.inf).all() or np.isneginf(h).all(1).any():
                 allowed = f"have shape {shape}, with numbers below inf, not all -inf at a position"
                 raise ValueError(f"`field` must {allowed}, got shape {h.shape}")

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from uddm._validation import check_array
 from uddm.denoisers.network import Network, NetworkConfig
 
 
@@ -87,7 +88,7 @@ class Linear(Network):
         ValueError : W is not square, not finite or has a diagonal; `bias` has another shape or is not finite;
             beta is not positive.
         """
-        W, bias = np.asarray(W, np.float64), np.asarray(bias, np.float64)
+        W, bias = (check_array(name, value).astype(np.float64) for name, value in (("W", W), ("bias", bias)))
         if W.ndim != 2 or len(W) != W.shape[-1] or not len(W) or not np.isfinite(W).all():
             raise ValueError(f"`W` must be a square matrix of finite numbers, got shape {W.shape}")
         if np.diagonal(W).any():

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uddm._validation import check_tokens
+from uddm._validation import check_array, check_tokens
 from uddm.checkpoints import dump_tensors
 from uddm.denoisers.network import Network
 from uddm.duality import SoftTokens
@@ -106,7 +106,7 @@ class Sequences:
     """Training sequences (N, L) in memory or on disk, checked and summed up without a copy of the whole."""
 
     def __init__(self, data: Tensor | np.ndarray, model: Network):
-        self.data = data if isinstance(data, np.ndarray) else torch.as_tensor(data).cpu()
+        self.data = data.cpu() if isinstance(data, Tensor) else check_array("data", data)
         digest = hashlib.sha256()
         for start in range(0, max(len(self.data), 1), 2**16):
             part = self.rows(slice(start, start + 2**16))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from uddm._validation import check_choice, check_positive_int
+from uddm._validation import check_choice, check_positive_int, check_seed
 from uddm.duality import Curriculum
 
 
@@ -53,8 +53,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
             check_positive_int(name, getattr(self, name))
-        for name in ("warmup", "seed"):
-            check_positive_int(name, getattr(self, name), at_least=0)
+        check_positive_int("warmup", self.warmup, at_least=0)
+        check_seed("seed", self.seed)
         check_choice("decay", self.decay, ("constant", "cosine"))
         check_choice("loss", self.loss, ("nelbo", "jump", "cross-entropy"))
         check_choice("precision", self.precision, ("float32", "bfloat16"))
