@@ -99,6 +99,9 @@ def search(fields, directions, spins, beta, linear, quadratic, precision, losses
                 low = t
             t = min(t - slope / (curvature + quadratic[l]), 16.0 * t)
             if not low < t < high:
+                if high == np.inf:  # the slope at `low`, the last t, has no digits left
+                    t = low
+                    break
                 t = (low + high) / 2.0
         else:
             t = low  # the objective is convex: it falls as long as its slope is negative

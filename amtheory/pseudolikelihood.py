@@ -29,6 +29,7 @@ _PRECISION, _FIRST = 0.1, 1e-3  # of line searches, of the first one of Newton's
 _SAMPLE = 32  # rows that stand for all as long as their gradients are too long
 _EXACT = 100  # iterations of L-BFGS after which the rows that are left get their own Hessians
 _FLOOR = 1e-6  # relative size of the gradients that float32 resolves
+_SMALL = 1e-10  # mean gains that differences of objectives do not resolve well
 
 
 def loss(couplings: ArrayLike, patterns: ArrayLike, beta: float) -> float:
@@ -72,8 +73,9 @@ class PseudoLikelihood(PairwiseMemory):
     ridge, beta_norm : > 0, at most one of them; `beta_norm` may be infinite
     tolerance : the fit ends when for every row the gradient of l_l + (ridge / 2) ||W_l||^2, or that of log l_l
         along the sphere, has a Euclidean norm of at most this; with `ridge`, W_l is then within tolerance / ridge
-        of the minimum. Float64 losses do not resolve gradients much below 1e-8. With beta_norm = infinity, the
-        relative gap between the margins and their upper bounds
+        of the minimum. Below 2^-52 beta sqrt(L) (P + L b), where b is `beta_norm` or, with `ridge`, the upper bound
+        beta sqrt(2 log 2 / ridge) of beta ||W_l||, rounding hides the gradient, and that is taken instead. With
+        beta_norm = infinity, the relative gap between the margins and their upper bounds
     max_iterations : after which the fit warns
     symmetric : minimise the sum over l of the above over W = W^T; needs `ridge`. Gradients are then symmetrised
 
@@ -139,6 +141,9 @@ class PseudoLikelihood(PairwiseMemory):
         if self.beta_norm == np.inf:
             return self._fit_largest_margin(x)
         ridge = _DEFAULT_RIDGE if self.ridge is None else self.ridge
+        most = self.beta * np.sqrt(2 * np.log(2) / ridge) if self.beta_norm is None else self.beta_norm
+        rounding = np.finfo(np.float64).eps * self.beta * np.sqrt(L) * (len(x) + L * most)
+        tolerance = max(self.tolerance, rounding)
         with (
             threadpool_limits(check.threads(None), user_api="blas"),
             tqdm(desc="pseudo-likelihood", unit=" iterations", disable=None, delay=2, leave=False) as bar,
@@ -146,15 +151,15 @@ class PseudoLikelihood(PairwiseMemory):
             if self.symmetric or self.beta_norm is not None:
                 norm = None if self.beta_norm is None else self.beta_norm / self.beta
                 problem = _Symmetric(x, self.beta, ridge) if norm is None else _Sphere(x, self.beta, norm)
-                W, iterations, residual = self._fit_jointly(problem, W, bar.update)
+                W, iterations, residual = self._fit_jointly(problem, W, tolerance, bar.update)
             else:
-                rows = _Rows(x, self.beta, ridge, self.tolerance, self.max_iterations, bar.update)
+                rows = _Rows(x, self.beta, ridge, tolerance, self.max_iterations, bar.update)
                 W, iterations, residual = rows.fit(np.zeros((L, L)) if W is None else W)
-        self.couplings_, self.n_iter_, self.converged_ = W, iterations, residual <= self.tolerance
+        self.couplings_, self.n_iter_, self.converged_ = W, iterations, residual <= tolerance
         if not self.converged_:
             warnings.warn(
                 f"pseudo-likelihood fit stopped after {self.n_iter_} iterations with a gradient norm of "
-                f"{residual:.1e} > tolerance = {self.tolerance:.1e}: raise `max_iterations`, `tolerance` or "
+                f"{residual:.1e} > tolerance = {tolerance:.1e}: raise `max_iterations`, `tolerance` or "
                 "`ridge`, or lower `beta_norm`",
                 RuntimeWarning,
                 stacklevel=2,
@@ -177,12 +182,16 @@ class PseudoLikelihood(PairwiseMemory):
         return self
 
     def _fit_jointly(
-        self, problem: "_Sphere | _Symmetric", start: NDArray | None, count: Callable[[int], object]
+        self,
+        problem: "_Sphere | _Symmetric",
+        start: NDArray | None,
+        tolerance: float,
+        count: Callable[[int], object],
     ) -> tuple[NDArray[np.float64], int, float]:
         point, iterations, progress = problem.at(problem.start() if start is None else start), 0, 1
-        while point.residual > self.tolerance and iterations < self.max_iterations and progress:
+        while point.residual > tolerance and iterations < self.max_iterations and progress:
             stage = min(_STAGE, self.max_iterations - iterations)
-            point, progress = _descend(problem, point, stage, self.tolerance)
+            point, progress = _descend(problem, point, stage, tolerance)
             iterations += progress
             count(progress)
         return point.couplings, iterations, point.residual
@@ -472,6 +481,10 @@ class _Sphere:
         residual, multiplier = _norms(slopes).max(), float(multipliers.mean())
         return _Point(couplings, np.log(losses), scale * slopes, residual, 1 / losses, multiplier)
 
+    def gains(self, W: NDArray[np.float64], point: _Point) -> NDArray[np.float64]:
+        change = _orthogonal(W - point.couplings, W + point.couplings)  # rounding does not lead off the sphere
+        return np.log1p(_gains(point.couplings, change, self.x, self.beta) * point.weights)
+
 
 @dataclass
 class _Symmetric:
@@ -501,6 +514,11 @@ class _Symmetric:
         values = losses + self.ridge / 2 * _dots(W, W)
         return _Point(W, values, slopes, _norms(slopes).max(), np.ones(len(W)), self.ridge)
 
+    def gains(self, W: NDArray[np.float64], point: _Point) -> NDArray[np.float64]:
+        change = W - point.couplings
+        pull = self.ridge / 2 * _dots(change, W + point.couplings)
+        return _gains(point.couplings, change, self.x, self.beta) + pull
+
 
 def _descend(problem: _Sphere | _Symmetric, point: _Point, iterations: int, tolerance: float) -> tuple[_Point, int]:
     """Up to `iterations` of L-BFGS from U = W in coordinates Y of U; returns the new point and the number done."""
@@ -511,9 +529,11 @@ def _descend(problem: _Sphere | _Symmetric, point: _Point, iterations: int, tole
         return problem.at(free(y.reshape(start.shape)))
 
     def value_and_slope(y: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        _, values, slope, *_ = at(y)
-        gain = np.sum(values - point.values)  # differences row by row keep the digits that a sum would lose
-        return gain, pull(slope).ravel()
+        couplings, values, slope, *_ = at(y)
+        gains = values - point.values  # differences row by row keep the digits that a sum would lose
+        if abs(gains.sum()) < _SMALL * len(gains):
+            gains = problem.gains(couplings, point)
+        return gains.sum(), pull(slope).ravel()
 
     # ||dF/dU_l|| <= sqrt(max curvature) ||dF/dY|| <= sqrt(entries max curvature) max |dF/dY|
     gtol = tolerance / np.sqrt(entries * curvatures[-1])
@@ -543,6 +563,18 @@ def _losses_and_slopes(
         slopes -= (x * (2 * expit(-2 * margins))).T @ x  # 2 sigma(-2M) = 1 - tanh M, without cancellation
     np.fill_diagonal(slopes, 0)
     return losses / P, slopes * (beta / P)
+
+
+def _gains(
+    couplings: NDArray[np.float64], change: NDArray[np.float64], patterns: NDArray[np.int8], beta: float
+) -> NDArray[np.float64]:
+    """l_l at W + `change` less l_l at W (L,), without the cancellation of a difference."""
+    total = np.zeros(len(couplings))
+    for (_, margins), (_, changes) in zip(_margins(couplings, patterns, beta), _margins(change, patterns, beta)):
+        a, d = -2 * margins, -2 * changes
+        near = np.log1p(expit(a) * np.expm1(np.clip(d, -1, 1)))
+        total += np.where(np.abs(d) <= 1, near, np.logaddexp(0, a + d) - np.logaddexp(0, a)).sum(axis=0)
+    return total / len(patterns)
 
 
 def _margins(

@@ -248,7 +248,7 @@ def test_parallel_curves_do_not_cross():
 
 @pytest.mark.parametrize(
     ("rule", "known"),
-    [(PseudoInverse(), 0.095), (PerceptronMargin(), 0.13), (PseudoLikelihood(beta_norm=2.0), 0.16)],
+    [(PseudoInverse(), 0.095), (PerceptronMargin(), 0.13), (PseudoLikelihood(beta_norm=2.0, tolerance=1e-3), 0.16)],
     ids=["pseudo-inverse", "maximal margin", "pseudo-likelihood"],
 )
 def test_known_radii(rule, known):

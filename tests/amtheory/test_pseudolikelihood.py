@@ -5,10 +5,12 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from amtheory import Hopfield, PseudoLikelihood
+from amtheory import PseudoLikelihood
 from amtheory.patterns import random_features, random_patterns
 from amtheory.perceptron import PerceptronMargin
-from amtheory.pseudolikelihood import gradient, loss
+from amtheory.pseudolikelihood import _gains, gradient, loss
+
+ROUNDING = 100 * 2.0**-52  # of means of 11 terms below 2 that depend on fields, sums of 7, with up to unit slope
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def test_gradient_equals_autograd(example):
     margins = beta * examples * (examples @ (weights * (1 - torch.eye(7))).T)
     # float64 throughout: -(M - log 2 cosh M), summed over spins, averaged over examples
     (torch.log(2 * torch.cosh(margins)) - margins).sum(1).mean().backward()
-    np.testing.assert_allclose(gradient(w, x, beta), weights.grad, atol=1e-15)
+    np.testing.assert_allclose(gradient(w, x, beta), weights.grad, atol=ROUNDING)
 
 
 def test_gradient_equals_the_closed_form(example):
@@ -45,7 +47,7 @@ def test_gradient_equals_the_closed_form(example):
             for pattern in x.astype(float):
                 margin = beta * pattern[l] * sum(w[l, k] * pattern[k] for k in range(7) if k != l)
                 expected[l, m] -= beta / len(x) * pattern[l] * pattern[m] * (1 - np.tanh(margin))
-    np.testing.assert_allclose(gradient(w, x, beta), expected, atol=1e-15)
+    np.testing.assert_allclose(gradient(w, x, beta), expected, atol=ROUNDING)
 
 
 def test_large_margins_neither_overflow_nor_vanish():
@@ -232,11 +234,69 @@ def test_solution_on_the_sphere(beta_norm):
         assert loss(other.couplings_ * (memory.norms_ / other.norms_)[:, None], x, beta) > least
 
 
-def test_small_norms_are_hebbian():
+@pytest.mark.parametrize("tolerance", [1e-6, 1e-10, 1e-13])
+@pytest.mark.parametrize("beta_norm", [1e-100, 1e-12, 1e-8, 1e-5, 1e-4, 1e-3, 0.03])
+def test_small_norms_are_hebbian(beta_norm, tolerance):
+    """The losses differ from log 2 by the norm, and between directions by the square of their angle times that.
+
+    Gradients -(beta/P) sum_x x_l x (1 - tanh M_l) differ from those at W = 0, along Hebb's rule h, by at most
+    beta lambda beta_norm, with lambda the largest eigenvalue of sum_x x x^T / P, since |tanh M| <= |M|.
+    """
     x = random_patterns(30, 40, rng=4)
-    w = PseudoLikelihood(beta_norm=1e-4).fit(x).couplings_
-    hebb = Hopfield().fit(x)
-    np.testing.assert_allclose(w / 1e-4, hebb.couplings_ / hebb.norms_[:, None], atol=1e-4)
+    memory = PseudoLikelihood(2.0, beta_norm=beta_norm, tolerance=tolerance).fit(x)
+    assert memory.converged_
+    hebb = x.T @ x / 30 - np.eye(40)
+    norms, largest = np.linalg.norm(hebb, axis=1, keepdims=True), np.linalg.eigvalsh(hebb)[-1] + 1
+    deviation = np.linalg.norm(memory.couplings_ * 2.0 / beta_norm - hebb / norms, axis=1)
+    assert deviation.max() < 2 * (largest * beta_norm + tolerance) / norms.min()
+
+
+@pytest.mark.parametrize("P", [30, 100])
+@pytest.mark.parametrize("beta", [0.01, 1.0, 100.0])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"beta_norm": 1e-6},
+        {"beta_norm": 0.1},
+        {"beta_norm": 2.0},
+        {},
+        {"ridge": 1e4},
+        {"symmetric": True},
+        {"symmetric": True, "ridge": 1e4},
+    ],
+)
+def test_no_warning_at_a_minimum_that_float64_resolves_no_better(P, beta, parameters):
+    """A tolerance that no gradient reaches stands for the rounding of one, at every scale."""
+    x, L = random_patterns(P, 40, rng=19), 40
+    memory = PseudoLikelihood(beta, tolerance=1e-300, max_iterations=5000, **parameters).fit(x)
+    assert memory.converged_
+    slope, ridge = gradient(memory.couplings_, x, beta), parameters.get("ridge", 1e-3)
+    if "beta_norm" in parameters:
+        slope /= -np.log(expit(2 * x * memory.conditional_field(x))).mean(axis=0)[:, None]
+        unit = memory.couplings_ / memory.norms_[:, None]
+        slope -= np.sum(slope * unit, axis=1, keepdims=True) * unit
+        most = parameters["beta_norm"]
+    else:
+        slope += ridge * memory.couplings_
+        most = beta * np.sqrt(2 * np.log(2) / ridge)
+    if "symmetric" in parameters:
+        slope = (slope + slope.T) / 2
+    rounding = 2.0**-52 * beta * np.sqrt(L) * (P + L * most)
+    assert np.linalg.norm(slope, axis=1).max() < 3 * rounding + 1e-11 * beta * np.sqrt(L)  # kernels to 2e-12
+
+
+def test_gains_keep_the_digits_that_a_difference_of_losses_loses():
+    """That of a step t along the gradient g is -t |g|^2 to first order, also at t = 1e-12; and that of a long one."""
+    x = random_patterns(60, 30, rng=20)
+    W = np.random.default_rng(21).standard_normal((30, 30)) / 5
+    np.fill_diagonal(W, 0)
+    slope = gradient(W, x, 1.3)
+    for step in (1e-12, 1e-9, 1e-6):
+        found = _gains(W, -step * slope, x, 1.3)
+        np.testing.assert_allclose(found, -step * np.sum(slope**2, axis=1), rtol=1e4 * step + 1e-9)
+    for step in (0.1, 30.0, 1e4):
+        gains = _gains(W, -step * slope, x, 1.3)
+        assert gains.sum() == pytest.approx(loss(W - step * slope, x, 1.3) - loss(W, x, 1.3), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,8 @@ def test_every_way_to_the_fields_gives_the_same_states(update, temperature, P, L
 
 
 def test_large_fields_are_exact():
-    """Correlated patterns: couplings beyond int8 and int16, overlaps that fill int16, sums beyond float32."""
-    for P, L, bias in ((2, 9000, 0.9), (9000, 60, 0.9), (40000, 520, 0.99)):
+    """Correlated patterns: overlaps beyond a quarter of int16, couplings beyond int8 and int16; sums beyond float32."""
+    for P, L, bias in ((2, 8300, 0.9), (9000, 60, 0.9), (40_500, 20, 0.99)):
         signs = np.random.default_rng(0).random((P, L)) < (1 + bias) / 2
         x = np.where(signs, 1, -1).astype(np.int8)
         memory, start = Hopfield().fit(x), random_patterns(3, L, rng=1)
@@ -150,6 +150,10 @@ def test_large_fields_are_exact():
         start = np.concatenate([start, x[:3]])
         exact = start.astype(np.int64) @ x.T.astype(np.int64) @ x.astype(np.int64) - P * start.astype(np.int64)
         np.testing.assert_array_equal(after, np.where(exact == 0, start, np.sign(exact)))
+    couplings, start = np.random.default_rng(0).integers(2**18, 2**19, (60, 60)), random_patterns(20, 60, rng=1)
+    exact = start @ couplings.T
+    assert abs(start[:, None] * couplings).sum(-1).max() > 2**24
+    np.testing.assert_array_equal(retrieve(couplings, start, max_sweeps=1)[0], np.sign(exact))
 
 
 def test_any_layout_and_dtype_of_the_input():

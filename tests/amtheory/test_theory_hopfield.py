@@ -187,6 +187,7 @@ def test_paramagnet_and_spin_glass_join():
     assert at == pytest.approx(0.1 + 0.1 * T * np.log(1 - 1 / T) - T * np.log(2))
 
 
+@settings(max_examples=30)
 @given(st.floats(0.01, 0.95), st.floats(0.02, 0.98), st.sampled_from(["retrieval", "spin glass"]))
 def test_free_energy_is_stationary(T, fraction, state):
     """df/dalpha = 1/2 + (T/2) [log(1 - C) - (q/T) / (1 - C)], the derivative at fixed m, q and r: that of alpha r C / 2
@@ -205,6 +206,7 @@ def test_free_energy_is_stationary(T, fraction, state):
     assert slope == pytest.approx(explicit, rel=1e-4, abs=1e-6)
 
 
+@settings(max_examples=30)
 @given(st.floats(0, 0.2), st.floats(0, 0.2), st.floats(0, 1.2))
 def test_overlap_falls_with_the_load(a, b, T):
     low, high = overlap(sorted([a, b]), T)
@@ -243,7 +245,7 @@ def test_two_steps_of_a_simulation():
 @given(st.floats(1e-3, 10), st.floats(0, 1))
 def test_two_step_map_is_odd_and_bounded(alpha, m0):
     m2 = two_step_map(alpha, [m0, -m0])
-    assert m2[0] == pytest.approx(-m2[1], abs=1e-15)
+    assert m2[0] == pytest.approx(-m2[1], abs=1e-13)  # two averages over some hundred nodes
     assert 0 <= m2[0] <= 1 or m0 == 0
 
 

@@ -72,7 +72,7 @@ def test_first_step_at_the_pattern():
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=5), st.floats(0, 1), st.floats(0, 1))
 def test_first_step_grows_with_the_overlap(stabilities, a, b):
     low, high = stability.empirical(stabilities).first_step(sorted([a, b]))
-    assert low <= high + 1e-15
+    assert low <= high + 1e-14  # means of up to 5 error functions below 1, each within some 2^-52
 
 
 def test_first_step_equals_quadrature():

@@ -76,7 +76,7 @@ def test_a_clean_context_gives_the_pseudo_likelihood(u):
 @given(u=st.floats(-5, 5), a=st.floats(0.01, 0.95))
 def test_term_and_slope(u, a):
     term, slope = diffusion_term(a, u), diffusion_slope(a, u)
-    assert term >= -1e-15
+    assert term >= -1e-14  # some ten roundings of numbers below 4
     assert term == pytest.approx(quad(lambda v: 2 * a * (1 - v) / (1 - (a * v) ** 2) ** 2, np.tanh(u), 1)[0], abs=1e-8)
     central = (diffusion_term(a, u + 1e-5) - diffusion_term(a, u - 1e-5)) / 2e-5
     assert slope == pytest.approx(central, abs=1e-6)
@@ -291,7 +291,7 @@ def test_one_ruler(small):
 
 
 def test_each_rule_is_what_its_name_says():
-    x = random_patterns(6, 12, rng=2)
+    x = random_patterns(5, 9, rng=2)
     of_rules = dict(_rules(x, [3.0], "exact", 400, 0))
     nelbo = DiffusionMemory(field="exact").fit(x)
     want = {
@@ -314,7 +314,7 @@ def test_each_rule_is_what_its_name_says():
 
 
 def test_training_has_the_basins_of_the_minimum():
-    curves = compare_basins(12, [0.5], samples=5, norms=[], field="exact", training_steps=200, rng=0)
+    curves = compare_basins(10, [0.4], samples=5, norms=[], field="exact", training_steps=200, rng=0)
     one = basin_verdict(curves, rule="nelbo, trained", against="nelbo")
     assert (one.verdict == "inconclusive at this scale").all()
     assert abs(one.difference.sel(estimate="value")).max() < 0.02

@@ -15,6 +15,8 @@ from uddm import DiT, DiTConfig, EmpiricalBayes, HollowMLP, HollowMLPConfig, Uni
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
 T = 0.3
+# of log-probabilities up to 10 of a float32 network: some 128 roundings, each within 2^-24, on the way from a token
+ROUNDING = 128 * 10 * 2.0**-24
 
 
 def sigmoid(u):
@@ -49,6 +51,11 @@ def bayes_conditionals(system, z):
             seen = [m for m in range(len(x)) if m != l or system.kind == "posterior"]
             result[b, l, x[l]] += np.prod([kept * (x[m] == z[b, m]) + (1 - kept) / K for m in seen])
     return result / result.sum(-1, keepdims=True)
+
+
+def rounding(system):
+    """Of log-probabilities: networks compute in float32, all else in float64."""
+    return ROUNDING if isinstance(getattr(system, "denoiser", None), torch.nn.Module) else 1e-10
 
 
 def network_conditionals(system, z):
@@ -126,7 +133,8 @@ def test_conditional_reduces_the_explicit_distribution(case):
     system, explicit = case
     z = some_tokens(system)
     p = explicit(system, z)
-    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
+    error = rounding(system)
+    np.testing.assert_allclose(p.sum(-1), 1, rtol=error)
     conditional = system.conditional(z, T)
 
     entropy = conditional.entropy()
@@ -134,18 +142,18 @@ def test_conditional_reduces_the_explicit_distribution(case):
     assert entropy.dtype == np.float64
     with np.errstate(divide="ignore", invalid="ignore"):
         want = -np.where(p > 0, p * np.log(p), 0).sum(-1)
-    np.testing.assert_allclose(entropy, want, atol=1e-6)
+    np.testing.assert_allclose(entropy, want, atol=np.log(system.vocab_size) * error)  # slope -log p, on average
 
     log_probs = np.stack([conditional.log_prob(np.full_like(z, k)) for k in range(system.vocab_size)], -1)
     assert log_probs.shape == p.shape
     assert log_probs.dtype == np.float64
-    np.testing.assert_allclose(np.exp(log_probs), p, atol=3e-6)  # float32 logits
-    np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=3e-6)
+    np.testing.assert_allclose(np.exp(log_probs), p, atol=error)
+    np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=error)
 
     mode = conditional.mode()
     assert_tokens(system, mode, len(z))
     chosen = np.take_along_axis(p, mode[..., None], -1)[..., 0]
-    np.testing.assert_allclose(chosen, p.max(-1), atol=1e-6)
+    np.testing.assert_allclose(chosen, p.max(-1), atol=2 * error)
 
 
 def test_conditional_samples(case, chi_square):
@@ -214,6 +222,8 @@ def test_generation(system):
 @pytest.mark.parametrize("name", ["DiT", "EmpiricalBayes"])
 @pytest.mark.parametrize("mode", MODES)
 def test_batch_size_does_not_matter(name, mode):
+    """Bit for bit in the exact limit; a network's numbers round otherwise, and of its 200 draws, each of which turns
+    where a number passes one of 5 edges, one in a thousand seeds would have one that close to an edge."""
     denoiser = SYSTEMS[name][0].denoiser
     one, other = DiffusionSystem(denoiser), DiffusionSystem(denoiser, batch_size=2)
     z = some_tokens(one, 7)
@@ -221,7 +231,8 @@ def test_batch_size_does_not_matter(name, mode):
         options = {"start": 0.8, "mode": mode, "steps": steps, "last": "greedy"}
         assert np.array_equal(*(s.recover(z, **options, rng=np.random.default_rng(1)) for s in (one, other)))
     first, second = one.conditional(z, T), other.conditional(z, T)
-    np.testing.assert_allclose(first.entropy(), second.entropy(), rtol=1e-6)
+    error = ROUNDING * np.log(5) if name == "DiT" else 0
+    np.testing.assert_allclose(first.entropy(), second.entropy(), rtol=0, atol=error)
     assert np.array_equal(first.mode(), second.mode())
     assert np.array_equal(first.sample(np.random.default_rng(0)), second.sample(np.random.default_rng(0)))
 

@@ -217,7 +217,7 @@ def test_exact_limit_remembers():
         (ValueError, "`confidence`", {"confidence": 1.0}),
         (ValueError, "`confidence`", {"confidence": 0.0}),
         (TypeError, "`rng`", {"rng": "seed"}),
-        (TypeError, "`rng`", {"rng": -1}),
+        (ValueError, "`rng`", {"rng": -1}),
         (ValueError, "`x`", {"x": X + 1}),
         (ValueError, "`x`", {"x": X[:, :5]}),
         (ValueError, "`x`", {"x": X[:0]}),

@@ -309,15 +309,16 @@ def test_chains_have_the_law_of_the_matrix(options, rule, chi_square, tiny_path_
 
 
 def test_tilted_chains_reach_the_target(chi_square):
-    """From p to p e^{-E} in 60 U-turns, or 160 of the path rule; naive chains on the one-shot reverse end elsewhere."""
+    """From p to p e^{-E} in 40 U-turns, or 160 of the path rule, to within a total variation distance of .005; naive
+    chains on the one-shot reverse are still .37 away."""
     support = UNIFORM.enumerate()
     target = np.exp(-energy(support))
     target /= target.sum()
-    x = UNIFORM.sample(5000, rng=0)  # so many see a total variation distance of .08
+    x = UNIFORM.sample(2000, rng=0)  # so many see a total variation distance of .13
     order = np.argsort(number(support, 4))
     for options, rule in (({}, "exact"), ({"mode": "factorised"}, "path"), ({"mode": "factorised"}, "naive")):
         uturn = UTurn(bayes(UNIFORM), 0.7, **options)
-        steps = 160 if rule == "path" else 60
+        steps = 160 if rule == "path" else 40
         end = chains(uturn, x, steps, rule=rule, energy=energy, log_prob=UNIFORM.log_prob, rng=1).final.values
         counts = np.bincount(np.searchsorted(number(support, 4)[order], number(end, 4)), minlength=len(support))
         p_value = chi_square(counts, target[order])

@@ -32,12 +32,15 @@ def gradients(folder):
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_gradients_are_those_of_one_process(gradients, parallel):
+    """Of each parameter to within float32: sums over 8 x 5 tokens and, in each, some 128 roundings on the way back,
+    within 2^-24 of terms of which a sum cancels some nine tenths."""
+    rounding = 10 * (40 + 128) * 2.0**-24
     alone = gradients["alone-0"]
     for found in (gradients[f"{parallel}-0"], gradients[f"{parallel}-1"]):
         for name, wanted in alone.items():
             if not name.startswith("batch."):
                 scale = wanted.abs().max().item()
-                torch.testing.assert_close(found[name], wanted, rtol=1e-6, atol=1e-6 * scale, msg=name)
+                torch.testing.assert_close(found[name], wanted, rtol=0, atol=rounding * scale, msg=name)
     assert any(wanted.abs().max() > 0.1 for wanted in alone.values())
 
 

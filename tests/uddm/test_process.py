@@ -59,10 +59,11 @@ def test_posterior_is_bayes_rule(K, t, fraction, schedule, seed):
 
 @pytest.mark.parametrize("t", [5e-324, 1e-308, 1e-5, 0.5, 1 - 1e-9, 1.0])
 def test_evidence_keeps_its_digits(t):
-    """log(1 + K alpha/(1 - alpha)) in 50 digits, also where c(t) overflows and where b(t) is near 0."""
+    """log(1 + K alpha/(1 - alpha)) in 50 digits, also where c(t) overflows and where b(t) is near 0. Some ten roundings
+    and logarithms, each within 2^-52."""
     with mpmath.workdps(50):
         want = mpmath.log1p(30522 * (1 - mpmath.mpf(t)) / mpmath.mpf(t))
-    assert UniformProcess(30522, "linear").evidence(t).item() == pytest.approx(float(want), rel=1e-15)
+    assert UniformProcess(30522, "linear").evidence(t).item() == pytest.approx(float(want), rel=10 * 2**-52, abs=0)
 
 
 @pytest.mark.parametrize(("t", "s"), [(0.9, 0.4), (1.0, 0.999), (0.5, 0.0), (1e-5, 0.0)])
