@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from bridges.linear import DiffusionMemory as DiffusionMemory
     from bridges.linear import basin_verdict as basin_verdict
     from bridges.linear import compare_basins as compare_basins
+    from bridges.measured import as_system as as_system
     from bridges.recovery import TOKEN_CLASSES as TOKEN_CLASSES
     from bridges.recovery import token_classes as token_classes
     from bridges.recovery import token_recovery as token_recovery
     from bridges.substrings import substring_memorization as substring_memorization
     from bridges.system import Conditional as Conditional
     from bridges.system import MemorySystem as MemorySystem
-    from bridges.system import as_system as as_system
     from bridges.uturn import UTurn as UTurn
     from bridges.uturn import chains as chains
     from bridges.uturn import relaxation_times as relaxation_times
@@ -65,7 +65,7 @@ _HOMES = {
     "MemorySystem": "system",
     "TOKEN_CLASSES": "recovery",
     "UTurn": "uturn",
-    "as_system": "system",
+    "as_system": "measured",
     "basin_verdict": "linear",
     "chains": "uturn",
     "check_all": "identities",
