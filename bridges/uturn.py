@@ -43,8 +43,8 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
+from amtheory.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, student, wilson
 from bridges.diffusion import DiffusionSystem
-from bridges.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, student, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.measured import as_system
 from bridges.streams import as_seed, stream
