@@ -78,7 +78,7 @@ def entropy_gap(training: xr.DataArray, generated: xr.DataArray) -> xr.DataArray
 @overload
 def entropy_gap(training: xr.Dataset | Estimate, generated: xr.Dataset | Estimate) -> Estimate: ...
 def entropy_gap(training: Any, generated: Any) -> Any:
-    """Mean conditional entropy of generated minus that of training sequences, nats per token (arXiv 2604.26841, Fig. 5).
+    """Mean conditional entropy of generated minus that of training sequences, nats per token (2604.26841, Fig. 5).
 
     Parameters
     ----------
