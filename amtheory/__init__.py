@@ -16,10 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amtheory import basins, patterns, theory
+    from amtheory import basins, intervals, patterns, theory
     from amtheory._memory import Couplings
     from amtheory.dense import DenseMemory
+    from amtheory.diffusion_memory import DiffusionMemory
     from amtheory.hopfield import Hopfield
+    from amtheory.intervals import Estimate
     from amtheory.perceptron import PerceptronMargin
     from amtheory.pseudoinverse import PseudoInverse
     from amtheory.pseudolikelihood import PseudoLikelihood
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Couplings",
     "DenseMemory",
+    "DiffusionMemory",
+    "Estimate",
     "Hopfield",
     "PerceptronMargin",
     "PseudoInverse",
     "PseudoLikelihood",
     "basins",
+    "intervals",
     "patterns",
     "retrieve",
     "theory",
@@ -41,6 +46,8 @@ __all__ = [
 _HOME = {
     "Couplings": "_memory",
     "DenseMemory": "dense",
+    "DiffusionMemory": "diffusion_memory",
+    "Estimate": "intervals",
     "Hopfield": "hopfield",
     "PerceptronMargin": "perceptron",
     "PseudoInverse": "pseudoinverse",

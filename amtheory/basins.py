@@ -14,15 +14,23 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression, least_squares
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtr, ndtri
 
 from amtheory import _validation as check
 from amtheory._memory import Couplings, Memory
+from amtheory.intervals import (
+    Estimate,
+    expanded_percentiles,
+    mean_and_error,
+    resampled_sums,
+    student_quantile,
+    wilson_ends,
+)
 from amtheory.patterns import flip, overlap, random_patterns
 from amtheory.retrieval import retrieve
 
@@ -33,14 +41,6 @@ Update = Literal["parallel", "sequential", "typewriter"]
 Floats = NDArray[np.float64]
 
 _ENDINGS = ("fixed point", "2-cycle", "longer cycle", "unfinished")
-
-
-class Estimate(NamedTuple):
-    """A value and the ends of its confidence interval; NaN for what the data do not determine."""
-
-    value: float
-    low: float
-    high: float
 
 
 def basin_curve(
@@ -178,18 +178,16 @@ def summary(curves: "xr.Dataset", *, confidence: float = 0.95) -> "xr.Dataset":
     n = p (1 - p) / standard_error^2, or, where all samples agree, with one trial for each; they stay in [0, 1], and are
     not empty where everything or nothing is recovered. One sample has no errors (NaN).
     """
-    student = _student(curves.sizes["sample"], confidence)
+    student = student_quantile(curves.sizes["sample"], confidence)
 
     def estimate(values: Floats, *, fraction: bool) -> Floats:
-        mean, error = _mean_and_error(values)
+        mean, error = mean_and_error(values)
         if not fraction:
             return np.stack([mean, error, mean - student * error, mean + student * error])
         agree = error == 0
         t = np.where(agree, ndtri((1 + confidence) / 2), student)
         trials = np.where(agree, len(values), mean * (1 - mean) / np.where(agree, 1, error) ** 2)
-        centre = (mean + t**2 / (2 * trials)) / (1 + t**2 / trials)
-        half = t / (1 + t**2 / trials) * np.sqrt(mean * (1 - mean) / trials + t**2 / (4 * trials**2))
-        return np.stack([mean, error, np.clip(centre - half, 0, mean), np.clip(centre + half, mean, 1)])
+        return np.stack([mean, error, *wilson_ends(mean, trials, t)])
 
     means = {
         name: (("estimate", *array.dims[1:]), estimate(array.values, fraction=name in ("recovered", "ending")))
@@ -218,7 +216,7 @@ def radius(curves: "xr.Dataset", *, confidence: float = 0.95, resamples: int = 2
         return Estimate(np.nan, np.nan, np.nan)
     generator = check.generator(rng)
     resampled = np.array([_level(m0, q, 0.5) for q in _resampled_means(p, resamples, generator)])
-    low, high = _interval(resampled, len(p), confidence)
+    low, high = expanded_percentiles(resampled, len(p), confidence)
     return Estimate((1 - value) / 2, (1 - high) / 2, (1 - low) / 2)
 
 
@@ -287,14 +285,14 @@ def finite_size_scaling(
     generator = check.generator(rng)
 
     m0, p = [c["initial_overlap"].values for c in curves], [_recovered(c) for c in curves]
-    means, errors = zip(*map(_mean_and_error, p))
+    means, errors = zip(*map(mean_and_error, p))
     resampled = [_resampled_means(values, resamples, generator) for values in p]
     fewest = min(map(len, p))
 
     def crossing(i: int) -> Estimate:
         value = _crossing(m0[i], means[i], m0[i + 1], means[i + 1])
         again = [_crossing(m0[i], a, m0[i + 1], b) for a, b in zip(resampled[i], resampled[i + 1])]
-        return Estimate(value, *_interval(np.array(again), fewest, confidence))
+        return Estimate(value, *expanded_percentiles(np.array(again), fewest, confidence))
 
     used = [(low < mean) & (mean < high) & (error > 0) for mean, error in zip(means, errors)]
     unknowns = 4 if nu else 5
@@ -323,7 +321,7 @@ def finite_size_scaling(
     again = np.array([fit(best.x, joined(q)).x for q in zip(*resampled)])
 
     def estimate(values: Floats) -> Estimate:
-        return Estimate(float(values[0]), *_interval(values[1:], fewest, confidence))
+        return Estimate(float(values[0]), *expanded_percentiles(values[1:], fewest, confidence))
 
     found = np.vstack([best.x, again])
     return Scaling(
@@ -378,14 +376,6 @@ def _recovered(curves: "xr.Dataset") -> Floats:
     return curves["recovered"].transpose("sample", "initial_overlap").values
 
 
-def _mean_and_error(values: Floats) -> tuple[Floats, Floats]:
-    """Mean over samples, and its standard error, NaN for one sample."""
-    n, mean = len(values), values.mean(axis=0)
-    if n == 1:
-        return mean, np.full_like(mean, np.nan)
-    return mean, np.where((values == values[0]).all(axis=0), 0.0, values.std(axis=0, ddof=1) / np.sqrt(n))
-
-
 def _level(x: Floats, y: Floats, level: float) -> float:
     """Where y(x), made monotone, rises through `level`; -inf if all of it is above, inf if all is below."""
     y = isotonic_regression(y).x
@@ -412,27 +402,4 @@ def _crossing(x_small: Floats, small: Floats, x_large: Floats, large: Floats) ->
 
 def _resampled_means(values: Floats, resamples: int, rng: np.random.Generator) -> Floats:
     """Bootstrap: means over as many samples, drawn with replacement; (samples, ...) -> (resamples, ...)."""
-    n = len(values)
-    return rng.multinomial(n, np.full(n, 1 / n), size=check.integer("resamples", resamples, 1)) @ values / n
-
-
-def _student(n: int, confidence: float) -> float:
-    """Student's two-sided quantile for the mean of n samples, NaN for one."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
-    return float(stdtrit(n - 1, (1 + confidence) / 2)) if n > 1 else np.nan
-
-
-def _interval(resampled: Floats, n: int, confidence: float) -> tuple[float, float]:
-    """Percentiles of a bootstrap over n samples, expanded for small n.
-
-    An undetermined (NaN) value may be anything and counts against both ends; ends that are not finite are NaN.
-    """
-    tail = ndtr(-np.sqrt(n / (n - 1)) * _student(n, confidence)) if n > 1 else 0.5
-    lows, highs = (np.where(np.isnan(resampled), infinity, resampled) for infinity in (-np.inf, np.inf))
-    low = np.quantile(lows, tail, method="inverted_cdf")
-    high = np.quantile(highs, 1 - tail, method="inverted_cdf")
-    return (
-        float(low) if n > 1 and np.isfinite(low) else np.nan,
-        float(high) if n > 1 and np.isfinite(high) else np.nan,
-    )
+    return resampled_sums(values, rng, check.integer("resamples", resamples, 1)) / len(values)

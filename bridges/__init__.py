@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bridges.basin_comparison import basin_verdict as basin_verdict
+    from bridges.basin_comparison import compare_basins as compare_basins
     from bridges.binary import BinarySystem as BinarySystem
     from bridges.binary import likelihood_beta as likelihood_beta
     from bridges.binary import to_spins as to_spins
@@ -18,17 +20,16 @@ if TYPE_CHECKING:
     from bridges.diffusion import DiffusionSystem as DiffusionSystem
     from bridges.embeddings import embed as embed
     from bridges.entropy import conditional_entropy as conditional_entropy
+    from bridges.entropy import entropy_gap as entropy_gap
     from bridges.identities import check_all as check_all
-    from bridges.linear import DiffusionMemory as DiffusionMemory
-    from bridges.linear import basin_verdict as basin_verdict
-    from bridges.linear import compare_basins as compare_basins
+    from bridges.measured import as_system as as_system
     from bridges.recovery import TOKEN_CLASSES as TOKEN_CLASSES
+    from bridges.recovery import frequency_chance as frequency_chance
     from bridges.recovery import token_classes as token_classes
     from bridges.recovery import token_recovery as token_recovery
     from bridges.substrings import substring_memorization as substring_memorization
     from bridges.system import Conditional as Conditional
     from bridges.system import MemorySystem as MemorySystem
-    from bridges.system import as_system as as_system
     from bridges.uturn import UTurn as UTurn
     from bridges.uturn import chains as chains
     from bridges.uturn import relaxation_times as relaxation_times
@@ -37,7 +38,6 @@ __all__ = [
     "TOKEN_CLASSES",
     "BinarySystem",
     "Conditional",
-    "DiffusionMemory",
     "DiffusionSystem",
     "MemorySystem",
     "UTurn",
@@ -48,6 +48,8 @@ __all__ = [
     "compare_basins",
     "conditional_entropy",
     "embed",
+    "entropy_gap",
+    "frequency_chance",
     "likelihood_beta",
     "relaxation_times",
     "substring_memorization",
@@ -60,18 +62,19 @@ __all__ = [
 _HOMES = {
     "BinarySystem": "binary",
     "Conditional": "system",
-    "DiffusionMemory": "linear",
     "DiffusionSystem": "diffusion",
     "MemorySystem": "system",
     "TOKEN_CLASSES": "recovery",
     "UTurn": "uturn",
-    "as_system": "system",
-    "basin_verdict": "linear",
+    "as_system": "measured",
+    "basin_verdict": "basin_comparison",
     "chains": "uturn",
     "check_all": "identities",
-    "compare_basins": "linear",
+    "compare_basins": "basin_comparison",
     "conditional_entropy": "entropy",
     "embed": "embeddings",
+    "entropy_gap": "entropy",
+    "frequency_chance": "recovery",
     "likelihood_beta": "binary",
     "relaxation_times": "uturn",
     "substring_memorization": "substrings",

@@ -26,7 +26,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from amtheory import _validation as check
-from bridges.intervals import Estimate, wilson
+from amtheory.intervals import Estimate, wilson
 from bridges.system import check_confidence
 
 if TYPE_CHECKING:

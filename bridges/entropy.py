@@ -8,11 +8,12 @@ the cavity distribution, which ignores the evidence of the token's own z.
 from __future__ import annotations
 
 import time
+from typing import Any, overload
 
 import numpy as np
 import xarray as xr
 
-from bridges.intervals import Estimate, bootstrap_mean
+from amtheory.intervals import Estimate, bootstrap_mean
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.recovery import TOKEN_CLASSES
 from bridges.streams import as_seed, stream
@@ -70,3 +71,33 @@ def conditional_entropy(
         variables["token_class"] = (("sample", "position"), np.asarray(classes, np.int8), {})
     coords = {"estimate": list(Estimate._fields)}
     return xr.Dataset(variables, coords=coords, attrs={"manifest": to_attribute(record)})
+
+
+@overload
+def entropy_gap(training: xr.DataArray, generated: xr.DataArray) -> xr.DataArray: ...
+@overload
+def entropy_gap(training: xr.Dataset | Estimate, generated: xr.Dataset | Estimate) -> Estimate: ...
+def entropy_gap(training: Any, generated: Any) -> Any:
+    """Mean conditional entropy of generated minus that of training sequences, nats per token (2604.26841, Fig. 5).
+
+    Parameters
+    ----------
+    training, generated : two Datasets of `conditional_entropy`, two `Estimate`s, or two DataArrays over ``estimate``
+        (value, low, high) and any other dimensions
+
+    Returns
+    -------
+    An `Estimate`, or a DataArray of the same dimensions. The two intervals are added in quadrature, each end with the
+    one that moves the difference to its side (Newcombe, Stat. Med. 17, 873, 1998).
+    """
+    if isinstance(training, xr.Dataset):
+        training, generated = (Estimate(*dataset["mean_entropy"].values.tolist()) for dataset in (training, generated))
+    arrays = isinstance(training, xr.DataArray)
+    t, g = (
+        [x.sel(estimate=name, drop=True) for name in Estimate._fields] if arrays else Estimate(*x)
+        for x in (training, generated)
+    )
+    value = g[0] - t[0]
+    low = value - ((g[0] - g[1]) ** 2 + (t[2] - t[0]) ** 2) ** 0.5
+    high = value + ((g[2] - g[0]) ** 2 + (t[0] - t[1]) ** 2) ** 0.5
+    return xr.concat([value, low, high], training.estimate) if arrays else Estimate(value, low, high)

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from amtheory import _validation as check
-from bridges.intervals import Estimate, bootstrap_ratio, wilson
+from amtheory.intervals import Estimate, bootstrap_ratio, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
 from bridges.system import LASTS, MODES, MemorySystem, as_tokens, check_confidence, check_time
@@ -26,6 +26,42 @@ TOKEN_CLASSES = ("stable", "unstable", "recovered", "failed")
 def token_classes(original: np.ndarray, corrupted: np.ndarray, recovered: np.ndarray) -> np.ndarray:
     """Index into `TOKEN_CLASSES` for each token; three arrays of one shape, returns int8 of that shape."""
     return np.where(corrupted == original, recovered != original, 2 + (recovered != original)).astype(np.int8)
+
+
+def frequency_chance(
+    x: np.ndarray, noise: float | Sequence[float], *, vocab_size: int, schedule: str = "log-linear"
+) -> xr.DataArray:
+    """Recovery of corrupted tokens by Bayes inference that knows the frequencies of single tokens only: what a model
+    must exceed to have learnt anything else.
+
+    Parameters
+    ----------
+    x : (N, L) token ids in [0, vocab_size), from which the frequencies are taken; ValueError for others
+    noise : times in (0, 1] that corrupt
+    vocab_size : K >= 2
+    schedule : noise schedule of the uniform process
+
+    Returns
+    -------
+    DataArray over ``noise``: the probability that a corrupted token (z != x) is drawn right from its posterior.
+    """
+    import torch
+
+    from uddm import UniformProcess
+    from uddm._validation import check_tokens
+
+    process = UniformProcess(vocab_size, schedule)
+    counts = torch.bincount(check_tokens("x", x, vocab_size).ravel(), minlength=vocab_size)
+    frequency = counts.double() / counts.sum()
+    log_frequency, z = frequency.log().expand(1, vocab_size, -1), torch.arange(vocab_size)[None]
+
+    def at(t: float) -> float:
+        posterior = process.clean_posterior(log_frequency, z, t)[0].exp()  # (z, x)
+        recovered = (posterior.sum(0) - posterior.diag()) / (vocab_size - 1)  # every z != x is equally likely
+        return float(frequency @ recovered)
+
+    times = [check_time("noise", t) for t in np.atleast_1d(np.asarray(noise, np.float64)).tolist()]
+    return xr.DataArray([at(t) for t in times], coords={"noise": times})
 
 
 def token_recovery(

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bridges.intervals import Estimate, bootstrap_mean, wilson
+from amtheory.intervals import Estimate, bootstrap_mean, wilson
 from bridges.streams import as_seed, stream
 from bridges.system import check_confidence
 from uddm._validation import check_tokens

@@ -7,7 +7,6 @@ Noise is a diffusion time t in (0, 1]: the larger, the more tokens are replaced 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,37 +76,6 @@ class MemorySystem(ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What the system is, for the record that goes with each result."""
-
-
-def as_system(memory: Any, **options: Any) -> MemorySystem:
-    """The measured system behind a fitted binary memory, a denoiser, or a checkpoint folder.
-
-    Options go to `bridges.BinarySystem` or `bridges.DiffusionSystem`.
-
-    Raises:
-        TypeError: nothing that can be measured.
-        FileNotFoundError, ValueError: an unreadable checkpoint.
-    """
-    if isinstance(memory, MemorySystem):
-        if options:
-            raise TypeError(f"`memory` is a measured system already and takes no options, got {', '.join(options)}")
-        return memory
-    if isinstance(memory, (str, Path)):
-        from uddm.checkpoints import load_pretrained
-
-        memory = load_pretrained(memory)
-    if hasattr(memory, "cavity"):
-        from bridges.diffusion import DiffusionSystem
-
-        return DiffusionSystem(memory, **options)
-    if hasattr(memory, "length_"):
-        from bridges.binary import BinarySystem
-
-        return BinarySystem(memory, **options)
-    raise TypeError(
-        "`memory` must be a fitted binary memory (of amtheory), a denoiser (with cavity) or a checkpoint folder, "
-        f"got {type(memory).__name__}"
-    )
 
 
 def as_tokens(name: str, tokens: Any, system: MemorySystem) -> np.ndarray:

@@ -43,11 +43,12 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
+from amtheory.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, student, wilson
 from bridges.diffusion import DiffusionSystem
-from bridges.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, student, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
+from bridges.measured import as_system
 from bridges.streams import as_seed, stream
-from bridges.system import MODES, as_system, as_tokens, check_confidence, check_time
+from bridges.system import MODES, as_tokens, check_confidence, check_time
 from uddm._reverse import END, update
 from uddm._validation import check_choice, check_positive_int
 from uddm.denoisers.base import batches, inference

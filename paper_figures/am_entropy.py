@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bridges.intervals import student
+from amtheory.intervals import student
 from paper_figures import memories, style
 from paper_figures.fig05_average_entropy import gap
 from paper_figures.workspace import Workspace

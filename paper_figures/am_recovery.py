@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bridges.intervals import student
+from amtheory.intervals import student
 from paper_figures import memories, style
 from paper_figures.workspace import Workspace
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 from matplotlib.figure import Figure
 
+from bridges import entropy_gap
 from paper_figures import language, style
 from paper_figures.workspace import Workspace
 
@@ -31,19 +32,8 @@ def compute(ws: Workspace) -> xr.Dataset:
 
 
 def gap(entropies: xr.DataArray) -> xr.DataArray:
-    """Generated minus training entropy, intervals in quadrature, from a DataArray over `sequences` and `estimate`."""
-    train, generated = (entropies.sel(sequences=name, drop=True) for name in ("train", "generated"))
-    value = (generated - train).sel(estimate="value", drop=True)
-
-    def half(upper: bool) -> xr.DataArray:
-        sides = [("high", "value"), ("value", "low")] if upper else [("value", "low"), ("high", "value")]
-        squares = [
-            (part.sel(estimate=a, drop=True) - part.sel(estimate=b, drop=True)) ** 2
-            for part, (a, b) in zip((generated, train), sides, strict=True)
-        ]
-        return sum(squares) ** 0.5
-
-    return xr.concat([value, value - half(False), value + half(True)], entropies.estimate)
+    """The entropy gap over the other dimensions, from a DataArray over `sequences` and `estimate`."""
+    return entropy_gap(*(entropies.sel(sequences=name, drop=True) for name in ("train", "generated")))
 
 
 def plot(ds: xr.Dataset) -> Figure:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import xarray as xr
 
+from amtheory.intervals import bootstrap_mean, wilson
 from bridges import DiffusionSystem, MemorySystem, conditional_entropy, substring_memorization, token_recovery
-from bridges.intervals import bootstrap_mean, wilson
 from paper_figures.workspace import Task, Workspace, is_row, slug, stack
 from uddm import EmpiricalBayes, TrainConfig, UniformProcess
 from uddm.corpora import RandomHierarchy

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from bridges import MemorySystem, as_system, conditional_entropy, token_classes, token_recovery
+from bridges import MemorySystem, as_system, conditional_entropy, frequency_chance, token_classes, token_recovery
 from paper_figures.workspace import Task, Workspace, is_row, slug, stack
 from uddm import EmpiricalBayes, TrainConfig, UniformProcess
 from uddm.denoisers import NETWORKS, Network
@@ -155,20 +155,8 @@ def over_systems(ws: Workspace, make: Any, **axes: Any) -> xr.Dataset:
 
 
 def chance(ws: Workspace) -> xr.DataArray:
-    """Recovery of corrupted tokens, over `noise`, by Bayes inference that knows single-token frequencies only."""
-    process = UniformProcess(ws.blocks.vocab_size)
-    z = torch.arange(process.vocab_size)[None]
-    counts = torch.from_numpy(np.bincount(ws.blocks.train().ravel(), minlength=process.vocab_size))
-    frequency = counts.double() / counts.sum()
-    log_frequency = frequency.log().expand(1, process.vocab_size, -1)
-
-    def at(t: float) -> float:
-        posterior = process.clean_posterior(log_frequency, z, t)[0].exp()  # (z, x)
-        recovered = (posterior.sum(0) - posterior.diag()) / (process.vocab_size - 1)  # every z != x is equally likely
-        return float(frequency @ recovered)
-
-    noise = list(ws.preset.language.noise)
-    return xr.DataArray([at(t) for t in noise], coords={"noise": noise})
+    """`bridges.frequency_chance` of the training sequences, over `noise`."""
+    return frequency_chance(ws.blocks.train(), ws.preset.language.noise, vocab_size=ws.blocks.vocab_size)
 
 
 def rates(recovered: xr.Dataset) -> xr.Dataset:

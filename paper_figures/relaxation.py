@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import xarray as xr
 
-from bridges.intervals import student
+from amtheory.intervals import student
 from bridges.uturn import UTurn, chains, relaxation_times
 from paper_figures.workspace import Task, Workspace
 from uddm import UniformProcess

@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
 
-from bridges.intervals import student
+from amtheory.intervals import student
 from paper_figures import hierarchy, style
 from paper_figures.workspace import Workspace
 

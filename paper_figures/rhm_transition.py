@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bridges.intervals import student
+from amtheory.intervals import student
 from paper_figures import hierarchy, style
 from paper_figures.hierarchy import GENERALIZATION, LIMITS, MEMORIZATION, SEQUENCES, SPLITS
 from paper_figures.workspace import Workspace

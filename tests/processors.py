@@ -38,7 +38,7 @@ COMPUTES = (
     "tests/amtheory",
     "tests/bridges/test_conditional_entropy.py",
     "tests/bridges/test_embeddings.py",
-    "tests/bridges/test_intervals.py",
+    "tests/bridges/test_chance_and_gap.py",
     "tests/bridges/test_linear_bridge.py",
     "tests/bridges/test_measured_systems.py",
     "tests/bridges/test_substrings.py",
@@ -59,7 +59,6 @@ COMPUTES = (
     "tests/uddm/test_schedule.py",
     "tests/uddm/test_transformer.py",
     "tests/uddm/test_tree.py",
-    "tests/paper_figures/test_measures.py",
 )
 KERNELS = (  # of numba, at sizes that plain Python can do
     "tests/amtheory/test_retrieval.py::test_equals_the_reference",

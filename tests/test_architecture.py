@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
@@ -78,6 +79,49 @@ def test_checker_sees_a_forbidden_import(source):
 )
 def test_checker_lets_the_rest_pass(source):
     assert violations("amtheory", {"good.py": source}) == []
+
+
+def arrows(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Which modules of a package each of them imports, anywhere: lazily and for type checkers, too."""
+    graph = {}
+    for name, text in sources.items():
+        found = set()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= inside & sources.keys() or {node.module}
+        graph[name] = found & sources.keys() - {name}
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a loop; empty if there are none."""
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_no_files_import_each_other_in_a_circle(repository, package):
+    sources = {}
+    for path in (repository / package).rglob("*.py"):
+        parts = path.relative_to(repository).with_suffix("").parts
+        sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    assert len(sources) > 5
+    assert circle(arrows(sources)) == []
+
+
+@pytest.mark.parametrize(
+    "other", ["import p.a", "from p.a import x", "from p import a", "def f():\n    from p.a import x", "import p.c"]
+)
+def test_a_circle_is_noticed(other):
+    """Negative control: b imports a, or what imports a, and a imports b."""
+    assert circle(arrows({"p.a": "from p.b import y", "p.b": other, "p.c": "if TYPE_CHECKING:\n    from p import a"}))
+    assert not circle(arrows({"p.a": "import numpy, q.a", "p.b": other, "p.c": "from q import a"}))
 
 
 def loaded(statement: str, repository) -> list[str]:

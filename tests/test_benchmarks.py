@@ -22,8 +22,8 @@ from benchmarks.gpu.table import Part, Table
 from benchmarks.uddm import plain
 from benchmarks.uddm.steps import plain_step, trained
 from uddm import Curriculum, DiT, TrainConfig, nelbo, objective, process
+from uddm.curriculum import SoftTokens
 from uddm.denoisers import NETWORKS
-from uddm.duality import SoftTokens
 from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.loop import _Objective
 

@@ -10,7 +10,7 @@ from bridges import DiffusionSystem, conditional_entropy, token_recovery
 from bridges.streams import as_seed
 from uddm import EmpiricalBayes, UniformProcess, evidence_bound, reverse
 from uddm.corpora import RandomHierarchy
-from uddm.duality import relaxed_argmax
+from uddm.curriculum import relaxed_argmax
 from uddm.streams import as_generator, as_rng, keyed_generator, keyed_seed
 
 PROCESS = UniformProcess(3)

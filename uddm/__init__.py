@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uddm import belief as belief
     from uddm import corpora as corpora
+    from uddm import curriculum as curriculum
     from uddm import denoisers as denoisers
     from uddm import duality as duality
     from uddm import objective as objective
     from uddm._reverse import reverse as reverse
+    from uddm.curriculum import Curriculum as Curriculum
     from uddm.denoisers.base import Denoiser as Denoiser
     from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
     from uddm.denoisers.hierarchy_bayes import HierarchyBayes as HierarchyBayes
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
     from uddm.denoisers.transformer import DiT as DiT
     from uddm.denoisers.transformer import DiTConfig as DiTConfig
-    from uddm.duality import Curriculum as Curriculum
     from uddm.importers import import_published as import_published
     from uddm.objective import evidence_bound as evidence_bound
     from uddm.objective import nelbo as nelbo
@@ -43,6 +44,7 @@ __all__ = [
     "UniformProcess",
     "belief",
     "corpora",
+    "curriculum",
     "denoisers",
     "duality",
     "evidence_bound",
@@ -54,7 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Curriculum": "uddm.duality",
+    "Curriculum": "uddm.curriculum",
     "Denoiser": "uddm.denoisers.base",
     "DiT": "uddm.denoisers.transformer",
     "DiTConfig": "uddm.denoisers.transformer",

@@ -205,10 +205,10 @@ def _splits(
 
 def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
     from uddm._validation import check_device
-    from uddm.checkpoints import load_pretrained
     from uddm.corpora import load_tokenizer
+    from uddm.denoisers import Network
 
-    model = load_pretrained(checkpoint).to(check_device(device))
+    model = Network.from_pretrained(checkpoint).to(check_device(device))
     if not (checkpoint / "tokenizer.json").exists():
         raise ValueError(f"{checkpoint} holds no tokenizer.json: import the model with --tokenizer")
     tokenizer = load_tokenizer(checkpoint / "tokenizer.json")

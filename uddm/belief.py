@@ -18,21 +18,57 @@ lost to underflow may matter, the string is handed to the logarithms. Results of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from uddm._jit import jit
 
-if TYPE_CHECKING:
-    from uddm.corpora.hierarchy import RandomHierarchy
-
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _LANES = 64  # strings side by side
 _SAFE = 1e-200
+
+
+class Grammar(Protocol):
+    """What inference needs to know of a grammar: `RandomHierarchy` satisfies it.
+
+    symbols, rules, branching, depth : v, m, s, L
+    length, n_latents : d = s^L, and the symbols above the tokens
+    widths : number of symbols of levels 0 ... L - 1
+    tables : for each level the right-hand sides of its rules, (symbols, m, s)
+    rule_probs : p_r, (L, m)
+    """
+
+    @property
+    def symbols(self) -> int: ...
+
+    @property
+    def rules(self) -> int: ...
+
+    @property
+    def branching(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def n_latents(self) -> int: ...
+
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+
+    @cached_property
+    def tables(self) -> tuple[Ints, ...]: ...
+
+    @cached_property
+    def rule_probs(self) -> Floats: ...
 
 
 class Beliefs(NamedTuple):
@@ -44,7 +80,7 @@ class Beliefs(NamedTuple):
     log_prob: Floats  # (B,)
 
 
-def infer(grammar: RandomHierarchy, likelihood: ArrayLike, *, latents: bool = False) -> Beliefs:
+def infer(grammar: Grammar, likelihood: ArrayLike, *, latents: bool = False) -> Beliefs:
     """Cavity, posterior, log p(z) and, if asked for, latents from leaf likelihoods (B, d, v) >= 0.
 
     Raises ValueError for likelihoods of the wrong shape, negative or not finite.
@@ -65,7 +101,7 @@ def infer(grammar: RandomHierarchy, likelihood: ArrayLike, *, latents: bool = Fa
     return found
 
 
-def log_prob(grammar: RandomHierarchy, likelihood: ArrayLike) -> Floats:
+def log_prob(grammar: Grammar, likelihood: ArrayLike) -> Floats:
     """log p(z) = log sum_x p(x) prod_i lambda_i(x_i), (B,); errors as for `infer`."""
     likelihood = _checked(grammar, likelihood)
     log_p, hard = np.empty(len(likelihood)), np.empty(len(likelihood), np.bool)
@@ -75,7 +111,7 @@ def log_prob(grammar: RandomHierarchy, likelihood: ArrayLike) -> Floats:
     return log_p
 
 
-def sample(grammar: RandomHierarchy, likelihood: ArrayLike, uniform: ArrayLike) -> Ints:
+def sample(grammar: Grammar, likelihood: ArrayLike, uniform: ArrayLike) -> Ints:
     """Joint posterior samples x ~ p(x | z), (B, d): class first, then rules from the top down.
 
     `uniform` are numbers in [0, 1), (B, 1 + n_latents), which decide by inversion. Raises ValueError as `infer`, for
@@ -95,7 +131,7 @@ def sample(grammar: RandomHierarchy, likelihood: ArrayLike, uniform: ArrayLike) 
     return x
 
 
-def most_probable(grammar: RandomHierarchy, likelihood: ArrayLike) -> tuple[Ints, Floats]:
+def most_probable(grammar: Grammar, likelihood: ArrayLike) -> tuple[Ints, Floats]:
     """The string of the most probable derivation, (B, d), and log p(derivation, z), (B,), by the max-sum algorithm.
 
     In an unambiguous grammar that is argmax_x p(x | z) and log p(x, z); in an ambiguous one finding the most probable
@@ -107,7 +143,7 @@ def most_probable(grammar: RandomHierarchy, likelihood: ArrayLike) -> tuple[Ints
     return x, (messages[0][:, 0] - np.log(grammar.widths[0])).max(-1)
 
 
-def reference(grammar: RandomHierarchy, likelihood: ArrayLike) -> Beliefs:
+def reference(grammar: Grammar, likelihood: ArrayLike) -> Beliefs:
     """As `infer`, in plain numpy and logarithms: slow, and exact for any likelihoods of float64."""
     likelihood = _checked(grammar, likelihood)
     up = _inside(grammar, likelihood, np.logaddexp)
@@ -116,7 +152,7 @@ def reference(grammar: RandomHierarchy, likelihood: ArrayLike) -> Beliefs:
     return Beliefs(_normalised(down[-1]), nodes[-1], nodes[:-1], _root(up))
 
 
-def _inside(grammar: RandomHierarchy, likelihood: Floats, add: np.ufunc) -> list[Floats]:
+def _inside(grammar: Grammar, likelihood: Floats, add: np.ufunc) -> list[Floats]:
     """log lambda of levels 0 ... L, each (B, s^l, n_l), with `add` (logaddexp or maximum) as the sum over rules."""
     with np.errstate(divide="ignore"):
         messages = [np.log(likelihood)]
@@ -126,7 +162,7 @@ def _inside(grammar: RandomHierarchy, likelihood: Floats, add: np.ufunc) -> list
     return messages
 
 
-def _outside(grammar: RandomHierarchy, up: list[Floats]) -> list[Floats]:
+def _outside(grammar: Grammar, up: list[Floats]) -> list[Floats]:
     """log mu of levels 0 ... L, each (B, s^l, n_l)."""
     down = [np.full_like(up[0], -np.log(grammar.widths[0]))]
     for level, table in enumerate(grammar.tables):
@@ -140,7 +176,7 @@ def _outside(grammar: RandomHierarchy, up: list[Floats]) -> list[Floats]:
     return down
 
 
-def _descend(grammar: RandomHierarchy, messages: list[Floats], uniform: Floats | None = None) -> Ints:
+def _descend(grammar: Grammar, messages: list[Floats], uniform: Floats | None = None) -> Ints:
     """Strings (B, d) from upward messages: by inversion of `uniform` (B, 1 + n_latents), or most probable if None."""
     if np.isneginf(messages[0]).all(-1).any():
         raise ValueError("`likelihood` must allow some string in each row, got a row that excludes all")
@@ -153,7 +189,7 @@ def _descend(grammar: RandomHierarchy, messages: list[Floats], uniform: Floats |
     return symbols
 
 
-def _factors(grammar: RandomHierarchy, level: int, messages: Floats) -> list[Floats]:
+def _factors(grammar: Grammar, level: int, messages: Floats) -> list[Floats]:
     """Logarithms of p_r, broadcastable, and of lambda_child j(r_j), to (B, s^l, n_l, m), from the children's lambda."""
     children = messages.reshape(len(messages), -1, grammar.branching, grammar.symbols)
     table = grammar.tables[level]
@@ -181,12 +217,12 @@ def _normalised(log_weights: Floats) -> Floats:
         return np.exp(log_weights - np.logaddexp.reduce(log_weights, -1, keepdims=True))
 
 
-def _starts(grammar: RandomHierarchy) -> Ints:
+def _starts(grammar: Grammar) -> Ints:
     """Columns where levels 0 ... L-1 start, if one column for the class stands before them."""
     return 1 + (grammar.branching ** np.arange(grammar.depth) - 1) // (grammar.branching - 1)
 
 
-def _checked(grammar: RandomHierarchy, likelihood: ArrayLike) -> Floats:
+def _checked(grammar: Grammar, likelihood: ArrayLike) -> Floats:
     likelihood = np.ascontiguousarray(likelihood, np.float64)
     shape = (grammar.length, grammar.symbols)
     if likelihood.ndim != 3 or likelihood.shape[1:] != shape or not len(likelihood):
@@ -196,7 +232,7 @@ def _checked(grammar: RandomHierarchy, likelihood: ArrayLike) -> Floats:
     return likelihood
 
 
-def _arrays(grammar: RandomHierarchy) -> tuple[Ints, Floats, Ints]:
+def _arrays(grammar: Grammar) -> tuple[Ints, Floats, Ints]:
     """For the kernels: rules (L, n_c or v, m, s), their probabilities (L, m), symbols of each level (L + 1,)."""
     widths = np.array(grammar.widths)
     rules = np.zeros((grammar.depth, widths.max(), grammar.rules, grammar.branching), np.int64)

@@ -1,5 +1,7 @@
 """Models on disk: a folder with `config.json`, `model.safetensors`, a model card and, optionally, `tokenizer.json`.
 
+Which class a name stands for is what `uddm.denoisers.network` knows.
+
 Nothing on a load path executes pickled code.
 """
 
@@ -9,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -18,9 +20,6 @@ from safetensors.torch import save as _dump
 from torch import Tensor
 
 from uddm.files import CHECKSUM, UnreadableFile, as_path, instead, read_json, to_json, write_atomically
-
-if TYPE_CHECKING:
-    from uddm.denoisers.network import Network
 
 FORMAT = 1
 CARD = """---
@@ -33,46 +32,59 @@ A uniform-state discrete diffusion language model (`uddm.{model}`, {parameters:,
 Its logits are those of the {predicts} distribution of the clean tokens.
 
 ```python
-from uddm import {model}
+from uddm.denoisers import {model}
 model = {model}.from_pretrained("path/to/this/folder")
 ```
 """
 
 
-def save_pretrained(model: Network, folder: str | Path, tokenizer: Any = None) -> None:
-    """Write the folder; each file is replaced atomically, `config.json` last."""
+class Stored(NamedTuple):
+    """What a model folder holds: the name of a network, its configuration and its weights."""
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+def save(
+    folder: str | Path,
+    name: str,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    *,
+    parameters: int,
+    tokenizer: Any = None,
+) -> None:
+    """Write the folder; each file is replaced atomically, `config.json` last. The card tells the `parameters`."""
     folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model": type(model).__name__, **model.config.to_dict()}
-    parameters = sum(p.numel() for p in model.parameters())
-    write_atomically(folder / "model.safetensors", dump_tensors(_contiguous(model.state_dict())))
-    write_atomically(folder / "README.md", CARD.format(parameters=parameters, **config).encode())
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
+    card = CARD.format(model=name, parameters=parameters, **config)
+    write_atomically(folder / "model.safetensors", dump_tensors(tensors))
+    write_atomically(folder / "README.md", card.encode())
     if tokenizer is not None:
         tokenizer.save(folder / "tokenizer.json")
-    write_atomically(folder / "config.json", to_json({"format": FORMAT, **config}))
+    write_atomically(folder / "config.json", to_json({"format": FORMAT, "model": name, **config}))
 
 
-def load_pretrained(path_or_repo: str | Path, revision: str | None = None) -> Network:
-    """The network in a folder or hub repository, in evaluation mode; errors as `Network.from_pretrained`."""
-    from uddm.denoisers import NETWORKS
+def load(path_or_repo: str | Path, revision: str | None = None) -> Stored:
+    """What is in a folder, or in a hub repository of that layout.
 
+    Raises FileNotFoundError, or UnreadableFile for weights that are not finite and for files that are damaged or of
+    another kind.
+    """
     folder = _local_folder(path_or_repo, revision)
     path = folder / "config.json"
     config = read_json(path)
     if (folder / "model" / "config.json").exists():
         raise ValueError(f"{folder} is a training run, whose model is in {folder / 'model'}")
-    network = NETWORKS.get(str(config.pop("model", "")))
-    if config.pop("format", None) != FORMAT or network is None:
-        raise UnreadableFile(f"{path} does not describe one of {', '.join(NETWORKS)} in format {FORMAT}")
-    try:
-        model = network(network.Config(**config))
-    except (TypeError, ValueError) as error:
-        raise UnreadableFile(f"{path}: {error}") from error
+    name = config.pop("model", None)
+    if config.pop("format", None) != FORMAT or not isinstance(name, str):
+        raise UnreadableFile(f"{path} does not describe a model in format {FORMAT}")
     weights = read_tensors(folder / "model.safetensors")
-    check_tensors(weights, model.state_dict(), folder / "model.safetensors")
     check_finite(weights, folder / "model.safetensors")
-    model.load_state_dict(weights)
-    return model.eval()
+    return Stored(folder, name, config, weights)
 
 
 def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path) -> None:
@@ -124,10 +136,6 @@ def _checksum(header: dict[str, Any], numbers: memoryview) -> str:
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     digest.update(numbers)
     return digest.hexdigest()
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from uddm._validation import check_choice, check_positive_int
-
-if TYPE_CHECKING:
-    from uddm.duality import UniformAlpha
+from uddm.duality import UniformAlpha, alpha_of_gamma
 
 
 class Schedule(Protocol):
@@ -101,8 +99,6 @@ class GaussianDual:
         return self.gamma_min + t.double() * (self.gamma_max - self.gamma_min)
 
     def _alpha(self, t: Tensor) -> UniformAlpha:
-        from uddm.duality import alpha_of_gamma  # which imports the process, which imports this module
-
         return alpha_of_gamma(self._gamma(t), self.vocab_size)
 
 

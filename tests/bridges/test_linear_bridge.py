@@ -12,19 +12,11 @@ from scipy.integrate import quad
 from scipy.special import expit
 from scipy.stats import t as student_t
 
-from amtheory import Hopfield, PseudoLikelihood, basins
+from amtheory import DiffusionMemory, Hopfield, PseudoLikelihood, basins
+from amtheory.diffusion_memory import _objective, diffusion_slope, diffusion_term, linear_nelbo
 from amtheory.patterns import random_patterns
 from bridges import as_system
-from bridges.linear import (
-    DiffusionMemory,
-    _objective,
-    _rules,
-    basin_verdict,
-    compare_basins,
-    diffusion_slope,
-    diffusion_term,
-    linear_nelbo,
-)
+from bridges.basin_comparison import _rules, basin_verdict, compare_basins
 from uddm import TrainConfig, UniformProcess, train
 from uddm.denoisers import Linear, LinearConfig
 from uddm.objective import expected_nelbo, nelbo

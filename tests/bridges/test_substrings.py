@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bridges.intervals import wilson
+from amtheory.intervals import wilson
 from bridges.substrings import substring_memorization
 from uddm.corpora import RandomHierarchy
 

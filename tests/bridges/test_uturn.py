@@ -12,10 +12,10 @@ from scipy import stats
 from scipy.signal import lfilter
 
 from amtheory import Hopfield
+from amtheory.intervals import wilson
 from amtheory.patterns import random_patterns
 from bridges import as_system, token_recovery
 from bridges.fragmentation import fragmentation, kernel_bias, kernel_matrix
-from bridges.intervals import wilson
 from bridges.uturn import UTurn, autocorrelation_time, chains, relaxation_times
 from uddm import EmpiricalBayes, HollowMLP, HollowMLPConfig, UniformProcess
 from uddm.corpora.hierarchy import RandomHierarchy

@@ -15,17 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betainc, gammaincc, ndtr
 
-from uddm.duality import (
-    Curriculum,
-    _distinct,
-    _largest_normals,
-    _log_mean_exp_below,
-    alpha_of_gamma,
-    gaussian_alpha,
-    relaxed_argmax,
-    uniform_alpha,
-    uniform_alpha_derivative,
-)
+from uddm.curriculum import Curriculum, _distinct, _largest_normals, _log_mean_exp_below, relaxed_argmax
+from uddm.duality import alpha_of_gamma, gaussian_alpha, uniform_alpha, uniform_alpha_derivative
 from uddm.schedule import GaussianDual
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every statistical test here

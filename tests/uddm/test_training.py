@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 import uddm.training.loop as loop
 from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig, TrainConfig, nelbo, train
+from uddm.curriculum import Curriculum, SoftTokens
 from uddm.denoisers import Linear, LinearConfig
-from uddm.duality import Curriculum, SoftTokens
 from uddm.objective import expected_nelbo, stratified_times
 from uddm.streams import keyed_generator
 

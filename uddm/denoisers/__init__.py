@@ -8,6 +8,7 @@ from uddm.denoisers.hollow import HollowMLP as HollowMLP
 from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
 from uddm.denoisers.linear import Linear as Linear
 from uddm.denoisers.linear import LinearConfig as LinearConfig
+from uddm.denoisers.network import NETWORKS as NETWORKS
 from uddm.denoisers.network import Network as Network
 from uddm.denoisers.transformer import DiT as DiT
 from uddm.denoisers.transformer import DiTConfig as DiTConfig
@@ -17,9 +18,6 @@ from uddm.denoisers.tree import TreeUNetConfig as TreeUNetConfig
 if TYPE_CHECKING:
     from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
     from uddm.denoisers.hierarchy_bayes import HierarchyBayes as HierarchyBayes
-
-NETWORKS: dict[str, type[Network]] = {"DiT": DiT, "HollowMLP": HollowMLP, "Linear": Linear, "TreeUNet": TreeUNet}
-
 
 _COMPILED = {"EmpiricalBayes": "empirical_bayes", "HierarchyBayes": "hierarchy_bayes"}  # load numba
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uddm import checkpoints
 from uddm._validation import check_choice, check_positive_int, check_tokens
+from uddm.checkpoints import check_tensors
+from uddm.curriculum import SoftTokens
 from uddm.denoisers.base import Denoiser
+from uddm.files import UnreadableFile
 from uddm.prediction import DensePrediction, HeadPrediction, Prediction
 from uddm.process import UniformProcess, _column
-
-if TYPE_CHECKING:
-    from uddm.duality import SoftTokens
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class ResidualConfig(NetworkConfig):
             raise ValueError(f"`dropout` must lie in [0, 1), got {self.dropout}")
 
 
+NETWORKS: dict[str, type[Network]] = {}
+"""Every class of networks under its name, by which a stored model finds it; a subclass enters by being defined."""
+
+
 class Network(nn.Module, Denoiser):
     """A trainable denoiser.
 
@@ -82,9 +87,14 @@ class Network(nn.Module, Denoiser):
     """
 
     Config: ClassVar[type[NetworkConfig]]
+    """The class of its configuration; the network itself is made from one."""
     output_layer: ReadOut
     reads_relaxed: ClassVar[bool] = False
     """Whether `hidden` takes `SoftTokens` too, as a curriculum needs."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        NETWORKS[cls.__name__] = cls
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
@@ -133,25 +143,41 @@ class Network(nn.Module, Denoiser):
 
     def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
         """Write `config.json`, `model.safetensors`, a model card and, if given, `tokenizer.json`."""
-        from uddm.checkpoints import save_pretrained
-
-        save_pretrained(self, folder, tokenizer)
+        checkpoints.save(
+            folder,
+            type(self).__name__,
+            self.config.to_dict(),
+            self.state_dict(),
+            parameters=sum(p.numel() for p in self.parameters()),
+            tokenizer=tokenizer,
+        )
 
     @classmethod
     def from_pretrained(cls, path_or_repo: str | Path, revision: str | None = None) -> Self:
-        """Read a folder written by `save_pretrained`, or a hub repository of that layout. No pickle is read.
+        """Read a folder written by `save_pretrained`, or a hub repository of that layout, in evaluation mode.
+
+        `Network.from_pretrained` reads any network, a class of its own only its own. No pickle is read.
 
         Raises
         ------
         FileNotFoundError : no such folder or file.
         ValueError : the folder does not hold a readable model of this class; the message names the file or the key.
         """
-        from uddm.checkpoints import load_pretrained
-
-        network = load_pretrained(path_or_repo, revision)
-        if not isinstance(network, cls):
-            raise ValueError(f"{path_or_repo} holds a {type(network).__name__}, not a {cls.__name__}")
-        return network
+        stored = checkpoints.load(path_or_repo, revision)
+        path, network = stored.folder / "config.json", NETWORKS.get(stored.name)
+        if network is None:
+            raise UnreadableFile(
+                f"{path} does not describe one of {', '.join(NETWORKS)} in format {checkpoints.FORMAT}"
+            )
+        if not issubclass(network, cls):
+            raise ValueError(f"{path_or_repo} holds a {network.__name__}, not a {cls.__name__}")
+        try:
+            model = network(network.Config(**stored.config))
+        except (TypeError, ValueError) as error:
+            raise UnreadableFile(f"{path}: {error}") from error
+        check_tensors(stored.weights, model.state_dict(), stored.folder / "model.safetensors")
+        model.load_state_dict(stored.weights)
+        return model.eval()
 
 
 class NoiseLevel(nn.Module):

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
+from uddm.curriculum import SoftTokens
 from uddm.denoisers.network import Network, NoiseLevel, Norm, ReadOut, ResidualConfig, zero_linear
-from uddm.duality import SoftTokens
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from uddm._validation import check_array, check_tokens
 from uddm.checkpoints import dump_tensors
+from uddm.curriculum import SoftTokens
 from uddm.denoisers.network import Network
-from uddm.duality import SoftTokens
 from uddm.files import write_atomically
 from uddm.objective import stratified_times, time_weights
 from uddm.process import UniformProcess

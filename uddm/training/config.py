@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from uddm._validation import check_choice, check_positive_int, check_seed
-from uddm.duality import Curriculum
+from uddm.curriculum import Curriculum
 
 
 @dataclass(frozen=True)

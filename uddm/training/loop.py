@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 
 from uddm._validation import check_choice, check_device, check_positive_int
-from uddm.checkpoints import load_pretrained
 from uddm.denoisers.network import Network, NetworkConfig
 from uddm.files import as_path, locked, read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
@@ -100,12 +99,12 @@ def train(
         return on_first((run / "model" / "config.json").exists)
 
     if finished():
-        return load_pretrained(run / "model").to(device)
+        return type(model).from_pretrained(run / "model").to(device)
     objective = _Objective(model, config)
     with ExitStack() as stack:
         on_first(lambda: stack.enter_context(locked(run / ".lock", f"trains in {run}")))
         if finished():  # by the process that was waited for
-            return load_pretrained(run / "model").to(device)
+            return type(model).from_pretrained(run / "model").to(device)
         model.to(device).train()
         if compile:
             stack.enter_context(_compiled(model))

@@ -10,9 +10,9 @@ import torch
 
 from uddm._validation import check_choice, check_device, check_positive_int
 from uddm.corpora import Corpus, TokenBlocks, Tokenizer, load_corpus, load_lm1b, prepare_blocks, tokenizer_from_name
+from uddm.curriculum import Curriculum
 from uddm.denoisers import NETWORKS, Network
 from uddm.denoisers.transformer import DiTConfig
-from uddm.duality import Curriculum
 from uddm.options import Options
 from uddm.streams import keyed_seed
 from uddm.training.config import TrainConfig

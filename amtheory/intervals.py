@@ -1,16 +1,21 @@
-"""Confidence intervals for measured rates."""
+"""Confidence intervals: of rates, of means over independent samples, of whatever can be resampled."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import xarray as xr
-from scipy.special import ndtri, stdtrit
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Floats = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value and its confidence interval; all NaN where nothing was measured."""
+    """A value and the ends of its confidence interval; NaN for what the data do not determine."""
 
     value: float
     low: float
@@ -21,15 +26,39 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimat
     """A proportion of independent trials with Wilson's score interval (Wilson 1927)."""
     if trials == 0:
         return Estimate(np.nan, np.nan, np.nan)
-    z = ndtri((1 + confidence) / 2)
     p = successes / trials
-    centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
-    return Estimate(p, min(max(centre - half, 0.0), p), max(min(centre + half, 1.0), p))
+    low, high = wilson_ends(p, trials, ndtri((1 + confidence) / 2))
+    return Estimate(p, float(low), float(high))
+
+
+def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[Floats, Floats]:
+    """Ends of Wilson's interval for proportions p of `trials`, not necessarily whole numbers, at a quantile of the
+    normal law, or of Student's where `trials` are estimated."""
+    p, n, z = (np.asarray(value, np.float64) for value in (p, trials, quantile))
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return np.clip(centre - half, 0.0, p), np.clip(centre + half, p, 1.0)
+
+
+def student_quantile(n: int, confidence: float) -> float:
+    """Student's two-sided quantile for the mean of n samples, NaN for one."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
+    return float(stdtrit(n - 1, (1 + confidence) / 2)) if n > 1 else np.nan
+
+
+def mean_and_error(values: Floats) -> tuple[Floats, Floats]:
+    """Mean over samples, the first axis, and its standard error, NaN for one sample."""
+    n, mean = len(values), values.mean(axis=0)
+    if n == 1:
+        return mean, np.full_like(mean, np.nan)
+    return mean, np.where((values == values[0]).all(axis=0), 0.0, values.std(axis=0, ddof=1) / np.sqrt(n))
 
 
 def student(values: xr.DataArray, dim: str, confidence: float = 0.95) -> xr.DataArray:
     """Mean over `dim` with Student's interval, along a new dimension ``estimate``; of the values that are not NaN."""
+    import xarray as xr
+
     n, mean = values.count(dim), values.mean(dim)
     half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(dim, ddof=1) / np.sqrt(n)
     estimate = xr.DataArray(list(Estimate._fields), dims="estimate", name="estimate")
@@ -86,3 +115,19 @@ def resampled_sums(values: np.ndarray, rng: np.random.Generator, resamples: int,
     n = len(values)
     draws = (min(together, resamples - done) for done in range(0, resamples, together))
     return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ values for size in draws])
+
+
+def expanded_percentiles(resampled: Floats, n: int, confidence: float) -> tuple[float, float]:
+    """Ends of the percentile interval of a bootstrap over n samples, expanded for small n (Hesterberg, Am. Stat. 69,
+    371, 2015).
+
+    An undetermined (NaN) value may be anything and counts against both ends; ends that are not finite are NaN.
+    """
+    tail = ndtr(-np.sqrt(n / (n - 1)) * student_quantile(n, confidence)) if n > 1 else 0.5
+    lows, highs = (np.where(np.isnan(resampled), infinity, resampled) for infinity in (-np.inf, np.inf))
+    low = np.quantile(lows, tail, method="inverted_cdf")
+    high = np.quantile(highs, 1 - tail, method="inverted_cdf")
+    return (
+        float(low) if n > 1 and np.isfinite(low) else np.nan,
+        float(high) if n > 1 and np.isfinite(high) else np.nan,
+    )

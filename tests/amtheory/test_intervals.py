@@ -6,8 +6,7 @@ import xarray as xr
 from scipy import stats
 from scipy.special import ndtri
 
-from bridges.intervals import bootstrap_mean, bootstrap_ratio, student, wilson
-from bridges.streams import as_seed, stream
+from amtheory.intervals import bootstrap_mean, bootstrap_ratio, student, wilson
 
 
 @pytest.mark.parametrize("confidence", [0.68, 0.95, 0.999])
@@ -80,18 +79,6 @@ def test_bootstrap_covers_where_counting_tokens_does_not():
     assert 0.90 < covered["ratio"] / 400 < 0.98
     assert 0.90 < covered["mean"] / 400 < 0.98
     assert covered["tokens"] / 400 < 0.7
-
-
-def test_streams():
-    assert as_seed(5) == 5
-    assert as_seed(np.random.default_rng(0)) == as_seed(np.random.default_rng(0))
-    assert as_seed(None) != as_seed(None)
-    for bad, error in ((True, TypeError), (1.0, TypeError), ("1", TypeError), (-1, ValueError)):
-        with pytest.raises(error, match="`rng`"):
-            as_seed(bad)
-    draws = [stream(0, "a", 0.1), stream(0, "a", 0.2), stream(0, "b", 0.1), stream(1, "a", 0.1)]
-    assert len({generator.integers(2**60) for generator in draws}) == 4
-    assert stream(0, "a", 0.1).integers(2**60) == stream(0, "a", 0.1).integers(2**60)
 
 
 def test_a_single_sequence_gives_no_interval():

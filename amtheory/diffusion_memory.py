@@ -1,4 +1,4 @@
-"""Two states and linear logits: what the diffusion objective adds to the pseudo-likelihood memory, and to its basins.
+"""The diffusion memory: what the bound of a two-state diffusion model with linear logits adds to the pseudo-likelihood.
 
 At noise level a in [0, 1] (the schedule's alpha) a spin z_m of the context equals x_m with probability (1 + a)/2. With
 f_l(z) = sum_{m != l} W_lm z_m, the field of `uddm.Linear`, and tau = x_l tanh f_l(z), the diffusion bound of token l is
@@ -20,37 +20,26 @@ the pseudo-likelihood of separable patterns has none (its limit is the largest m
 
 from __future__ import annotations
 
-import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from amtheory import Hopfield, PerceptronMargin, PseudoLikelihood
 from amtheory import _validation as check
-from amtheory._memory import Couplings, PairwiseMemory
-from amtheory.basins import measure_basin
-from amtheory.patterns import random_patterns
-from bridges.intervals import student
-from bridges.manifest import manifest, to_attribute
-from bridges.streams import as_seed, stream
-from bridges.system import check_confidence
+from amtheory._memory import PairwiseMemory
 
 Floats = NDArray[np.float64]
 Objective = Callable[[Floats], tuple[Floats, Floats]]
 
 _LEVELS, _LAST = 56, np.tanh(8.0)  # noise levels of the integral over a, up to one without noise but for e^-16
 _LONGEST = 14  # spins whose contexts are enumerated
-_SAMPLES = 5  # that a verdict needs
 _LARGEST, _STABLEST = 20.0, 40.0  # norms r and stabilities |M / q| in the table of Gaussian averages, q^2 = 1 + r^2,
 _STABILITIES = 0.1 * np.sinh(np.linspace(-1, 1, 157) * np.arcsinh(10 * _STABLEST))  # which vary over 1/q near M = 0
 _LOG_SCALES = np.log(np.cosh(np.linspace(0, np.arcsinh(_LARGEST), 31)))  # log q, at r = 0 dense in r
@@ -292,174 +281,3 @@ def _on_sphere(objective: Objective, norm: float) -> Objective:
         return losses, (gradient - radial) * norm / length
 
     return of_directions
-
-
-def compare_basins(
-    length: int,
-    loads: Sequence[float],
-    *,
-    samples: int = 10,
-    norms: Sequence[float] = (1.0, 2.0, 4.0),
-    dynamics: Sequence[Literal["parallel", "sequential"]] = ("parallel", "sequential"),
-    field: Literal["gaussian", "exact"] = "gaussian",
-    training_steps: int = 0,
-    m0: ArrayLike | None = None,
-    probes: int = 20,
-    success: float = 0.95,
-    confidence: float = 0.95,
-    rng: int | np.random.Generator | None = None,
-) -> xr.Dataset:
-    """Basins of the couplings that different objectives make of the same random patterns, under the same flips.
-
-    T = 0 dynamics depends on the direction of each row of W alone, and so does what is compared; its norm says where
-    along its path an objective was stopped. Rules:
-
-    - "hebb";
-    - "nelbo": `DiffusionMemory` at its minimum, which has a norm of its own;
-    - "pseudo-likelihood": at that norm (the mean of the rows), that is at the same temperature;
-    - "nelbo, norm r" and "pseudo-likelihood, norm r": both at each of `norms`;
-    - "max margin": the pseudo-likelihood at infinite norm, its minimum without a ridge. Rows that cannot separate the
-      patterns (load near 2 and above) are those of least squared violation, with a RuntimeWarning;
-    - "nelbo, trained", given `training_steps`: `uddm.Linear` trained by `uddm.train`, on sampled times and contexts.
-
-    Parameters
-    ----------
-    length : spins L
-    loads : P / L, each giving P = round(load L) >= 1
-    samples : memories of independent patterns, >= 2
-    norms : ||W_l|| in units of the temperature
-    field : of `DiffusionMemory`. "gaussian" is off at small L: at L = 12, P = 6 its norms are about 15 % too large
-    training_steps : of AdamW, 256 sequences in each, some seconds per 1000 for each memory. 800 lead to a cosine of
-        0.997 or more with the rows of the minimum at L = 12 to 100
-    dynamics : "parallel" and "sequential", at T = 0
-    m0 : initial overlaps, ascending from 0 to 1; by default 0, 0.05, ..., 1
-    probes : patterns probed in each sample, at most P
-    success : final overlap that counts as recovery
-    rng : seed or generator
-
-    Returns
-    -------
-    xarray.Dataset over ``load``, ``rule``, ``dynamics``, ``sample``
-
-    - ``recovered`` (also over ``initial_overlap``): P_rec, which `amtheory.basins.radius` takes too
-    - ``radius``: R = (1/2) int_0^1 P_rec dm0, the mean fraction of flipped spins tolerated; for a step (1 - m_c)/2
-    - ``mean_radius`` (with ``estimate`` for ``sample``): mean and Student's interval over samples
-    - ``norm``: mean ||W_l||
-
-    Raises TypeError or ValueError naming the argument that is out of range.
-    """
-    check.integer("length", length, 2)
-    check.integer("samples", samples, 2)
-    probes = check.integer("probes", probes, 1)
-    check_confidence(confidence)
-    check.integer("training_steps", training_steps, 0)
-    for name, values in (("loads", loads), ("norms", norms), ("dynamics", dynamics)):
-        if np.ndim(values) != 1 or (len(values) == 0 and name != "norms"):
-            raise ValueError(f"`{name}` must be a sequence, and not empty, got {values!r}")
-    for name, values in (("loads", loads), ("norms", norms)):
-        for value in values:
-            check.real(name, value, positive=True)
-    for norm in norms:
-        DiffusionMemory(norm, field=field)  # raises out of its range
-    sizes = [round(load * length) for load in loads]
-    if min(sizes) < 1:
-        raise ValueError(f"`loads` must each give at least one pattern of {length} spins, got {list(loads)}")
-    for update in dynamics:
-        check.choice("dynamics", update, ("parallel", "sequential"))
-    m0 = np.linspace(0, 1, 21) if m0 is None else check.unmasked("m0", m0).astype(np.float64)
-    if m0.ndim != 1 or len(m0) < 2 or m0[0] != 0 or m0[-1] != 1 or not (np.diff(m0) > 0).all():
-        raise ValueError(f"`m0` must be overlaps that ascend from 0 to 1, got {m0.tolist()}")
-    seed, begin = as_seed(rng), time.perf_counter()
-
-    def of_sample(P: int, k: int) -> xr.Dataset:
-        x = random_patterns(P, length, rng=stream(seed, "patterns", P, k))
-        probed = x[stream(seed, "probes", P, k).permutation(P)[:probes]]
-        flips = int(stream(seed, "flips", P, k).integers(2**32))
-        training = int(stream(seed, "training", P, k).integers(2**32))
-        settings: dict[str, Any] = {"success": success, "rng": flips}
-        of_rules = {}
-        for rule, memory in _rules(x, norms, field, training_steps, training):
-            curves = [measure_basin(memory, probed, m0, update=update, **settings)["recovered"] for update in dynamics]
-            of_rules[rule] = xr.Dataset(
-                {"recovered": xr.concat(curves, "dynamics"), "norm": ("sample", [memory.norms_.mean()])}
-            )
-        return xr.concat(list(of_rules.values()), "rule").assign_coords(rule=list(of_rules))
-
-    measured = [xr.concat([of_sample(P, k) for k in range(samples)], "sample") for P in sizes]
-    curves = xr.concat(measured, "load").assign_coords(load=[P / length for P in sizes], dynamics=list(dynamics))
-    curves = curves.transpose("load", "rule", "dynamics", "sample", "initial_overlap")
-    curves["radius"] = curves["recovered"].integrate("initial_overlap") / 2
-    curves["mean_radius"] = student(curves["radius"], "sample", confidence)
-    settings = {"length": length, "samples": samples, "probes": probes, "success": success, "confidence": confidence}
-    settings |= {"field": field, "training_steps": training_steps}
-    record = manifest(measurement="compare_basins", seed=seed, seconds=time.perf_counter() - begin, **settings)
-    curves["radius"].attrs["units"] = curves["mean_radius"].attrs["units"] = "fraction of spins"
-    return curves.assign_attrs(manifest=to_attribute(record))
-
-
-def _rules(
-    x: NDArray[np.int8], norms: Sequence[float], field: Literal["gaussian", "exact"], steps: int, seed: int
-) -> Iterator[tuple[str, PairwiseMemory]]:
-    """Names and fitted memories."""
-    yield "hebb", Hopfield().fit(x)
-    nelbo = DiffusionMemory(field=field).fit(x)
-    yield "nelbo", nelbo
-    yield "pseudo-likelihood", PseudoLikelihood(beta_norm=float(nelbo.norms_.mean())).fit(x)
-    for norm in norms:
-        yield f"nelbo, norm {norm:g}", DiffusionMemory(norm, field=field).fit(x)
-        yield f"pseudo-likelihood, norm {norm:g}", PseudoLikelihood(beta_norm=norm).fit(x)
-    yield "max margin", PerceptronMargin().fit(x)
-    if steps:
-        yield "nelbo, trained", _trained(x, steps, seed)
-
-
-def _trained(x: NDArray[np.int8], steps: int, seed: int) -> PairwiseMemory:
-    """The two-state `uddm.Linear` trained by the sampled bound; patterns with both signs, so that biases vanish."""
-    import torch
-
-    from uddm import TrainConfig, train
-    from uddm.denoisers import Linear, LinearConfig
-
-    config = TrainConfig(steps, 256, 0.03, warmup=1, decay="cosine", ema=0.98, seed=seed)
-    tokens = torch.as_tensor(np.concatenate([x, -x]) > 0).long()
-    with tempfile.TemporaryDirectory() as run:
-        model: Any = train(Linear(LinearConfig(2, length=x.shape[1])), tokens, config, run, progress=None)
-    return Couplings(model.couplings().numpy())
-
-
-def basin_verdict(
-    curves: xr.Dataset, *, rule: str = "nelbo", against: str = "pseudo-likelihood", confidence: float = 0.95
-) -> xr.Dataset:
-    """Does `rule` have larger basins than `against`? The conjecture of arXiv 2604.26841 that the further terms of the
-    NELBO enlarge basins, as rules of `compare_basins`.
-
-    Returns
-    -------
-    xarray.Dataset over ``load`` and ``dynamics``
-
-    - ``difference`` (with ``estimate``): mean over samples of R(rule) - R(against), paired, with Student's interval,
-      at a level at which all intervals together hold with probability `confidence` (Bonferroni)
-    - ``verdict``: "supported" (the interval is positive), "refuted" (negative), else "inconclusive at this scale", as
-      it is for fewer than 5 samples or equal differences: few values of a discrete quantity can agree by chance
-
-    The attribute ``verdict`` is that of the statement for all loads and dynamics: refuted by one, supported by all.
-
-    Raises ValueError for a rule that was not measured, KeyError for a dataset of another kind.
-    """
-    check_confidence(confidence)
-    for name, value in (("rule", rule), ("against", against)):
-        check.choice(name, value, tuple(curves["rule"].values.tolist()))
-    radius = curves["radius"]
-    difference = radius.sel(rule=rule, drop=True) - radius.sel(rule=against, drop=True)
-    cells = difference.sizes["load"] * difference.sizes["dynamics"]
-    estimate = student(difference, "sample", 1 - (1 - confidence) / cells)
-    low, high = estimate.sel(estimate="low", drop=True), estimate.sel(estimate="high", drop=True)
-    whole = "inconclusive at this scale"
-    decided = (difference.std("sample") > 1e-12) & (difference.sizes["sample"] >= _SAMPLES)
-    verdict = xr.where(decided & (low > 0), "supported", xr.where(decided & (high < 0), "refuted", whole))
-    if (verdict == "refuted").any():
-        whole = "refuted"
-    elif (verdict == "supported").all():
-        whole = "supported"
-    attributes = {"rule": rule, "against": against, "confidence": confidence, "verdict": whole}
-    return xr.Dataset({"difference": estimate, "verdict": verdict}, attrs=attributes)

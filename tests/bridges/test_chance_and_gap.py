@@ -1,0 +1,64 @@
+"""What the figures compare measurements with, against independent ways to the same."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from amtheory import Estimate, Hopfield
+from amtheory.patterns import random_patterns
+from bridges import BinarySystem, conditional_entropy, entropy_gap, frequency_chance, to_tokens
+from uddm import UniformProcess
+
+
+@pytest.mark.parametrize("schedule", ["log-linear", "linear"])
+def test_chance_equals_enumeration(schedule):
+    """Sum over clean tokens x, noisy tokens z != x and Bayes' guesses y."""
+    tokens, K, noise = np.array([[0, 0, 0, 1, 1, 2]]), 3, (0.1, 0.5, 0.9)
+    p = np.array([3, 2, 1]) / 6
+    chances = frequency_chance(tokens, noise, vocab_size=K, schedule=schedule)
+    for t in noise:
+        alpha = float(UniformProcess(K, schedule).alpha(t))
+        q = alpha * np.eye(K) + (1 - alpha) / K  # q[x, z]
+        corrupted = recovered = 0.0
+        for x in range(K):
+            for z in set(range(K)) - {x}:
+                guess = p * q[:, z] / (p @ q[:, z])
+                corrupted += p[x] * q[x, z]
+                recovered += p[x] * q[x, z] * guess[x]
+        assert float(chances.sel(noise=t)) == pytest.approx(recovered / corrupted, rel=1e-12)
+
+
+def test_chance_at_full_noise_is_that_two_tokens_agree():
+    rng = np.random.default_rng(0)
+    tokens = rng.choice(20, p=(p := rng.dirichlet(np.ones(20))), size=(50_000, 1))
+    assert float(frequency_chance(tokens, 1.0, vocab_size=20)[0]) == pytest.approx((p**2).sum(), rel=0.05)
+
+
+def test_chance_refuses_what_it_cannot_count():
+    with pytest.raises(ValueError, match="`x` must hold token ids"):
+        frequency_chance(np.array([[3]]), 0.5, vocab_size=3)
+    with pytest.raises(ValueError, match="`noise` must lie in"):
+        frequency_chance(np.array([[1]]), [0.5, 0.0], vocab_size=3)
+
+
+TRAINING, GENERATED = Estimate(1.0, 0.7, 1.4), Estimate(3.0, 2.6, 3.3)
+WANTED = [2.0, 2 - np.hypot(0.4, 0.4), 2 + np.hypot(0.3, 0.3)]
+
+
+def test_the_gap_adds_intervals_in_quadrature():
+    found = entropy_gap(TRAINING, GENERATED)
+    assert isinstance(found, Estimate)
+    np.testing.assert_allclose(found, WANTED)
+    over = xr.DataArray([TRAINING, GENERATED], {"n": [1, 2], "estimate": list(Estimate._fields)}, ("n", "estimate"))
+    arrays = entropy_gap(over, over.isel(n=[1, 0]).assign_coords(n=[1, 2]))
+    np.testing.assert_allclose(arrays.sel(n=1), WANTED)
+    assert arrays.sel(n=2, estimate="value") == -2
+
+
+def test_the_gap_of_two_measurements_is_that_of_their_means():
+    patterns = random_patterns(5, 30, rng=0)
+    system = BinarySystem(Hopfield().fit(patterns), beta=1.0)
+    one, other = (conditional_entropy(system, to_tokens(x), rng=0) for x in (patterns, random_patterns(9, 30, rng=1)))
+    found = entropy_gap(one, other)
+    assert found.value == pytest.approx(float((other.mean_entropy - one.mean_entropy).sel(estimate="value")))
+    assert found.low < found.value < found.high

@@ -1,0 +1,201 @@
+"""Relaxed tokens, and the curriculum of the published models that trains on them (Sahoo et al. 2025, arXiv 2506.10892).
+
+For a clean token x of K, one-hot, and w = a x + sqrt(1 - a^2) eps with eps ~ N(0, I_K), the token argmax w has the law
+of the uniform process at alpha = T(a) (`uddm.duality`). In place of argmax w a network can be given softmax(w / tau)
+times its embedding to read, with the NELBO at z = argmax w and that alpha.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from uddm._validation import check_positive_int, check_time, check_tokens
+from uddm.process import UniformProcess, _column
+from uddm.schedule import GaussianDual
+from uddm.streams import as_generator
+
+
+class SoftTokens(NamedTuple):
+    """softmax(w / tau) of each position by its k largest entries: what a network reads in place of z = argmax w.
+
+    With an embedding E it reads sum_k weights E[tokens] + rest mean(E). Weights and rest sum to one.
+
+    tokens : (B, L, k) ids, distinct, those of the largest entry first.
+    weights : (B, L, k) float32 in [0, 1]; what a token has above its share rest / K.
+    rest : (B, L) float32, mass that is spread uniformly over all K tokens; 0 if k = K.
+    """
+
+    tokens: Tensor
+    weights: Tensor
+    rest: Tensor
+
+    @property
+    def hard(self) -> Tensor:
+        """z = argmax w, (B, L) ids."""
+        return self.tokens[..., 0]
+
+
+def relaxed_argmax(
+    x: Tensor,
+    gaussian_alpha: float | Tensor,
+    vocab_size: int,
+    tau: float,
+    *,
+    top_k: int | None = None,
+    generator: int | torch.Generator | None = None,
+) -> SoftTokens:
+    """Sample softmax(w / tau) for w = a x + sqrt(1 - a^2) eps in R^K; its `hard` tokens are z ~ q(z | x), alpha = T(a).
+
+    With `top_k` no tensor is K wide: the k largest entries are drawn as order statistics of K - 1 Gaussians, given to
+    distinct random tokens, and joined by the entry of x. The k tokens and their entries of w have their exact law. For
+    the sum of the other exp(w_j / tau) stands its mean given the smallest Gaussian drawn, which changes the weights, at
+    K = 30522, k = 32 and gamma in [-3.5, -1.75], by 2e-2 of themselves (rms) at tau = 0.1, 2e-3 at 0.03 and at 1, 3e-7
+    at 0.01 and not at all at 0.001.
+
+    Parameters
+    ----------
+    x : clean tokens, (B, L) ids.
+    gaussian_alpha : a in [0, 1], one for all or (B,).
+    vocab_size : K >= 2.
+    tau : temperature > 0.
+    top_k : number k of entries kept, at most K of them; None for all K, from K-wide float64 tensors.
+    """
+    K = check_positive_int("vocab_size", vocab_size, at_least=2)
+    x = check_tokens("x", x, K)
+    a = _column(check_time("gaussian_alpha", gaussian_alpha, closed=True), x, "gaussian_alpha")[..., None]
+    if not 0 < tau < math.inf:
+        raise ValueError(f"`tau` must be positive and finite, got {tau}")
+    generator = as_generator(generator, x.device)
+    spread = torch.sqrt((1 - a) * (1 + a))
+    if top_k is None:
+        eps = torch.randn(*x.shape, K, dtype=torch.float64, device=x.device, generator=generator)
+        w, tokens = (spread * eps).scatter_add(-1, x[..., None], a.expand(*x.shape, 1)).sort(-1, descending=True)
+        return SoftTokens(tokens, (w / tau).softmax(-1).float(), torch.zeros(x.shape, device=x.device))
+
+    k = min(check_positive_int("top_k", top_k), K)
+    m = min(k, K - 1)
+    largest = _largest_normals(K - 1, (*x.shape, m), generator)
+    own = a + spread * torch.randn(*x.shape, 1, dtype=torch.float64, device=x.device, generator=generator)
+    w, order = torch.cat([own, spread * largest], -1).sort(-1, descending=True)
+    tokens = torch.cat([x[..., None], _distinct(x, K, m, generator)], -1).gather(-1, order)
+    tail = math.log(K - 1 - m) if m < K - 1 else -math.inf
+    tail = tail + _log_mean_exp_below(largest[..., -1:], spread / tau)
+    mass = torch.cat([w / tau, tail], -1).softmax(-1)
+    weights, rest = mass[..., :k], mass[..., k:].sum(-1, keepdim=True)
+    if k < K:  # the other K - k tokens get all of `rest` when it is spread over K
+        weights, rest = (weights - rest / (K - k)).clamp_min(0), rest * K / (K - k)
+    return SoftTokens(tokens[..., :k], weights.float(), rest.squeeze(-1).float())
+
+
+def _largest_normals(n: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """The m largest of n standard Gaussians, decreasing along the last of the dimensions (..., m).
+
+    -log of the j-th largest of n uniforms is sum_{i<=j} E_i/(n - i + 1) with exponential E_i (Renyi 1953).
+    """
+    uniform = torch.rand(shape, dtype=torch.float64, device=generator.device, generator=generator)
+    exponential = -torch.log1p(-uniform.clamp_min(2**-54))  # torch.rand may return 0
+    s = (exponential / (n - torch.arange(shape[-1], device=uniform.device))).cumsum(-1)
+    return -torch.special.ndtri(-torch.expm1(-s))  # from the probability above, which has all its digits
+
+
+def _distinct(x: Tensor, vocab_size: int, m: int, generator: torch.Generator) -> Tensor:
+    """For each token m distinct ids other than it, uniform and in random order: (B, L, m)."""
+    n, like = vocab_size - 1, {"device": x.device, "generator": generator}
+    if 2 * m > n:
+        ids = torch.rand(*x.shape, n, dtype=torch.float64, **like).argsort(-1)[..., :m]
+    else:
+        # Draw repeated ids again. This treats all ids alike, so that all ordered choices are equally likely.
+        ids = torch.randint(n, (*x.shape, m), **like)
+        while (count := int((again := _repeats(ids)).sum())) > 0:
+            ids[again] = torch.randint(n, (count,), **like)
+    return ids + (ids >= x[..., None])
+
+
+def _repeats(ids: Tensor) -> Tensor:
+    """Whether an id stands already at an earlier place of the last dimension."""
+    ordered, places = ids.sort(stable=True, dim=-1)
+    same = torch.zeros_like(ids, dtype=torch.bool)
+    same[..., 1:] = ordered[..., 1:] == ordered[..., :-1]
+    return torch.zeros_like(same).scatter(-1, places, same)
+
+
+def _log_mean_exp_below(c: Tensor, b: Tensor) -> Tensor:
+    """log E[exp(b g) | g < c] = b^2/2 + log Phi(c - b) - log Phi(c) for a standard Gaussian g, b >= 0.
+
+    As b c - c^2/2 + log(erfcx((b - c)/sqrt 2)/2) - log Phi(c), since b^2/2 has no digits left at b = sqrt(1 - a^2)/tau.
+    """
+    return b * c - c**2 / 2 + torch.log(torch.special.erfcx((b - c) / math.sqrt(2)) / 2) - torch.special.log_ndtr(c)
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """The training steps during which the network reads softmax(w / tau), not z (Sahoo et al. 2025).
+
+    At time t of the process of `process(vocab_size)`, whose schedule is `GaussianDual`:
+
+        soft = curriculum.corrupt(x, t, step, vocab_size, generator=generator)
+        prediction = network.predict_at(soft, soft.hard, process, t)
+        loss = nelbo(process, prediction, x, soft.hard, t)
+
+    The defaults are those of the published LM1B models (K = 30522), except that there `top_k` is None, which at
+    tau = 1e-3 makes no difference that float32 resolves.
+
+    Parameters
+    ----------
+    start, end : on at the steps start, ..., end - 1.
+    gamma_min, gamma_max : range of gamma, uniform in t.
+    tau_start, tau_end : temperatures at `start` and `end`, log tau linear between them.
+    top_k : entries of the softmax that are kept, as in `relaxed_argmax`.
+    """
+
+    start: int = 0
+    end: int = 500_000
+    gamma_min: float = -3.5
+    gamma_max: float = -1.75
+    tau_start: float = 1e-3
+    tau_end: float = 1e-3
+    top_k: int | None = 32
+
+    def __post_init__(self) -> None:
+        check_positive_int("start", self.start, at_least=0)
+        check_positive_int("end", self.end, at_least=self.start + 1)
+        GaussianDual(2, self.gamma_min, self.gamma_max)
+        for name in ("tau_start", "tau_end"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")
+        if self.top_k is not None:
+            check_positive_int("top_k", self.top_k)
+
+    def active(self, step: int) -> bool:
+        """Whether the curriculum is on at step 0, 1, ..."""
+        return self.start <= step < self.end
+
+    def tau(self, step: int) -> float:
+        """Temperature at a step from `start` to `end`."""
+        return self.tau_start * (self.tau_end / self.tau_start) ** ((step - self.start) / (self.end - self.start))
+
+    def schedule(self, vocab_size: int) -> GaussianDual:
+        return GaussianDual(vocab_size, self.gamma_min, self.gamma_max)
+
+    def process(self, vocab_size: int) -> UniformProcess:
+        """The process whose alpha_t and rate the objective takes; z = `corrupt(x, t, ...).hard` has its forward law."""
+        return UniformProcess(vocab_size, self.schedule(vocab_size))
+
+    def corrupt(
+        self,
+        x: Tensor,
+        t: float | Tensor,
+        step: int,
+        vocab_size: int,
+        *,
+        generator: int | torch.Generator | None = None,
+    ) -> SoftTokens:
+        """Sample what the network reads at a step for clean tokens x (B, L) at times t, () or (B,) in (0, 1]."""
+        x = check_tokens("x", x, vocab_size)
+        amplitude = self.schedule(vocab_size).gaussian_alpha(_column(check_time("t", t), x).squeeze(1))
+        return relaxed_argmax(x, amplitude, vocab_size, self.tau(step), top_k=self.top_k, generator=generator)
