@@ -7,17 +7,17 @@ library does not do as it was told.
 
 What is the same bit for bit, and where:
 
-- On one machine, with one set of libraries, and with `NUMBA_DISABLE_JIT` as it was: the same call with the same seed
-  gives the same bits. Where a docstring says that results do not depend on the number of threads, on the number of
-  processes, on how a batch is split or on what else is in it, this holds for the bits: binary dynamics and basins,
-  samplers and exact inference of the random hierarchy, the exact denoiser by numba. So it does for a training that
-  was killed and goes on, with as many threads and processes as before.
-- Whatever the processor: everything made of integers alone, that is random bits, patterns, strings of grammars,
-  `integer_couplings_`, Hopfield dynamics at T = 0, token blocks and their checksums.
-- Nowhere else. A float depends, in its last bits, on the order of sums and on the exp, log and fused multiply-add of
-  the processor: numpy, torch, BLAS and libm have one for each generation. So does a number against an array of one,
-  a batch of networks against its rows, one fit against the same on another machine; and a draw, a sign or an argmax
-  does where a float that decides it is that close to the edge. Tests of these allow for the rounding of the number
+- On one machine, with one set of libraries and as many threads, and with `NUMBA_DISABLE_JIT` as it was: the same call
+  with the same seed gives the same bits, and a training that was killed and goes on those of one that was not. Where a
+  docstring says that results do not depend on the number of threads or processes, on how a batch is split or on what
+  else is in it, that holds for the bits: binary dynamics and basins, the samplers and the exact inference of the random
+  hierarchy, the exact denoiser.
+- Whatever the processor: what is made of integers alone. These are random bits, `random_patterns`, strings of grammars
+  with equal rules, Hebb's `integer_couplings_` and the dynamics at T = 0 on them, token blocks and their checksums.
+- Nowhere else. The last bits of a float depend on the order of sums and on the exp, log and fused multiply-add that
+  numpy, torch, BLAS and libm have for each generation of processors. So a number may differ from that in an array, a
+  row from that of a batch that a network reads, a fit from that of another machine; and so may a draw, a sign or an
+  argmax where the float that decides it is that close to an edge. Tests of these allow for the rounding of the number
   format times the length of the sums.
 """
 

@@ -69,7 +69,15 @@ def test_every_module_has_its_line():
 
 
 def test_paths_with_spaces_stay_one_word():
-    words = ["make", "--always-make", "--dry-run", "figures", "OUT=my results", "PYTHON=/opt/my python/bin/python"]
+    words = [
+        "make",
+        "--no-print-directory",
+        "--always-make",
+        "--dry-run",
+        "figures",
+        "OUT=my results",
+        "PYTHON=/opt/my python/bin/python",
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     commands = [shlex.split(line) for line in done.stdout.splitlines() if line]
     assert commands[-1][-2:] == ["--out", "my results"]
