@@ -3,9 +3,14 @@
 Statistical tests have fixed seeds. The false-alarm rate stated beside each is the one a new seed would have.
 """
 
+import io
 import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -34,6 +39,23 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the shared data are not on this machine ({folder})")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., SimpleNamespace]:
+    """`main` of a command line with these words, in this process, where torch is loaded: its `returncode`, `stdout` and
+    `stderr`. An exception that would show the user a traceback comes through."""
+
+    def run(main, *words) -> SimpleNamespace:
+        out, err, status = io.StringIO(), io.StringIO(), 0
+        with mock.patch.object(sys, "argv", ["program", *map(str, words)]), redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as ended:
+                status = ended.code or 0
+        return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,16 @@
 import random
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
+from paper_figures.__main__ import main
 
-def command(*words):
-    return subprocess.run([sys.executable, "-m", "paper_figures", *words], capture_output=True, text=True, check=False)
+
+@pytest.fixture
+def command(run_command):
+    return partial(run_command, main)
 
 
 @pytest.fixture
@@ -32,16 +36,15 @@ def empty_file(tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_user_errors(words, message, empty_file, tmp_path):
+def test_user_errors(words, message, empty_file, tmp_path, command):
     words = [empty_file if word == "EMPTY" else word for word in words]
     out = ["--out", str(tmp_path / "out")] if words[0] == "run" else []
     done = command(*words, *out)
     assert done.returncode == 2
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
 
 
-def test_a_corpus_too_short_for_the_preset_says_how_short(tmp_path):
+def test_a_corpus_too_short_for_the_preset_says_how_short(tmp_path, command):
     text = tmp_path / "short.txt"
     letters = random.Random(0)
     text.write_text("\n\n".join("".join(letters.choices("abcdefgh ", k=50)) for _ in range(60)))
@@ -52,7 +55,9 @@ def test_a_corpus_too_short_for_the_preset_says_how_short(tmp_path):
 
 
 def test_list_names_figures_and_presets():
-    done = command("list")
+    """In a process of its own, as a user's."""
+    words = [sys.executable, "-m", "paper_figures", "list"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     for word in ("fig01_basins", "am_entropy", "transition", "smoke", "laptop"):
         assert word in done.stdout

@@ -13,7 +13,7 @@ from paper_figures.report import verify
 
 
 def start(folder):
-    words = ["-m", "paper_figures", "run", "fig05", "--preset", "smoke", "--jobs", "2", "--out", str(folder)]
+    words = ["-m", "paper_figures", "run", "am_entropy", "--preset", "smoke", "--jobs", "2", "--out", str(folder)]
     return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

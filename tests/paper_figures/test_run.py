@@ -17,7 +17,7 @@ from paper_figures.workspace import Workspace, load, save
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    run(Workspace(folder, "smoke"))
+    run(Workspace(folder, "smoke"), jobs=1)
     return folder
 
 
@@ -92,16 +92,15 @@ def test_the_memorization_limit_memorizes(results):
 
 
 def test_data_do_not_depend_on_the_number_of_processes(results, tmp_path):
-    run(Workspace(tmp_path, "smoke"), ["am_entropy", "rhm_relaxation"], jobs=1)
-    for name in ("am_entropy", "rhm_relaxation"):
-        one, other = (load(folder / "data" / f"{name}.nc").drop_attrs() for folder in (tmp_path, results))
-        xr.testing.assert_identical(one, other)
+    run(Workspace(tmp_path, "smoke"), ["am_entropy"], jobs=2)
+    one, other = (load(folder / "data" / "am_entropy.nc").drop_attrs() for folder in (tmp_path, results))
+    xr.testing.assert_identical(one, other)
 
 
 def test_a_second_run_computes_nothing(results):
     cells = {path: path.stat().st_mtime_ns for path in (results / "cells").glob("*.nc")}
     data = load(results / "data" / "fig05_average_entropy.nc")
-    run(Workspace(results, "smoke"), ["fig05"])
+    run(Workspace(results, "smoke"), ["fig05"], jobs=1)
     assert {path: path.stat().st_mtime_ns for path in (results / "cells").glob("*.nc")} == cells
     again = load(results / "data" / "fig05_average_entropy.nc")
     np.testing.assert_array_equal(again.mean_entropy, data.mean_entropy)

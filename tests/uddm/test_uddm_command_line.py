@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+from functools import partial
 
 import pytest
 import torch
@@ -20,8 +21,9 @@ from uddm.__main__ import main
 from uddm.corpora import ByteTokenizer
 
 
-def command(*words):
-    return subprocess.run([sys.executable, "-m", "uddm", *map(str, words)], capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def command(run_command):
+    return partial(run_command, main)
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +35,14 @@ def text(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(text, tmp_path_factory):
+def model(text, tmp_path_factory, command):
     out = tmp_path_factory.mktemp("run")
     done = command("train", out, "--corpus", text, "--steps", 20, "--hidden-dim", 16, "--length", 8)
     assert done.returncode == 0, done.stderr
     return out / "model"
 
 
-def test_training_again_does_nothing(model, text):
+def test_training_again_does_nothing(model, text, command):
     before = (model / "model.safetensors").stat().st_mtime_ns
     done = command("train", model.parent, "--corpus", text, "--steps", 20, "--hidden-dim", 16, "--length", 8)
     assert done.returncode == 0
@@ -48,13 +50,13 @@ def test_training_again_does_nothing(model, text):
     assert (model / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_sampling_prints_text_and_repeats_with_its_seed(model):
+def test_sampling_prints_text_and_repeats_with_its_seed(model, command):
     first, again, other = (command("sample", model, "--n", 3, "--steps", 5, "--seed", s).stdout for s in (1, 1, 2))
     assert len(first.splitlines()) == 3
     assert first == again != other
 
 
-def test_evaluation_prints_every_term(model, text):
+def test_evaluation_prints_every_term(model, text, command):
     printed = command("evaluate", model, "--corpus", text, "--n", 20, "--times", 4).stdout
     for term in ("diffusion", "reconstruction", "prior", "full bound", "published variant"):
         assert term in printed
@@ -187,8 +189,8 @@ def spoiled(model, folder, change):
     return folder
 
 
-@pytest.mark.parametrize("command", ["sample", "evaluate"])
-def test_numbers_that_are_not_finite_end_with_a_message(model, text, tmp_path, monkeypatch, capsys, command):
+@pytest.mark.parametrize("what", ["sample", "evaluate"])
+def test_numbers_that_are_not_finite_end_with_a_message(model, text, tmp_path, monkeypatch, capsys, what):
     def not_a_number(weights):
         next(tensor for name, tensor in weights.items() if "output" in name).view(-1)[0] = float("nan")
 
@@ -198,9 +200,9 @@ def test_numbers_that_are_not_finite_end_with_a_message(model, text, tmp_path, m
 
     words = {"sample": ["--n", "2", "--steps", "3"], "evaluate": ["--corpus", str(text), "--n", "5", "--times", "2"]}
     expected = {"sample": "must be log-probabilities, got NaN", "evaluate": "is not a number: the weights overflow"}
-    for change, message in ((not_a_number, "holds numbers that are not finite"), (overflowing, expected[command])):
+    for change, message in ((not_a_number, "holds numbers that are not finite"), (overflowing, expected[what])):
         folder = spoiled(model, tmp_path / change.__name__, change)
-        monkeypatch.setattr(sys, "argv", ["uddm", command, str(folder), *words[command]])
+        monkeypatch.setattr(sys, "argv", ["uddm", what, str(folder), *words[what]])
         with pytest.raises(SystemExit) as ended:
             main()
         printed = capsys.readouterr()
@@ -254,7 +256,7 @@ def test_a_refused_command_leaves_the_run_as_it_was(model, text, monkeypatch, ca
     assert sorted(model.parent.rglob("*")) == before
 
 
-def test_the_paper_preset_trains_a_nested_fraction_of_lm1b(shared_data, tmp_path):
+def test_the_paper_preset_trains_a_nested_fraction_of_lm1b(shared_data, tmp_path, command):
     """`--fraction` of a folder of shards, with the published network made small enough for a test."""
     bert = f"bert:{shared_data / 'bert' / 'vocab.txt'}"
     small = ["--hidden-dim", 8, "--blocks", 1, "--heads", 2, "--steps", 2, "--batch-size", 2, "--precision", "float32"]
@@ -272,7 +274,7 @@ def test_the_paper_preset_trains_a_nested_fraction_of_lm1b(shared_data, tmp_path
     assert blocks["packing"] == "sentences"
 
 
-def test_two_processes_train_one_model(text, tmp_path):
+def test_two_processes_train_one_model(text, tmp_path, command):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "uddm"]
     words = ["train", tmp_path, "--corpus", text, "--steps", 3, "--hidden-dim", 16, "--length", 8]
     done = subprocess.run([*torchrun, *map(str, words)], capture_output=True, text=True, check=False)
