@@ -1,9 +1,10 @@
 # Two commands from a fresh clone: `make figures` and `make test`. Both set up .venv first, and do nothing twice.
 PYTHON ?= python3
+N ?= 20
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: figures test test-long test-processors bench-am bench-uddm bench-gpu docs lint clean
+.PHONY: figures test test-long test-seeds test-processors bench-am bench-uddm bench-gpu docs lint clean
 
 figures: .venv/installed
 	$(BIN)/python -m paper_figures run --preset laptop --out "$(OUT)"
@@ -13,6 +14,10 @@ test: lint
 
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
+
+# The statistical tests with N other seeds, against the rates of false alarm that they state.
+test-seeds: .venv/installed
+	$(BIN)/python -m tests.seeds $(N)
 
 test-processors: .venv/installed
 	$(BIN)/python -m tests.processors

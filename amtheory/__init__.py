@@ -12,58 +12,6 @@ Conventions, the same everywhere in the package:
 Everything below is imported on first use, so ``import amtheory`` is immediate.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from amtheory import basins, intervals, patterns, theory
-    from amtheory._memory import Couplings
-    from amtheory.dense import DenseMemory
-    from amtheory.diffusion_memory import DiffusionMemory
-    from amtheory.hopfield import Hopfield
-    from amtheory.intervals import Estimate
-    from amtheory.perceptron import PerceptronMargin
-    from amtheory.pseudoinverse import PseudoInverse
-    from amtheory.pseudolikelihood import PseudoLikelihood
-    from amtheory.retrieval import retrieve
-
-__all__ = [
-    "Couplings",
-    "DenseMemory",
-    "DiffusionMemory",
-    "Estimate",
-    "Hopfield",
-    "PerceptronMargin",
-    "PseudoInverse",
-    "PseudoLikelihood",
-    "basins",
-    "intervals",
-    "patterns",
-    "retrieve",
-    "theory",
-]
-
-_HOME = {
-    "Couplings": "_memory",
-    "DenseMemory": "dense",
-    "DiffusionMemory": "diffusion_memory",
-    "Estimate": "intervals",
-    "Hopfield": "hopfield",
-    "PerceptronMargin": "perceptron",
-    "PseudoInverse": "pseudoinverse",
-    "PseudoLikelihood": "pseudolikelihood",
-    "retrieve": "retrieval",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f"{__name__}.{_HOME.get(name, name)}")
-    value = getattr(module, name) if name in _HOME else module
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""The numba kernels of the margin fits; switches and conventions as in `amtheory._kernels`.
+"""The numba kernels of the margin fits.
 
 For spin l with y_mu = x_l^mu, couplings are W_l = sum_mu a_mu y_mu x^mu with a >= 0, diagonal removed, and margins
 M_mu = (K a)_mu with K = (y y^T) o G - 1 1^T, G the Gram matrix of the patterns.
@@ -6,12 +6,12 @@ M_mu = (K a)_mu with K = (y y^T) o G - 1 1^T, G the Gram matrix of the patterns.
 
 import numpy as np
 
-from amtheory._kernels import _jit
+from amtheory._jit import jit
 
 _ROUNDING = 1e-10  # what counts as zero: of a, relative to the largest; of margins, relative to 1
 
 
-@_jit
+@jit
 def _solve(factor, b):
     """b <- (factor factor^T)^-1 b for a lower triangular factor."""
     n = b.size
@@ -27,7 +27,7 @@ def _solve(factor, b):
             b[j] -= b[i] * row[j]
 
 
-@_jit
+@jit
 def _without(inactive, n, y, C, q, factor, right, inverse_right, a):
     """a <- the solution of A_SS a_S = right_S, a_N = 0, where A^-1 = (y y^T) o C + q q^T.
 
@@ -51,7 +51,7 @@ def _without(inactive, n, y, C, q, factor, right, inverse_right, a):
     return u
 
 
-@_jit
+@jit
 def _margins(a, y, G, own):
     """K a, a row of G for each a_mu > 0; `own` is what the diagonal of W would add, 1 in the units of G."""
     fields, total = np.zeros(y.size), 0.0
@@ -66,7 +66,7 @@ def _margins(a, y, G, own):
     return fields
 
 
-@_jit
+@jit
 def complementary_rows(spins, G, own, C, q, active, a, max_pivots):
     """a >= 0 with A a >= 1 and a_mu (A a - 1)_mu = 0, A = K + epsilon, for each row; then the same a for epsilon = 0.
 
@@ -131,7 +131,7 @@ def complementary_rows(spins, G, own, C, q, active, a, max_pivots):
             a[row] += correction
 
 
-@_jit
+@jit
 def adatron(y, G, a, sweeps, minimal_over, rate):
     """`sweeps` sweeps of dual coordinate ascent on one row, a_mu <- max(0, a_mu + rate (1 - M_mu) / K_mu,mu); or, if
     `minimal_over`, as many times P steps of MinOver, which adds 1 to the a_mu of the smallest margin. In place."""
@@ -152,7 +152,7 @@ def adatron(y, G, a, sweeps, minimal_over, rate):
                     margins[nu] += weight * y[nu] * row[nu] - change
 
 
-@_jit
+@jit
 def symmetric_adatron(x, W, a, sweeps):
     """Dual coordinate ascent of ||W||^2 / 2 - sum a for symmetric W = sum a_mu,l sym(x_l^mu e_l x^mu). In place."""
     P, L = x.shape

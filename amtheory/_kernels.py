@@ -1,24 +1,22 @@
 """The numba kernels of the dynamics: incremental integer local fields and counter-based randomness.
 
-Set AMTHEORY_NUMBA_CACHE=0 to keep compiled kernels off the disk. The kernels release the GIL.
-
 **Decisions do not depend on how a field was computed.** The dynamics is defined by `_defining_field`, a float64
 sum in a fixed order. The kernels follow v_i = sum_j n_ij s_j instead, W_ij = unit_i (n_ij + rounding), in
-integers, where sums are exact in any order, and know |h_i / unit_i - v_i| <= error_i (see `amtheory._fields`).
+integers, where sums are exact in any order, and know |h_i / unit_i - v_i| <= error_i (see `amtheory._dynamics`).
 What that leaves open is decided by the defining field. Couplings that are integers have error_i = 0.
 
 **Random numbers** are a function of (seed, row, sweep, counter), through the mixer of SplitMix64 (Steele,
 Lea and Flood, OOPSLA 2014), never of the order of execution. In sweep t of row r, counter k < L draws the
 k-th site of the visiting order and counter L + i the noise of site i.
+
+**One long file**, as the kernels call each other, and numba's cache on disk misses a change in another file.
 """
 
 import math
-import os
 
-import numba
 import numpy as np
 
-_jit = numba.njit(nogil=True, cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0")
+from amtheory._jit import jit
 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -46,30 +44,30 @@ D_PATTERNS, D_COLUMNS, D_WEIGHTS, D_LENGTH, D_BETA, D_UNIT = range(6)
 # --- random numbers
 
 
-@_jit
+@jit
 def _mix(z):
     z = (z ^ (z >> np.uint64(30))) * _MULTIPLIER_1
     z = (z ^ (z >> np.uint64(27))) * _MULTIPLIER_2
     return z ^ (z >> np.uint64(31))
 
 
-@_jit
+@jit
 def _stream(seed, row, sweep):
     return _mix(_mix(_mix(seed) + np.uint64(row)) + np.uint64(sweep))
 
 
-@_jit
+@jit
 def _draw(stream, counter):
     return _mix(stream + np.uint64(counter + 1) * _INCREMENT)
 
 
-@_jit
+@jit
 def _below(n, bits):
     """An integer in [0, n), n < 2**32, uniform within n / 2**32."""
     return np.int64(((bits >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
 
 
-@_jit
+@jit
 def _logit(bits):
     """log(u / (1 - u)) for u uniform on the centres of 2**52 cells of (0, 1); u and 1 - u are exact."""
     u = (np.float64(bits >> np.uint64(12)) + 0.5) * 2.0**-52
@@ -79,7 +77,7 @@ def _logit(bits):
 # --- local fields
 
 
-@_jit
+@jit
 def _defining_field(site, state, couplings):
     """sum_j W_ij s_j as eight interleaved partial sums and that of the last L mod 8 terms."""
     a = b = c = d = e = f = g = h = tail = 0.0
@@ -98,7 +96,7 @@ def _defining_field(site, state, couplings):
     return ((a + b) + (c + d)) + ((e + f) + (g + h)) + tail
 
 
-@_jit
+@jit
 def _add_column(fields, column, spin):
     """The field of one spin that has become `spin`."""
     if spin > 0:
@@ -109,7 +107,7 @@ def _add_column(fields, column, spin):
             fields[i] -= 2 * np.int32(column[i])
 
 
-@_jit
+@jit
 def _add_columns(fields, W, sites, n, state, total):
     """The fields of n spins that have flipped, at `sites`; `total` (L,) int16 holds the sums of `W[GROUP]` columns."""
     columns = W[COLUMNS]
@@ -138,7 +136,7 @@ def _add_columns(fields, W, sites, n, state, total):
             fields[i] += 2 * np.int32(total[i])
 
 
-@_jit
+@jit
 def _popcount(word):
     """The number of bits set; compilers know the idiom and use the machine's instruction."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -147,7 +145,7 @@ def _popcount(word):
     return (word * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-@_jit
+@jit
 def _hebbian_field(state, field, W, total):
     """v_i = sum_mu (x^mu . s) x_i^mu - P s_i, from the patterns alone; `W[WORDS]` holds their spins as bits."""
     P, L = W[PATTERNS].shape
@@ -188,7 +186,7 @@ def _hebbian_field(state, field, W, total):
         field[i] += np.int32(total[i])
 
 
-@_jit
+@jit
 def hebbian_fields(states, fields, W):
     """Integer fields of `states` (M, L) from the patterns of W, into `fields`."""
     total = np.empty(states.shape[1], np.int16)
@@ -196,7 +194,7 @@ def hebbian_fields(states, fields, W):
         _hebbian_field(states[row], fields[row], W, total)
 
 
-@_jit
+@jit
 def column_fields(states, fields, W):
     """Integer fields of `states` (M, L) from the columns of W, into `fields`, which start as those of all spins -1."""
     L = states.shape[1]
@@ -213,12 +211,12 @@ def column_fields(states, fields, W):
 # --- decisions
 
 
-@_jit
+@jit
 def _bin(position):
     return np.int32(min(max(position, np.float32(0)), np.float32(_BINS - 1)))
 
 
-@_jit
+@jit
 def _verdict(agreement, scale, slack, spin, bits):
     """Whether a spin stays (1) or flips (-1) at T > 0, as far as v_i s_i and the table of sigma tell; else 0.
 
@@ -235,7 +233,7 @@ def _verdict(agreement, scale, slack, spin, bits):
     return 0
 
 
-@_jit
+@jit
 def _open_spin(site, state, v, W, noise, bits):
     """sgn(h - noise logit(u)), a tie keeping the spin: the definition, for where v_i does not decide.
 
@@ -246,7 +244,7 @@ def _open_spin(site, state, v, W, noise, bits):
     return 1 if gap > 0.0 else -1 if gap < 0.0 else state[site]
 
 
-@_jit
+@jit
 def _unstable_sites(state, field, W, sites, limit):
     """Fill `sites` with those that would flip at T = 0, and stop when there are `limit`; returns their number."""
     L, n = state.size, 0
@@ -272,7 +270,7 @@ def _unstable_sites(state, field, W, sites, limit):
     return n
 
 
-@_jit
+@jit
 def _same(a, b):
     if a.size != b.size:
         return False
@@ -285,7 +283,7 @@ def _same(a, b):
 # --- dynamics
 
 
-@_jit
+@jit
 def _bins_of_unit(W, noise):
     """Bins of the table of sigma per unit of v_i, and per error_i with room for the roundings of float32."""
     L = W[UNIT].size
@@ -298,7 +296,7 @@ def _bins_of_unit(W, noise):
     return scale, slack
 
 
-@_jit
+@jit
 def _open_run(state, saved, row, max_sweeps, reference, overlaps):
     """The record of a row: sweeps done, sweeps to do, when `saved` was the state, differences from it, flips before."""
     saved[:] = state
@@ -310,7 +308,16 @@ def _open_run(state, saved, row, max_sweeps, reference, overlaps):
     return np.array([0, max_sweeps, 0, 0, 0])
 
 
-@_jit
+@jit
+def _next_place(k, L, update, stream):
+    """Where the k-th site of a sweep stands in `order`: at k or, if SEQUENTIAL, at a random place of those from k on.
+
+    `order` itself is not passed: counting its references would take a quarter of a sweep.
+    """
+    return k + _below(L - k, _draw(stream, k)) if update == SEQUENTIAL else k
+
+
+@jit
 def _close_sweep(
     record, n, flipped, before, saved, state, row, update, noise, max_sweeps, sweeps, cycle_length, reference, overlaps
 ):
@@ -345,7 +352,7 @@ def _close_sweep(
     record[0], record[2], record[3], record[4] = sweep, saved_at, different, n
 
 
-@_jit
+@jit
 def _close_run(record, row, max_sweeps, sweeps, cycle_length, overlaps):
     if cycle_length[row] == 0:
         sweeps[row] = max_sweeps
@@ -354,7 +361,7 @@ def _close_run(record, row, max_sweeps, sweeps, cycle_length, overlaps):
             overlaps[row, sweep] = overlaps[row, sweep - cycle_length[row]]
 
 
-@_jit
+@jit
 def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps, cycle_length, reference, overlaps):
     """Run pairwise dynamics in place, one row of `states` after the other.
 
@@ -397,11 +404,8 @@ def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps,
                 for k in range(L):
                     order[k] = k
                 for k in range(L):
-                    site = order[k]
-                    if update == SEQUENTIAL:
-                        chosen = k + _below(L - k, _draw(stream, k))
-                        site = order[chosen]
-                        order[chosen] = order[k]
+                    place = _next_place(k, L, update, stream)
+                    site, order[place] = order[place], order[k]
                     spin, bits = state[site], np.uint64(0)
                     agreement = field[site] * spin
                     if noise > 0.0:
@@ -426,7 +430,7 @@ def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps,
 # --- dense memories
 
 
-@_jit
+@jit
 def _pattern_overlaps(state, D, overlaps):
     for mu in range(overlaps.size):
         overlap = np.int64(0)
@@ -435,12 +439,12 @@ def _pattern_overlaps(state, D, overlaps):
         overlaps[mu] = overlap
 
 
-@_jit
+@jit
 def _logaddexp(a, b):
     return max(a, b) + math.log1p(math.exp(-abs(a - b)))
 
 
-@_jit
+@jit
 def _dense_field(site, spin, overlaps, D, finite):
     """The local field h = (E(s_i = -1) - E(s_i = +1)) / 2, or, unless `finite`, a number of its sign."""
     column, offset = D[D_COLUMNS][site], D[D_LENGTH]
@@ -466,7 +470,7 @@ def _dense_field(site, spin, overlaps, D, finite):
     return (_logaddexp(ratio, -twice) - _logaddexp(ratio - twice, 0.0)) / twice
 
 
-@_jit
+@jit
 def dense_fields(states, fields, D):
     """Local fields of `states` (M, L) into `fields`."""
     overlaps = np.empty(D[D_PATTERNS].shape[0], np.int32)
@@ -476,7 +480,7 @@ def dense_fields(states, fields, D):
             fields[row, site] = _dense_field(site, states[row, site], overlaps, D, True)
 
 
-@_jit
+@jit
 def relax_dense(states, D, update, noise, seed, first_row, max_sweeps, sweeps, cycle_length, reference, all_overlaps):
     """As `relax`, for a dense memory: the overlaps with all patterns are followed instead of the local fields."""
     L, P = states.shape[1], D[D_PATTERNS].shape[0]
@@ -492,11 +496,8 @@ def relax_dense(states, D, update, noise, seed, first_row, max_sweeps, sweeps, c
             for k in range(L):
                 order[k] = k
             for k in range(L):
-                site = order[k]
-                if update == SEQUENTIAL:
-                    chosen = k + _below(L - k, _draw(stream, k))
-                    site = order[chosen]
-                    order[chosen] = order[k]
+                place = _next_place(k, L, update, stream)
+                site, order[place] = order[place], order[k]
                 gap = _dense_field(site, state[site], overlaps, D, noise > 0.0)
                 if noise > 0.0:
                     gap -= noise * _logit(_draw(stream, L + site))

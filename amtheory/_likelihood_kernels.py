@@ -1,20 +1,12 @@
-"""The numba kernel of the pseudo-likelihood fits; the switch of the cache is that of `amtheory._kernels`.
-
-Sums are vectorised, which takes leave to reorder them.
-"""
+"""The numba kernels of the pseudo-likelihood fits. Sums are vectorised, which takes leave to reorder them."""
 
 import math
-import os
 
-import numba
 import numpy as np
 
-_jit = numba.njit(
-    nogil=True,
-    cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0",
-    error_model="numpy",
-    fastmath={"reassoc", "contract", "nsz"},
-)
+from amtheory._jit import jit
+
+_jit = jit(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 _BLOCK = 512  # factors 1 < 1 + exp(-z) <= 2 that a float64 product holds
 _TRIALS = 30

@@ -10,21 +10,81 @@ from amtheory import _validation as check
 
 
 class Dynamics(Protocol):
-    """The dynamics of a memory in the form that `amtheory.retrieve` runs."""
+    """The dynamics of a fitted memory in the form in which `retrieve` runs it. To be implemented.
+
+    Any object with these two methods is one. A `PairwiseMemory` has its own; another `Memory` makes its own.
+    """
 
     def prepare(self, batch: int) -> None:
-        """Build what `batch` states need, before threads share it."""
+        """Build what `batch` states need, which threads then share; called once, before `relax`. May do nothing."""
         ...
 
-    def relax(self, states: NDArray[np.int8], *arguments: Any) -> None:
-        """Run `states` (M, L) in place; the arguments are those of the kernels."""
+    def relax(
+        self,
+        states: NDArray[np.int8],
+        update: int,
+        noise: float,
+        seed: np.uint64,
+        first_row: int,
+        max_sweeps: int,
+        sweeps: NDArray[np.int64],
+        cycle_length: NDArray[np.int64],
+        reference: NDArray[np.int8],
+        overlaps: NDArray[np.int32],
+        /,
+    ) -> None:
+        """Run each of `states` to its end, in place.
+
+        Several threads call it at once, each with rows of its own. A row's result depends on its state, on what the
+        arguments say, and on random numbers keyed by (seed, `first_row` + its index, sweep, site): never on the other
+        rows. So it is the same for any split of a batch. At T = 0 nothing is drawn but the order of sequential updates.
+
+        Parameters
+        ----------
+        states : (M, L) int8 in {-1, +1}, C-contiguous; overwritten by the final states
+        update : PARALLEL, SEQUENTIAL (a random order in each sweep) or TYPEWRITER, of `amtheory._kernels`
+        noise : T / 2 >= 0: a spin is set to +1 with probability 1 / (1 + exp(-h / noise)), at 0 to sgn(h), a zero field
+            keeping it
+        seed : of all random numbers
+        first_row : the index of ``states[0]`` in the batch
+        max_sweeps : >= 1; with noise exactly this many
+        sweeps : (M,), receives the sweeps done, the idle one that shows a fixed point included
+        cycle_length : (M,) zeros, receives 1 at a fixed point, c > 1 in a cycle of c states, which is left in the phase
+            it has after `max_sweeps`
+        reference : (M, L), or (M, 0) for none
+        overlaps : (M, max_sweeps + 1), receives sum_l s_l r_l with the reference r after 0, 1, ... sweeps; or (M, 0)
+        """
         ...
 
 
 class Memory(ABC):
-    """A binary memory; what ``fit(patterns)`` learns is in attributes that end in ``_``.
+    """A binary memory of L spins. To be implemented by those without couplings; others derive from `PairwiseMemory`.
 
-    `length_` is the number L of spins.
+    A subclass defines
+
+    - ``fit(patterns)``, unless it is given what others learn: it checks spins (P, L), learns them and forgets what it
+      knew, leaves what it has learnt in attributes that end in ``_``, resets ``_dynamics`` to None, and returns the
+      memory; it neither keeps nor changes the array it was given;
+    - `length_`, `local_field` and `energy`;
+    - ``_make_dynamics()``, the `Dynamics` of these fields.
+
+    Arguments of its constructor are checked there and kept unchanged under their names, so that a copy can be fitted to
+    other patterns. A fit is deterministic. From here come `dynamics`, pickles and copies, which leave the dynamics out,
+    and the AttributeError that says to call ``fit`` first.
+
+    See Also
+    --------
+    PairwiseMemory : all but ``fit``, for couplings
+    DenseMemory : an implementation without couplings
+
+    Examples
+    --------
+    >>> from amtheory import DenseMemory, Memory
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(3, 8, rng=0)
+    >>> memory: Memory = DenseMemory(order=4).fit(x)
+    >>> memory.length_, memory.local_field(x).shape, memory.energy(x).shape
+    (8, (3, 8), (3,))
     """
 
     _dynamics: Dynamics | None = None
@@ -40,13 +100,44 @@ class Memory(ABC):
 
     @property
     @abstractmethod
-    def length_(self) -> int: ...
+    def length_(self) -> int:
+        """The number L of spins."""
 
     @abstractmethod
-    def local_field(self, states: ArrayLike) -> NDArray[np.float64]: ...
+    def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
+        """h_i = (E(s_i = -1) - E(s_i = +1)) / 2, the other spins as they are, for each of `states`.
+
+        Without an energy, the field whose sign the dynamics follows.
+
+        Parameters
+        ----------
+        states : (M, L) spins in {-1, +1}
+
+        Returns
+        -------
+        (M, L) float64
+
+        Raises
+        ------
+        ValueError, TypeError : states of other values or length
+        """
 
     @abstractmethod
-    def energy(self, states: ArrayLike) -> NDArray[np.float64]: ...
+    def energy(self, states: ArrayLike) -> NDArray[np.float64]:
+        """E of each of `states`, extensive: what sequential dynamics at T = 0 never raises.
+
+        Parameters
+        ----------
+        states : (M, L) spins in {-1, +1}
+
+        Returns
+        -------
+        (M,) float64
+
+        Raises
+        ------
+        ValueError, TypeError : states of other values or length, or there is no energy
+        """
 
     @abstractmethod
     def _make_dynamics(self) -> Dynamics: ...
@@ -62,7 +153,33 @@ class Memory(ABC):
 
 
 class PairwiseMemory(Memory):
-    """A memory whose spins interact through W (L, L), ``couplings_``."""
+    """A memory whose spins interact through couplings W (L, L), h_i = sum_j W_ij s_j. To be implemented: ``fit`` alone.
+
+    ``fit(patterns)`` checks spins (P, L), assigns `couplings_`, float64, finite and with a zero diagonal, and returns
+    the memory; W need not be symmetric. All else comes from here, and is made anew when couplings are assigned. What
+    `Memory` says of ``fit`` and of the constructor holds.
+
+    Three numbers of a pattern x at spin l are easily confused: the *local field* h_l = sum_m W_lm x_m; the *stability*
+    Delta_l = x_l h_l / ||W_l||, which is not changed by a rescaling of W; and a *margin*, which for a perceptron is the
+    smallest stability over the patterns (`PerceptronMargin`), for the pseudo-likelihood beta x_l h_l
+    (`PseudoLikelihood`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory import PairwiseMemory, retrieve
+    >>> from amtheory.patterns import random_patterns
+    >>> class Clipped(PairwiseMemory):  # signs of Hebb's couplings
+    ...     def fit(self, patterns):
+    ...         W = np.sign(patterns.T @ patterns.astype(float))
+    ...         np.fill_diagonal(W, 0)
+    ...         self.couplings_ = W
+    ...         return self
+    >>> x = random_patterns(3, 60, rng=0)
+    >>> memory = Clipped().fit(x)
+    >>> bool((memory.stabilities(x) > 0).all()), bool((retrieve(memory, x)[0] == x).all())
+    (True, True)
+    """
 
     @property
     def couplings_(self) -> NDArray[np.float64]:
@@ -90,22 +207,62 @@ class PairwiseMemory(Memory):
         return float(np.linalg.norm(W - W.T) / np.linalg.norm(W + W.T))
 
     def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
-        """h_l = sum_m W_lm s_m for each of `states` (M, L); returns (M, L)."""
+        """h_l = sum_m W_lm s_m for each of `states`; neither aligned nor normalized, as `stabilities` are.
+
+        Parameters
+        ----------
+        states : (M, L) spins in {-1, +1}
+
+        Returns
+        -------
+        (M, L) float64, in the units of W
+
+        Raises
+        ------
+        ValueError, TypeError : states of other values or length
+        """
         return check.spins("states", states, length=self.length_) @ self.couplings_.T
 
     def stabilities(self, patterns: ArrayLike) -> NDArray[np.float64]:
-        """Delta_l = x_l (W_l . x) / ||W_l|| for each of `patterns` (P, L); returns (P, L).
+        """Delta_l = x_l (W_l . x) / ||W_l|| for each of `patterns`, whether stored or not.
 
-        Scale-free: x is a fixed point of the dynamics if all its Delta_l > 0. NaN where W_l = 0.
+        Scale-free: x is a fixed point of the dynamics if all its Delta_l > 0.
+
+        Parameters
+        ----------
+        patterns : (P, L) spins in {-1, +1}
+
+        Returns
+        -------
+        (P, L) float64, NaN where W_l = 0
+
+        Raises
+        ------
+        ValueError, TypeError : patterns of other values or length
+
+        See Also
+        --------
+        local_field : h_l, without x_l and the norm
+        amtheory.theory.stability : the distribution of stabilities, and the first step that follows from it
         """
         x = check.spins("patterns", patterns, length=self.length_)
         with np.errstate(invalid="ignore"):
             return x * self.local_field(x) / self.norms_
 
     def energy(self, states: ArrayLike) -> NDArray[np.float64]:
-        """E = -1/2 sum_ij W_ij s_i s_j of each of `states` (M, L), extensive; returns (M,).
+        """E = -1/2 sum_ij W_ij s_i s_j of each of `states`, extensive. Sequential dynamics at T = 0 never raises it.
 
-        Sequential dynamics at T = 0 never raises it. Raises ValueError unless W is symmetric, up to rounding.
+        Parameters
+        ----------
+        states : (M, L) spins in {-1, +1}
+
+        Returns
+        -------
+        (M,) float64, in the units of W
+
+        Raises
+        ------
+        ValueError, TypeError : states of other values or length; W is not symmetric, up to rounding
         """
         s = check.spins("states", states, length=self.length_).astype(np.float64)
         if self.asymmetry() > 1e-12:
@@ -119,9 +276,30 @@ class PairwiseMemory(Memory):
 
 
 class Couplings(PairwiseMemory):
-    """A memory given by its couplings W (L, L), square and finite; a diagonal acts as given. W is copied.
+    """A memory given by its couplings instead of patterns; it has no ``fit``.
 
-    Raises ValueError for anything else.
+    `retrieve` takes a matrix as well, but prepares it each time.
+
+    Parameters
+    ----------
+    couplings : W (L, L), real and finite; a diagonal acts as given; copied. Integers are kept as such: their fields are
+        exact
+
+    Attributes
+    ----------
+    couplings_ : (L, L) float64
+
+    Raises
+    ------
+    ValueError, TypeError : anything else
+
+    Examples
+    --------
+    >>> from amtheory import Couplings, retrieve
+    >>> pair = Couplings([[0, 1], [1, 0]])  # two spins that want to be equal
+    >>> final, info = retrieve(pair, [[1, 1], [1, -1]])
+    >>> final.tolist(), info.cycle_length.tolist()
+    ([[1, 1], [1, -1]], [1, 2])
     """
 
     def __init__(self, couplings: ArrayLike) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Seed = int | np.integer | np.random.Generator | None
+"""What `rng` may be; see `generator`."""
+
 
 def unmasked(name: str, value: ArrayLike) -> NDArray[Any]:
     """`value` as an array. Raises TypeError for masked elements, where numpy would give what lies under the mask, and

@@ -4,9 +4,10 @@
     P_rec(m0)  fraction of states that end at m_f >= success
     R          (1 - m0) / 2 where P_rec(m0) = 1/2: the radius, as a fraction of spins
 
-A state starts with exactly round(L (1 - m0) / 2) spins of its pattern flipped. The states of one memory share its
-couplings; what is independent are the disorder samples, memories of independent patterns, and every standard error and
-interval here is over these.
+A state starts with exactly round(L (1 - m0) / 2) spins of its pattern flipped: m0 is rounded to the nearest overlap
+that L spins can have, so that for odd L, m0 = 0 becomes 1 / L or -1 / L. The states of one memory share its couplings;
+what is independent are the disorder samples, memories of independent patterns, and every standard error and interval
+here is over these.
 """
 
 import copy
@@ -56,25 +57,32 @@ def basin_curve(
     max_sweeps: int = 300,
     success: float = 1.0,
     ensemble: Callable[..., Any] = random_patterns,
-    rng: Any = None,
+    rng: check.Seed = None,
     n_jobs: int = 1,
 ) -> "xr.Dataset":
     """m_f(m0) and P_rec(m0) of a learning rule, in memories of independent patterns.
 
+    Sample k depends on (seed, k) only, not on `samples` or `n_jobs`, and its value at one m0 not on the other m0.
+
     Parameters
     ----------
     rule : a memory such as ``amtheory.PseudoInverse()``, of which a copy is fitted for each disorder sample
-    P, L : number of patterns and of spins
-    m0 : initial overlaps in [-1, 1], rounded to possible ones, 1 - 2 flips / L; any that then coincide become one
-    samples : number of disorder samples
-    patterns_per_sample : number of patterns, drawn at random, that are probed in each sample; all P if None
-    starts : number of states for each probed pattern and m0
-    update, max_sweeps : as for `amtheory.retrieve`; parallel and sequential dynamics have different basins
-    success : in [-1, 1]. The attractors of Hopfield memories are near the patterns: for these take 0.95, say
+    P, L : number of patterns and of spins, >= 1
+    m0 : initial overlaps in [-1, 1], a number or (n,), rounded to possible ones, 1 - 2 flips / L (for odd L, 0 to +-1 /
+        L); any that then coincide become one
+    samples : number of disorder samples, >= 1; default 10
+    patterns_per_sample : number of patterns, drawn at random, that are probed in each sample, 1 to P; default None, all
+        P
+    starts : number of states for each probed pattern and m0, >= 1; default 1
+    update : "parallel", the default, "sequential" or "typewriter", as for `amtheory.retrieve`; they have different
+        basins
+    max_sweeps : >= 1, default 300
+    success : final overlap from which a state counts as recovered, in [-1, 1]; default 1. The attractors of Hopfield
+        memories are near the patterns: for these take 0.95, say
     ensemble : function ``(P, L, rng=)`` that returns spins (P, L), or a tuple that begins with them; for instance
-        ``functools.partial(amtheory.patterns.random_features, D=20)``
-    rng : None, integer or Generator
-    n_jobs : number of processes, as for `joblib.Parallel`
+        ``functools.partial(amtheory.patterns.random_features, D=20)``; default `amtheory.patterns.random_patterns`
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
+    n_jobs : number of processes, as for `joblib.Parallel`; default 1
 
     Returns
     -------
@@ -90,9 +98,24 @@ def basin_curve(
 
         The attributes say how it was made, among them the ``seed``, which as `rng` gives it again.
 
-    Sample k depends on (seed, k) only, not on `samples` or `n_jobs`, and its value at one m0 not on the other m0.
+    Raises
+    ------
+    ValueError, TypeError : naming the argument that is out of range
 
-    Raises ValueError or TypeError naming the argument that is out of range.
+    See Also
+    --------
+    measure_basin : the same of one memory that is fitted already
+    bridges.token_recovery : corrupts by a diffusion time, not by a number of flips, and measures any system
+
+    Examples
+    --------
+    >>> from amtheory import PseudoInverse
+    >>> from amtheory.basins import basin_curve
+    >>> curves = basin_curve(PseudoInverse(), 10, 100, [0.0, 0.9], samples=4, rng=0)
+    >>> dict(curves.recovered.sizes)
+    {'sample': 4, 'initial_overlap': 2}
+    >>> curves.recovered.sel(initial_overlap=0.9).values.tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     import xarray as xr
     from joblib import Parallel, delayed
@@ -132,12 +155,41 @@ def measure_basin(
     update: Update = "parallel",
     max_sweeps: int = 300,
     success: float = 1.0,
-    rng: Any = None,
+    rng: check.Seed = None,
 ) -> "xr.Dataset":
-    """m_f(m0) and P_rec(m0) of one fitted memory, from flipped `patterns` (P, L), whether it stores them or not.
+    """m_f(m0) and P_rec(m0) of one fitted memory, from flipped patterns, whether it stores them or not.
 
     As `basin_curve`, which does this for each disorder sample; the ``sample`` dimension has size 1. Memories of one's
     own ensemble are put together by ``xarray.concat(measured, "sample")``.
+
+    Parameters
+    ----------
+    memory_or_couplings : a fitted memory, or W (L, L), square and finite
+    patterns : (P, L) spins in {-1, +1}, the states to recover
+    m0 : initial overlaps in [-1, 1], a number or (n,), rounded to possible ones
+    starts : number of states for each pattern and m0, >= 1; default 1
+    update : "parallel", the default, "sequential" or "typewriter"
+    max_sweeps : >= 1, default 300
+    success : final overlap from which a state counts as recovered, in [-1, 1]; default 1
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
+
+    Returns
+    -------
+    xarray.Dataset, as of `basin_curve`
+
+    Raises
+    ------
+    ValueError, TypeError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield
+    >>> from amtheory.basins import measure_basin
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(3, 101, rng=0)
+    >>> curve = measure_basin(Hopfield().fit(x), x, [0.0, 0.8], starts=20, success=0.95, rng=0)
+    >>> curve.flips.values.tolist(), curve.recovered.values[0, 1].item()  # of 101 spins, 50.5 are rounded to 50
+    ([50, 10], 1.0)
     """
     import xarray as xr
 
@@ -172,11 +224,34 @@ def measure_basin(
 
 
 def summary(curves: "xr.Dataset", *, confidence: float = 0.95) -> "xr.Dataset":
-    """Means over disorder samples and their errors: "value", "standard_error", "low" and "high" along ``estimate``.
+    """Means over disorder samples and their errors.
 
     Intervals are Student's. Those of fractions are Wilson's, with Student's quantile and the effective number of trials
     n = p (1 - p) / standard_error^2, or, where all samples agree, with one trial for each; they stay in [0, 1], and are
-    not empty where everything or nothing is recovered. One sample has no errors (NaN).
+    not empty where everything or nothing is recovered.
+
+    Parameters
+    ----------
+    curves : of `basin_curve`, or of `measure_basin` put together along ``sample``
+    confidence : of the intervals, in (0, 1); default 0.95
+
+    Returns
+    -------
+    xarray.Dataset with the dimension ``estimate`` ("value", "standard_error", "low", "high") for ``sample``; one sample
+    has no errors (NaN)
+
+    Raises
+    ------
+    ValueError : `confidence` out of range
+
+    Examples
+    --------
+    >>> from amtheory import PseudoInverse
+    >>> from amtheory.basins import basin_curve, summary
+    >>> curves = basin_curve(PseudoInverse(), 10, 100, 0.9, samples=4, rng=0)
+    >>> recovered = summary(curves).recovered.sel(initial_overlap=0.9)
+    >>> recovered.sel(estimate="value").item(), recovered.sel(estimate="low").item() < 0.9
+    (1.0, True)
     """
     student = student_quantile(curves.sizes["sample"], confidence)
 
@@ -196,14 +271,46 @@ def summary(curves: "xr.Dataset", *, confidence: float = 0.95) -> "xr.Dataset":
     return curves.assign(means).assign_coords(estimate=["value", "standard_error", "low", "high"])
 
 
-def radius(curves: "xr.Dataset", *, confidence: float = 0.95, resamples: int = 2000, rng: Any = None) -> Estimate:
+def radius(
+    curves: "xr.Dataset", *, confidence: float = 0.95, resamples: int = 2000, rng: check.Seed = None
+) -> Estimate:
     """R = (1 - m0) / 2 where P_rec(m0) = 1/2, with a bootstrap interval over disorder samples.
 
     P_rec is made monotone by isotonic regression, which leaves a monotone curve as it is, and interpolated linearly.
-    The interval is the expanded percentile one, for few samples (Hesterberg, Am. Stat. 69, 371, 2015). An end beyond
-    the measured m0 is NaN, as are both for one sample.
+    The interval is the expanded percentile one, for few samples (Hesterberg, Am. Stat. 69, 371, 2015).
 
-    Warns (UserWarning) and gives NaN if the measured m0 do not bracket P_rec = 1/2.
+    Parameters
+    ----------
+    curves : of `basin_curve`, or of `measure_basin` put together along ``sample``
+    confidence : of the interval, in (0, 1); default 0.95
+    resamples : number of bootstrap samples, >= 1; default 2000
+    rng : None, an integer seed >= 0 or a Generator, of the bootstrap; default None, fresh entropy
+
+    Returns
+    -------
+    Estimate : a fraction of spins. An end beyond the measured m0 is NaN, as are both for one sample; all is NaN where
+        the measured m0 do not bracket P_rec = 1/2
+
+    Raises
+    ------
+    ValueError, TypeError : naming the argument that is out of range
+
+    Warns
+    -----
+    UserWarning : the measured m0 do not bracket P_rec = 1/2
+
+    See Also
+    --------
+    bridges.compare_basins : its radius is the integral of P_rec over m0, which is this one for a step
+
+    Examples
+    --------
+    >>> from amtheory import PseudoInverse
+    >>> from amtheory.basins import basin_curve, radius
+    >>> curves = basin_curve(PseudoInverse(), 10, 50, [0.0, 0.2, 0.4, 0.6], samples=4, rng=0)
+    >>> R = radius(curves, rng=0)
+    >>> R.low < R.value < R.high, round(R.value, 1)
+    (True, 0.3)
     """
     m0, p = curves["initial_overlap"].values, _recovered(curves)
     value = _level(m0, p.mean(axis=0), 0.5)
@@ -222,7 +329,7 @@ def radius(curves: "xr.Dataset", *, confidence: float = 0.95, resamples: int = 2
 
 @dataclass(frozen=True)
 class Scaling:
-    """What `finite_size_scaling` finds.
+    """What `finite_size_scaling` finds; its example shows one.
 
     Attributes
     ----------
@@ -230,7 +337,16 @@ class Scaling:
     crossings : m0 at which the curves of successive sizes cross; NaN if they do not
     critical_overlap : m_c
     nu : the exponent; without interval if it was given
-    chi2, degrees_of_freedom : of the collapse
+    chi2 : of the collapse
+    degrees_of_freedom : of the collapse
+
+    Examples
+    --------
+    >>> from amtheory import Estimate
+    >>> from amtheory.basins import Scaling
+    >>> m_c, nu = Estimate(0.5, 0.49, 0.51), Estimate(2.0, float("nan"), float("nan"))
+    >>> Scaling((100, 200), (m_c,), m_c, nu, chi2=11.0, degrees_of_freedom=9).critical_overlap.value
+    0.5
     """
 
     sizes: tuple[int, ...]
@@ -248,7 +364,7 @@ def finite_size_scaling(
     window: tuple[float, float] = (0.05, 0.95),
     confidence: float = 0.95,
     resamples: int = 500,
-    rng: Any = None,
+    rng: check.Seed = None,
 ) -> Scaling:
     """The edge m_c of the basin for L -> infinity, from P_rec = F((m0 - m_c) L^(1/nu)) at several sizes.
 
@@ -259,19 +375,39 @@ def finite_size_scaling(
     - a fit of the scaling form, F(u) = Phi(a + b u + c u^2) with Phi the normal distribution function, to the points
       with P_rec within `window`, by least squares in units of the standard errors over samples.
 
-    Parameters
-    ----------
-    curves : from `basin_curve`, at two or more sizes and the same load
-    nu : the exponent of the width L^(-1/nu); 2 for fluctuations of m0 as of independent spins; None: fit it
-    window : range of P_rec that is fitted
-    confidence, resamples, rng : for the bootstrap intervals, over the disorder samples of each size
-
     A chi2 far above the degrees of freedom says that the form does not hold, in general because sizes are too small;
     intervals then mean little. Points of one size share their disorder, so that chi2 scatters more widely than for
     independent points. On synthetic curves that obey the form, 95 % intervals of m_c from 12 to 40 samples cover
     91 to 93 %.
 
-    Raises ValueError for fewer than two sizes, a size given twice, or fewer points than the fit needs.
+    Parameters
+    ----------
+    curves : from `basin_curve`, at two or more sizes and the same load
+    nu : the exponent > 0 of the width L^(-1/nu); default 2, for fluctuations of m0 as of independent spins; None: fit
+        it
+    window : range of P_rec that is fitted, 0 <= low < high <= 1; default 0.05 to 0.95
+    confidence : of the intervals, in (0, 1); default 0.95
+    resamples : number of bootstrap samples, over the disorder samples of each size, >= 1; default 500
+    rng : None, an integer seed >= 0 or a Generator, of the bootstrap; default None, fresh entropy
+
+    Returns
+    -------
+    Scaling
+
+    Raises
+    ------
+    ValueError, TypeError : fewer than two sizes, a size given twice, fewer points than the fit needs; or naming the
+        argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory import PseudoInverse
+    >>> from amtheory.basins import basin_curve, finite_size_scaling
+    >>> m0, few = [0.2, 0.3, 0.4, 0.5, 0.6], {"samples": 8, "patterns_per_sample": 4}
+    >>> curves = [basin_curve(PseudoInverse(), L // 4, L, m0, **few, rng=0) for L in (24, 48)]
+    >>> found = finite_size_scaling(curves, resamples=20, rng=0)
+    >>> found.sizes, 0.3 < found.critical_overlap.value < 0.5
+    ((24, 48), True)
     """
     curves = sorted(curves, key=lambda c: c.attrs["L"])
     sizes = tuple(int(c.attrs["L"]) for c in curves)
@@ -350,7 +486,7 @@ def _overlaps(name: str, value: ArrayLike) -> Floats:
     return array.astype(np.float64)
 
 
-def _seed(rng: Any) -> int:
+def _seed(rng: check.Seed) -> int:
     """`rng` if it is a seed, else a seed drawn from it."""
     generator = check.generator(rng)
     return int(rng) if isinstance(rng, int | np.integer) else int(generator.integers(2**63))

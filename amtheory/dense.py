@@ -27,19 +27,37 @@ class DenseMemory(Memory):
     Hopfield memory: same fields. The exponential memory has the T = 0 dynamics of E = -sum_mu exp(beta x^mu . s);
     at T = 1 / beta it samples the mixture of noisy patterns sum_mu prod_i exp(beta x_i^mu s_i).
 
+    For even n, s and -s have the same energy; for odd n the memory tells a pattern from its negative. While
+    P L^n < 2^53 the fields of order n are exact integers, and ties are ties.
+
     Parameters
     ----------
-    order : n >= 2, or "exp"
-    beta : inverse temperature of "exp", in (0, 300]
+    order : an integer n >= 2, or "exp"; default 3
+    beta : inverse temperature of "exp", in (0, 300], which sets the shape of the energy and not the temperature of the
+        dynamics; default 1; of no effect at order n
 
     Attributes
     ----------
     patterns_ : (P, L) int8
 
-    For even n, s and -s have the same energy; for odd n the memory tells a pattern from its negative. While
-    P L^n < 2^53 the fields of order n are exact integers, and ties are ties.
+    Raises
+    ------
+    TypeError, ValueError : naming the parameter that is out of range
 
-    Raises TypeError or ValueError naming the parameter that is out of range.
+    See Also
+    --------
+    amtheory.theory.dense : how many random patterns it holds
+
+    Examples
+    --------
+    >>> from amtheory import DenseMemory, Hopfield, retrieve
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(40, 50, rng=0)
+    >>> for memory in (Hopfield(), DenseMemory(order=4), DenseMemory("exp")):
+    ...     print(bool((retrieve(memory.fit(x), x)[0] == x).all()))
+    False
+    True
+    True
     """
 
     order: int | Literal["exp"] = 3
@@ -53,7 +71,20 @@ class DenseMemory(Memory):
             raise ValueError(f"`beta` must be in (0, 300], got {self.beta}")
 
     def fit(self, patterns: ArrayLike) -> Self:
-        """Learn `patterns` (P, L). Raises ValueError unless they are spins in {-1, +1}, or if L^order overflows."""
+        """Learn `patterns`, which are copied.
+
+        Parameters
+        ----------
+        patterns : (P, L) spins in {-1, +1}
+
+        Returns
+        -------
+        the memory itself
+
+        Raises
+        ------
+        ValueError, TypeError : anything else; L^order overflows
+        """
         x = check.spins("patterns", patterns).copy()
         if self.order != "exp" and self.order * np.log(x.shape[1] + 1) + np.log(len(x)) > 700:
             raise ValueError(f"`patterns` of {x.shape[1]} spins overflow at order {self.order}")
@@ -67,12 +98,12 @@ class DenseMemory(Memory):
         return self.patterns_.shape[1]
 
     def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
-        """h_i = (E(s_i = -1) - E(s_i = +1)) / 2 for each of `states` (M, L); returns (M, L)."""
+        """h_i = (E(s_i = -1) - E(s_i = +1)) / 2 for each of `states` (M, L); returns (M, L). See `Memory`."""
         dynamics: Any = self.dynamics()
         return dynamics.fields(check.spins("states", states, length=self.length_))
 
     def energy(self, states: ArrayLike) -> NDArray[np.float64]:
-        """E of each of `states` (M, L), extensive; returns (M,)."""
+        """E of each of `states` (M, L), extensive; returns (M,). See `Memory`."""
         s = check.spins("states", states, length=self.length_).astype(np.float64)
         overlaps = s @ self.patterns_.T
         if self.order == "exp":

@@ -46,14 +46,53 @@ _LOG_SCALES = np.log(np.cosh(np.linspace(0, np.arcsinh(_LARGEST), 31)))  # log q
 
 
 def diffusion_term(alpha: ArrayLike, alignment: ArrayLike) -> Floats:
-    """phi(a, tanh u) >= 0 for a in [0, 1) and u = x_l f_l, in nats per unit of a; broadcasts; else ValueError."""
+    """phi(a, tanh u) >= 0 of the module's formula, in nats per unit of a.
+
+    Parameters
+    ----------
+    alpha : noise level a in [0, 1), the schedule's alpha_t and not a load
+    alignment : u = x_l f_l, any real number; broadcast with `alpha`
+
+    Returns
+    -------
+    float64
+
+    Raises
+    ------
+    ValueError : a level out of range
+
+    Examples
+    --------
+    >>> from amtheory.diffusion_memory import diffusion_term
+    >>> diffusion_term(0.5, [-20.0, 0.0, 20.0]).round(2).tolist()
+    [2.43, 0.55, 0.0]
+    """
     a, missing, product = _mixtures(alpha, alignment)
     ratios = np.log1p(a * missing / (1 - a)) + np.log1p(a * missing / (1 + a - a * missing))
     return ratios / 2 - a * (1 - missing) * missing / product
 
 
 def diffusion_slope(alpha: ArrayLike, alignment: ArrayLike) -> Floats:
-    """d phi(a, tanh u) / du = -2 a (1 - tau) (1 - tau^2)/(1 - a^2 tau^2)^2 <= 0; arguments as for `diffusion_term`."""
+    """d phi(a, tanh u) / du = -2 a (1 - tau) (1 - tau^2)/(1 - a^2 tau^2)^2 <= 0.
+
+    Parameters
+    ----------
+    alpha, alignment : a and u, as for `diffusion_term`
+
+    Returns
+    -------
+    float64
+
+    Raises
+    ------
+    ValueError : a level out of range
+
+    Examples
+    --------
+    >>> from amtheory.diffusion_memory import diffusion_slope
+    >>> float(diffusion_slope(0.5, 0.0))
+    -1.0
+    """
     a, missing, product = _mixtures(alpha, alignment)
     return -2 * a * missing**2 * (2 - missing) / product**2
 
@@ -70,10 +109,36 @@ def _mixtures(alpha: ArrayLike, alignment: ArrayLike) -> tuple[Floats, Floats, F
 def linear_nelbo(
     couplings: ArrayLike, patterns: ArrayLike, *, field: Literal["gaussian", "exact"] = "gaussian"
 ) -> Floats:
-    """nelbo_l of couplings W (L, L), the diagonal of which is ignored, averaged over `patterns` (P, L); (L,) nats.
+    """nelbo_l of given couplings, averaged over patterns.
 
-    `field` is how E_z is taken, as for `DiffusionMemory`. ValueError for arguments of other shapes or values, and with
-    "gaussian" for norms above 20 or stabilities x_l W_l . x / ||W_l|| beyond +-40.
+    Parameters
+    ----------
+    couplings : W (L, L) in units of the temperature, the diagonal of which is ignored
+    patterns : (P, L) spins in {-1, +1}
+    field : how E_z is taken, as for `DiffusionMemory`; default "gaussian"
+
+    Returns
+    -------
+    (L,) float64, nats per token
+
+    Raises
+    ------
+    ValueError, TypeError : arguments of other shapes or values; with "gaussian", norms above 20 or stabilities
+        x_l W_l . x / ||W_l|| beyond +-40; with "exact", L > 14
+
+    See Also
+    --------
+    amtheory.pseudolikelihood.loss : the same without noise in the context, summed over l
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory.diffusion_memory import linear_nelbo
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(3, 10, rng=0)
+    >>> without = linear_nelbo(np.zeros((10, 10)), x, field="exact")
+    >>> bool(np.allclose(without, np.log(2)))  # one bit a token
+    True
     """
     W, x = check.couplings("couplings", couplings).astype(np.float64), check.spins("patterns", patterns)
     if len(W) != x.shape[1]:
@@ -95,13 +160,13 @@ class DiffusionMemory(PairwiseMemory):
 
     Parameters
     ----------
-    norm : None, or ||W_l|| > 0 of each row, as `beta_norm` of `amtheory.PseudoLikelihood`. Both objectives lead to
-        Hebb's rule as it goes to 0. Below 20 with "gaussian"
-    field : how the average over the context is taken. "exact": all 2^(L - 1) contexts, L <= 14. "gaussian": x_l f_l is
-        normal, of its exact mean a M and variance (1 - a^2) ||W_l||^2, M = x_l W_l . x, as for L -> infinity: each row
-        then depends on a pattern through its margin alone; the bound is off by O(1/L)
-    tolerance : the fit ends when no component of the gradient of nelbo_l exceeds this
-    max_iterations : after which the fit warns
+    norm : ||W_l|| > 0 of each row, as `beta_norm` of `amtheory.PseudoLikelihood`; default None, that of the minimum.
+        Both objectives lead to Hebb's rule as it goes to 0. Below 20 with "gaussian"
+    field : how the average over the context is taken. "exact": all 2^(L - 1) contexts, L <= 14. "gaussian", the
+        default: x_l f_l is normal, of its exact mean a M and variance (1 - a^2) ||W_l||^2, M = x_l W_l . x, as for L ->
+        infinity: each row then depends on a pattern through its margin alone; the bound is off by O(1/L)
+    tolerance : the fit ends when no component of the gradient of nelbo_l exceeds this; > 0, default 1e-6
+    max_iterations : after which the fit warns; >= 1, default 2000
 
     Attributes
     ----------
@@ -110,7 +175,23 @@ class DiffusionMemory(PairwiseMemory):
     nelbo_ : (L,) nats per token
     converged_ : whether `tolerance` was reached
 
-    Raises TypeError or ValueError naming the parameter that is out of range.
+    Raises
+    ------
+    TypeError, ValueError : naming the parameter that is out of range
+
+    See Also
+    --------
+    PseudoLikelihood : the objective without noise in the context, convex, and without a minimum for separable patterns
+    bridges.compare_basins : the basins of both
+
+    Examples
+    --------
+    >>> from amtheory import DiffusionMemory
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(2, 8, rng=0)
+    >>> memory = DiffusionMemory(field="exact").fit(x)
+    >>> memory.converged_, bool(memory.nelbo_.mean() < 0.69)  # less than one bit a token
+    (True, True)
     """
 
     norm: float | None = None
@@ -131,11 +212,24 @@ class DiffusionMemory(PairwiseMemory):
         check.integer("max_iterations", self.max_iterations, 1)
 
     def fit(self, patterns: ArrayLike) -> Self:
-        """Learn `patterns` (P, L), P >= 1, L >= 2, by L-BFGS on all rows.
+        """Learn `patterns`, by L-BFGS on all rows.
 
-        Warns (RuntimeWarning) if `tolerance` is not reached. Raises ValueError unless the patterns are spins in
-        {-1, +1}, if L > 14 with "exact", or if "gaussian" needs norms above 20 or stabilities beyond +-40 (very low
-        load).
+        Parameters
+        ----------
+        patterns : (P, L) spins in {-1, +1}, P >= 1, L >= 2
+
+        Returns
+        -------
+        the memory itself
+
+        Raises
+        ------
+        ValueError, TypeError : anything else; L > 14 with "exact"; "gaussian" needs norms above 20 or stabilities
+            beyond +-40 (very low load); a spin that correlates with no other, if `norm` is given
+
+        Warns
+        -----
+        RuntimeWarning : `tolerance` is not reached
         """
         x = check.spins("patterns", patterns)
         L = x.shape[1]

@@ -20,12 +20,40 @@ class Hopfield(PairwiseMemory):
     ----------
     integer_couplings_ : (L, L) int32, J = sum_mu x^mu (x^mu)^T with zero diagonal
     couplings_ : (L, L) float64, W = J / L
+
+    See Also
+    --------
+    DenseMemory : at order 2 the same fields
+    amtheory.theory.hopfield : its retrieval states and first steps for L -> infinity
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield, retrieve
+    >>> from amtheory.patterns import flip, overlap, random_patterns
+    >>> x = random_patterns(5, 100, rng=0)
+    >>> memory = Hopfield().fit(x)
+    >>> final, info = retrieve(memory, flip(x, 10, rng=1))
+    >>> overlap(final, x).tolist(), info.converged.tolist()
+    ([1.0, 1.0, 1.0, 1.0, 1.0], [True, True, True, True, True])
     """
 
     integer_couplings_: NDArray[np.int32]
 
     def fit(self, patterns: ArrayLike) -> Self:
-        """Learn `patterns` (P, L). Raises ValueError unless they are spins in {-1, +1}."""
+        """Learn `patterns`.
+
+        Parameters
+        ----------
+        patterns : (P, L) spins in {-1, +1}
+
+        Returns
+        -------
+        the memory itself
+
+        Raises
+        ------
+        ValueError, TypeError : anything else
+        """
         self._patterns = check.spins("patterns", patterns).copy()
         x = self._patterns.astype(np.float32 if len(self._patterns) < 2**24 else np.float64)  # sums stay exact
         J = (x.T @ x).astype(np.int32)
@@ -41,12 +69,12 @@ class Hopfield(PairwiseMemory):
         return pairwise(self.integer_couplings_, 1 / len(self.integer_couplings_), self._patterns)
 
     def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
-        """h_i = (1/L) sum_j J_ij s_j for each of `states` (M, L); the sum is exact; returns (M, L)."""
+        """h_i = (1/L) sum_j J_ij s_j for each of `states` (M, L); the sum is exact, (M, L). See `PairwiseMemory`."""
         L = self.length_
         return check.spins("states", states, length=L) @ self.integer_couplings_.astype(np.float64) / L
 
     def energy(self, states: ArrayLike) -> NDArray[np.float64]:
-        """E = -1/2 sum_ij W_ij s_i s_j of each of `states` (M, L), extensive; returns (M,).
+        """E = -1/2 sum_ij W_ij s_i s_j of each of `states` (M, L), extensive; returns (M,). See `PairwiseMemory`.
 
         The sum over pairs is an exact integer, divided once by 2L: equal energies compare equal.
         """

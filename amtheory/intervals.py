@@ -15,7 +15,19 @@ Floats = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value and the ends of its confidence interval; NaN for what the data do not determine."""
+    """A value and the ends of its confidence interval; NaN for what the data do not determine.
+
+    Parameters
+    ----------
+    value, low, high : the value and the two ends, in its unit
+
+    Examples
+    --------
+    >>> from amtheory import Estimate
+    >>> value, low, high = Estimate(0.5, 0.4, 0.6)
+    >>> low <= value <= high
+    True
+    """
 
     value: float
     low: float
@@ -23,7 +35,29 @@ class Estimate(NamedTuple):
 
 
 def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimate:
-    """A proportion of independent trials with Wilson's score interval (Wilson 1927)."""
+    """A proportion of independent trials with Wilson's score interval (J. Am. Stat. Assoc. 22, 209, 1927).
+
+    Parameters
+    ----------
+    successes : in [0, trials], not necessarily whole: a count may come as a rate times the trials, with rounding, and
+        the interval is a continuous function of it
+    trials : >= 0, likewise
+    confidence : of the interval, in (0, 1); default 0.95
+
+    Returns
+    -------
+    Estimate : never empty, all NaN for no trials
+
+    See Also
+    --------
+    bootstrap_ratio : for tokens, which are not independent within a sequence
+
+    Examples
+    --------
+    >>> from amtheory.intervals import wilson
+    >>> [round(number, 2) for number in wilson(0, 10)]
+    [0.0, 0.0, 0.28]
+    """
     if trials == 0:
         return Estimate(np.nan, np.nan, np.nan)
     p = successes / trials
@@ -32,8 +66,25 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimat
 
 
 def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[Floats, Floats]:
-    """Ends of Wilson's interval for proportions p of `trials`, not necessarily whole numbers, at a quantile of the
-    normal law, or of Student's where `trials` are estimated."""
+    """The ends of Wilson's interval alone, elementwise, at a given quantile instead of a confidence.
+
+    Parameters
+    ----------
+    p : proportions in [0, 1]
+    trials : > 0, not necessarily whole, as where they are an effective number; broadcast with `p`
+    quantile : two-sided, of the normal law, or of Student's where `trials` are estimated
+
+    Returns
+    -------
+    low, high : float64, with low <= p <= high
+
+    Examples
+    --------
+    >>> from amtheory.intervals import wilson_ends
+    >>> low, high = wilson_ends([0.0, 0.5], 10, 1.96)
+    >>> low.round(2).tolist(), high.round(2).tolist()
+    ([0.0, 0.24], [0.28, 0.76])
+    """
     p, n, z = (np.asarray(value, np.float64) for value in (p, trials, quantile))
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -41,14 +92,50 @@ def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[F
 
 
 def student_quantile(n: int, confidence: float) -> float:
-    """Student's two-sided quantile for the mean of n samples, NaN for one."""
+    """Student's two-sided quantile for the mean of `n` samples.
+
+    Parameters
+    ----------
+    n : number of samples, >= 1
+    confidence : in (0, 1)
+
+    Returns
+    -------
+    the number of standard errors to each side; NaN for one sample
+
+    Raises
+    ------
+    ValueError : `confidence` out of range
+
+    Examples
+    --------
+    >>> from amtheory.intervals import student_quantile
+    >>> round(student_quantile(10, 0.95), 2)
+    2.26
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
     return float(stdtrit(n - 1, (1 + confidence) / 2)) if n > 1 else np.nan
 
 
 def mean_and_error(values: Floats) -> tuple[Floats, Floats]:
-    """Mean over samples, the first axis, and its standard error, NaN for one sample."""
+    """Mean over samples and its standard error.
+
+    Parameters
+    ----------
+    values : (n, ...) float64, samples along the first axis
+
+    Returns
+    -------
+    mean, error : (...); the error is NaN for one sample, and exactly 0 where all samples agree
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory.intervals import mean_and_error
+    >>> [float(number) for number in mean_and_error(np.array([1.0, 3.0]))]
+    [2.0, 1.0]
+    """
     n, mean = len(values), values.mean(axis=0)
     if n == 1:
         return mean, np.full_like(mean, np.nan)
@@ -56,7 +143,25 @@ def mean_and_error(values: Floats) -> tuple[Floats, Floats]:
 
 
 def student(values: xr.DataArray, dim: str, confidence: float = 0.95) -> xr.DataArray:
-    """Mean over `dim` with Student's interval, along a new dimension ``estimate``; of the values that are not NaN."""
+    """Mean over samples with Student's interval, of the values that are not NaN.
+
+    Parameters
+    ----------
+    values : of any dimensions
+    dim : that of the samples
+    confidence : of the interval, in (0, 1); default 0.95
+
+    Returns
+    -------
+    DataArray with a dimension ``estimate`` (mean, low, high) for `dim`; ends are NaN for one sample
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from amtheory.intervals import student
+    >>> student(xr.DataArray([1.0, 2.0, 3.0, 4.0], dims="sample"), "sample").values.round(2).tolist()
+    [2.5, 0.45, 4.55]
+    """
     import xarray as xr
 
     n, mean = values.count(dim), values.mean(dim)
@@ -76,12 +181,26 @@ def bootstrap_ratio(
     """sum(numerator) / sum(denominator) with a percentile bootstrap interval over sequences.
 
     Tokens of one sequence are not independent; sequences are, so these are what is resampled. A rate of exactly 0 or 1
-    has no spread to resample: it gets Wilson's interval with each sequence as one trial. One sequence alone gives no
-    interval (NaN).
+    has no spread to resample: it gets Wilson's interval with each sequence as one trial.
 
     Parameters
     ----------
-    numerator, denominator : one number for each sequence, (N,)
+    numerator, denominator : one number for each sequence, (N,); sequences of denominator 0 count for nothing
+    rng : generator of the resampling
+    confidence : of the interval, in (0, 1); default 0.95
+    resamples : number of bootstrap samples, >= 1; default 1000
+
+    Returns
+    -------
+    Estimate : without interval (NaN) for one sequence, all NaN for a denominator of 0
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory.intervals import bootstrap_ratio
+    >>> rate = bootstrap_ratio(np.array([1, 2, 0, 3]), np.array([2, 3, 1, 4]), np.random.default_rng(0))
+    >>> rate.value, rate.low < 0.6 < rate.high
+    (0.6, True)
     """
     total = denominator.sum()
     if total == 0:
@@ -101,7 +220,26 @@ def bootstrap_ratio(
 def bootstrap_mean(
     values: np.ndarray, rng: np.random.Generator, *, confidence: float = 0.95, resamples: int = 1000
 ) -> Estimate:
-    """Mean of the finite `values` (N,) with a percentile bootstrap interval, NaN for fewer than two."""
+    """Mean of the finite values with a percentile bootstrap interval.
+
+    Parameters
+    ----------
+    values : (N,) independent; those that are not finite are left out
+    rng : generator of the resampling
+    confidence : of the interval, in (0, 1); default 0.95
+    resamples : number of bootstrap samples, >= 1; default 1000
+
+    Returns
+    -------
+    Estimate : NaN for what fewer than two values do not determine
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory.intervals import bootstrap_mean
+    >>> bootstrap_mean(np.array([1.0, np.nan, 4.0]), np.random.default_rng(0))
+    Estimate(value=2.5, low=1.0, high=4.0)
+    """
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return Estimate(float(finite[0]) if len(finite) else np.nan, np.nan, np.nan)
@@ -111,7 +249,26 @@ def bootstrap_mean(
 
 
 def resampled_sums(values: np.ndarray, rng: np.random.Generator, resamples: int, together: int = 50) -> np.ndarray:
-    """Sums of `values` (N, ...) over rows drawn with replacement, (resamples, ...)."""
+    """Bootstrap: sums over as many rows as there are, drawn with replacement.
+
+    Parameters
+    ----------
+    values : (N, ...)
+    rng : generator of the draws
+    resamples : number of sums, >= 1
+    together : how many of them are drawn at a time, which bounds the memory and does not change the draws; default 50
+
+    Returns
+    -------
+    (resamples, ...)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory.intervals import resampled_sums
+    >>> resampled_sums(np.ones(10), np.random.default_rng(0), 3).tolist()
+    [10.0, 10.0, 10.0]
+    """
     n = len(values)
     draws = (min(together, resamples - done) for done in range(0, resamples, together))
     return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ values for size in draws])
@@ -121,7 +278,27 @@ def expanded_percentiles(resampled: Floats, n: int, confidence: float) -> tuple[
     """Ends of the percentile interval of a bootstrap over n samples, expanded for small n (Hesterberg, Am. Stat. 69,
     371, 2015).
 
-    An undetermined (NaN) value may be anything and counts against both ends; ends that are not finite are NaN.
+    Parameters
+    ----------
+    resampled : (R,) bootstrap values; an undetermined one (NaN) may be anything and counts against both ends
+    n : number of samples that were resampled
+    confidence : in (0, 1)
+
+    Returns
+    -------
+    low, high : NaN where not finite, and for one sample
+
+    Raises
+    ------
+    ValueError : `confidence` out of range
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory.intervals import expanded_percentiles
+    >>> low, high = expanded_percentiles(np.arange(1000.0), 10, 0.95)
+    >>> bool(low < 25 and high > 975)  # the percentiles themselves
+    True
     """
     tail = ndtr(-np.sqrt(n / (n - 1)) * student_quantile(n, confidence)) if n > 1 else 0.5
     lows, highs = (np.where(np.isnan(resampled), infinity, resampled) for infinity in (-np.inf, np.inf))

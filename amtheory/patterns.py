@@ -17,28 +17,64 @@ Spins = NDArray[np.int8]
 _BLOCK = 2**22  # real numbers held at a time
 
 
-def random_patterns(P: int, L: int, *, rng: Any = None) -> Spins:
-    """Independent unbiased spins: P(x = +1) = 1/2 for each entry of the (P, L) int8 result.
+def random_patterns(P: int, L: int, *, rng: check.Seed = None) -> Spins:
+    """Independent unbiased spins: P(x = +1) = 1/2 for each.
 
-    Raises TypeError or ValueError unless P, L >= 1.
+    Parameters
+    ----------
+    P, L : numbers of patterns and of spins, >= 1
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
+
+    Returns
+    -------
+    (P, L) int8 in {-1, +1}
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(3, 1000, rng=0)
+    >>> x.shape, x.dtype.name, bool((x[:2] == random_patterns(2, 1000, rng=0)).all())
+    ((3, 1000), 'int8', True)
     """
     shape = check.integer("P", P, 1), check.integer("L", L, 1)
     return _fair_spins(check.generator(rng), shape)
 
 
-def biased_patterns(P: int, L: int, bias: float, *, rng: Any = None) -> Spins:
-    """Independent spins of mean `bias`: P(x = +1) = (1 + bias) / 2 for each entry of the (P, L) int8 result.
+def biased_patterns(P: int, L: int, bias: float, *, rng: check.Seed = None) -> Spins:
+    """Independent spins of mean `bias`: P(x = +1) = (1 + bias) / 2 for each.
 
-    Raises TypeError or ValueError unless P, L >= 1 and -1 < bias < 1.
+    Parameters
+    ----------
+    P, L : numbers of patterns and of spins, >= 1
+    bias : in (-1, 1)
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
+
+    Returns
+    -------
+    (P, L) int8 in {-1, +1}
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.patterns import biased_patterns
+    >>> round(float(biased_patterns(10, 1000, 0.8, rng=0).mean()), 1)
+    0.8
     """
     shape = check.integer("P", P, 1), check.integer("L", L, 1)
     return _spins(check.generator(rng), shape, _between("bias", bias, -1, 1))
 
 
 def correlated_chains(
-    P: int, L: int, correlation: float, *, along: Literal["sites", "patterns"] = "sites", rng: Any = None
+    P: int, L: int, correlation: float, *, along: Literal["sites", "patterns"] = "sites", rng: check.Seed = None
 ) -> Spins:
-    """Unbiased spins in stationary Markov chains, (P, L) int8, with correlations that decay exponentially:
+    """Unbiased spins in stationary Markov chains, with correlations that decay exponentially:
 
         along sites:     < x_i^mu x_j^nu > = delta_{mu nu} c^|i - j|
         along patterns:  < x_i^mu x_j^nu > = delta_{ij} c^|mu - nu|
@@ -47,7 +83,27 @@ def correlated_chains(
     patterns. Along patterns each is the one before with its spins flipped independently with probability (1 - c) / 2:
     semantically correlated patterns (Löwe, Ann. Appl. Probab. 8, 1216, 1998, for both).
 
-    Raises TypeError or ValueError unless P, L >= 1, -1 < c < 1 and `along` is one of the two.
+    Parameters
+    ----------
+    P, L : numbers of patterns and of spins, >= 1
+    correlation : c of neighbours, in (-1, 1)
+    along : "sites", the default, or "patterns"
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
+
+    Returns
+    -------
+    (P, L) int8 in {-1, +1}
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.patterns import correlated_chains
+    >>> x = correlated_chains(10, 1000, 0.5, rng=0)
+    >>> round(float((x[:, 1:] * x[:, :-1]).mean()), 1)
+    0.5
     """
     shape = check.integer("P", P, 1), check.integer("L", L, 1)
     correlation = _between("correlation", correlation, -1, 1)
@@ -61,26 +117,43 @@ def correlated_chains(
     return np.cumprod(steps, axis=0, dtype=np.int8)
 
 
-def prototypes(P: int, L: int, K: int, quality: float, *, rng: Any = None) -> tuple[Spins, Spins, Callable[..., Spins]]:
+def prototypes(
+    P: int, L: int, K: int, quality: float, *, rng: check.Seed = None
+) -> tuple[Spins, Spins, Callable[..., Spins]]:
     """Noisy examples of K prototypes: x_i^mu = chi_i^mu p_i^(mu mod K), < chi > = r, so that < x . p / L > = r.
 
     The prototypes p in {-1, +1}^L have independent unbiased spins, and each spin of an example differs from its
     prototype independently with probability (1 - r) / 2: learning K concepts, from P / K examples each, of quality r
     (Fontanari, J. Phys. France 51, 2421, 1990; Agliari et al., arXiv 2401.16114). Two examples of one prototype
-    have the mean overlap r^2.
+    have the mean overlap r^2. With the same seed, the prototypes do not depend on P.
+
+    Parameters
+    ----------
+    P, L : numbers of examples and of spins, >= 1
+    K : number of prototypes, >= 1
+    quality : r in [0, 1]
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
 
     Returns
     -------
-    patterns : (P, L) int8
-        Example mu belongs to prototype mu mod K, ``prototypes[np.arange(P) % K]``.
+    patterns : (P, L) int8; example mu belongs to prototype mu mod K, ``prototypes[np.arange(P) % K]``
     prototypes : (K, L) int8
-    sample_unseen : function ``(n, rng=None) -> (n, L) int8``
-        New examples of the same prototypes, in the same order. With ``rng=None`` it continues a stream of its own, so
-        the examples of successive calls are independent, and reproducible from the seed given here.
+    sample_unseen : function ``(n, rng=None) -> (n, L) int8``, new examples of the same prototypes, in the same order.
+        With ``rng=None`` it continues a stream of its own, so the examples of successive calls are independent, and
+        reproducible from the seed given here
 
-    With the same seed, the prototypes do not depend on P.
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
 
-    Raises TypeError or ValueError unless P, L, K >= 1 and 0 <= r <= 1.
+    Examples
+    --------
+    >>> from amtheory.patterns import prototypes
+    >>> examples, concepts, sample_unseen = prototypes(6, 1000, 3, 0.8, rng=0)
+    >>> (examples * concepts[[0, 1, 2, 0, 1, 2]]).mean(axis=1).round(1).tolist()
+    [0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
+    >>> sample_unseen(4).shape
+    (4, 1000)
     """
     P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 1)
     quality = _between("quality", quality, 0, 1, closed=True)
@@ -103,26 +176,47 @@ def random_features(
     *,
     active: int | None = None,
     coefficients: Literal["gaussian", "binary"] = "gaussian",
-    rng: Any = None,
+    rng: check.Seed = None,
 ) -> tuple[Spins, Spins, Callable[..., Spins]]:
     """Random-features ("hidden manifold") examples, x = sgn(sum_k c_k f_k).
 
     The D features f_k in {-1, +1}^L have independent unbiased spins. Each example has its own coefficients
     c_k, standard normal or +-1, all non-zero (`active=None`) or non-zero on exactly `active` features drawn
     at random (Negri et al., Phys. Rev. Lett. 131, 257301; Kalaj et al., arXiv 2407.05658). The two loads
-    are alpha = P / L and alpha_D = D / L.
+    are alpha = P / L and alpha_D = D / L. With the same seed, the features do not depend on P.
+
+    Parameters
+    ----------
+    P, L : numbers of examples and of spins, >= 1
+    D : number of features, >= 1
+    active : number of features in each example, 1 to D; default None, all of them
+    coefficients : "gaussian", the default, or "binary", fair signs of an odd number of features, which cannot tie
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
 
     Returns
     -------
     patterns : (P, L) int8
     features : (D, L) int8
-    sample_unseen : function ``(n, rng=None) -> (n, L) int8``
-        New examples made of the same features. With ``rng=None`` it continues a stream of its own, so the
-        examples of successive calls are independent, and reproducible from the seed given here.
+    sample_unseen : function ``(n, rng=None) -> (n, L) int8``, new examples made of the same features. With ``rng=None``
+        it continues a stream of its own, so the examples of successive calls are independent, and reproducible from the
+        seed given here
 
-    With the same seed, the features do not depend on P.
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range; binary coefficients of an even number of features
 
-    Raises ValueError if binary coefficients would meet an even number of features, where ties sgn(0) occur.
+    See Also
+    --------
+    amtheory.theory.random_features : the module of the same name, at which loads examples and features are attractors
+
+    Examples
+    --------
+    >>> from amtheory.patterns import random_features
+    >>> x, features, sample_unseen = random_features(4, 1000, 10, active=1, rng=0)
+    >>> abs(x @ features.T.astype(int)).max(axis=1).tolist()  # of one feature each
+    [1000, 1000, 1000, 1000]
+    >>> sample_unseen(2).shape
+    (2, 1000)
     """
     P, L, D = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("D", D, 1)
     active = D if active is None else check.integer("active", active, 1, D)
@@ -150,7 +244,7 @@ def random_features(
 
 
 def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike = "median") -> Spins:
-    """Real data (n, ...) as spins (n, L): +1 where a feature exceeds its threshold, -1 where it does not.
+    """Real data as spins: +1 where a feature exceeds its threshold, -1 where it does not.
 
     The trailing dimensions are flattened, in C order. A value equal to its threshold gives -1: with "median", half or
     more of the spins of a feature are -1.
@@ -158,13 +252,29 @@ def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike =
     Parameters
     ----------
     data : (n, ...) real numbers or booleans, all finite
-    threshold : "median" or "mean" of each feature over the n rows; or one number for all features; or an array with
-        one number for each, of the shape of ``data[0]``. To treat new data as the old: ``np.median(old, axis=0)``
+    threshold : "median", the default, or "mean" of each feature over the n rows; or one number for all features; or an
+        array with one number for each, of the shape of ``data[0]``. To treat new data as the old:
+        ``np.median(old, axis=0)``
 
-    Warns (UserWarning) if "median" or "mean" meets features that are constant over the rows. They are kept, as -1.
+    Returns
+    -------
+    (n, L) int8 in {-1, +1}
 
-    Raises ValueError for NaN or infinity, anything not real, less than two dimensions, an empty dimension, or
-    thresholds of another shape.
+    Raises
+    ------
+    ValueError : NaN or infinity, anything not real, less than two dimensions, an empty dimension, or thresholds of
+        another shape
+    TypeError : masked elements
+
+    Warns
+    -----
+    UserWarning : "median" or "mean" meets features that are constant over the rows. They are kept, as -1
+
+    Examples
+    --------
+    >>> from amtheory.patterns import binarize
+    >>> binarize([[0.1, 5.0], [0.2, 7.0], [0.9, 6.0]]).tolist()
+    [[-1, -1], [-1, 1], [1, -1]]
     """
     array = check.unmasked("data", data)
     if array.ndim < 2 or array.size == 0:
@@ -188,10 +298,29 @@ def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike =
     return _as_spins(above)
 
 
-def flip(states: ArrayLike, flips: int, *, rng: Any = None) -> Spins:
-    """`states` (..., L) with exactly `flips` distinct random spins of each reversed: overlap 1 - 2 flips / L.
+def flip(states: ArrayLike, flips: int, *, rng: check.Seed = None) -> Spins:
+    """`states` with exactly `flips` distinct random spins of each reversed: overlap 1 - 2 flips / L.
 
-    Raises ValueError unless 0 <= flips <= L.
+    Parameters
+    ----------
+    states : (..., L) spins in {-1, +1}; not modified
+    flips : the number of spins, not a share, 0 to L
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
+
+    Returns
+    -------
+    (..., L) int8
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.patterns import flip, overlap, random_patterns
+    >>> x = random_patterns(2, 100, rng=0)
+    >>> overlap(flip(x, 10, rng=1), x).tolist()
+    [0.8, 0.8]
     """
     states = check.spins("states", states, ndim=None)
     flips = check.integer("flips", flips, 0, states.shape[-1])
@@ -199,7 +328,31 @@ def flip(states: ArrayLike, flips: int, *, rng: Any = None) -> Spins:
 
 
 def overlap(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """m = (1/L) sum_l a_l b_l in [-1, 1] over the last axis; the other axes broadcast."""
+    """m = (1/L) sum_l a_l b_l in [-1, 1] over the last axis, of any two states or patterns.
+
+    Parameters
+    ----------
+    a, b : (..., L) spins in {-1, +1}; the other axes broadcast
+
+    Returns
+    -------
+    float64, of the shape that the other axes broadcast to
+
+    Raises
+    ------
+    ValueError, TypeError : other values, or different L
+
+    See Also
+    --------
+    amtheory.retrieve : gives the overlap m(t) with a reference as the dynamics proceed, ``info.overlaps``
+    amtheory.theory.hopfield.overlap : the overlap m of the retrieval state, by theory
+
+    Examples
+    --------
+    >>> from amtheory.patterns import overlap
+    >>> float(overlap([1, 1, -1, -1], [1, 1, 1, -1]))
+    0.5
+    """
     a = check.spins("a", a, ndim=None)
     b = check.spins("b", b, ndim=None, length=a.shape[-1])
     return np.mean(a * b, axis=-1)
@@ -231,7 +384,7 @@ def _blocks(P: int, L: int) -> list[range]:
 
 
 def _unseen(sample: Callable[[int, np.random.Generator], Spins], stream: np.random.Generator) -> Callable[..., Spins]:
-    def sample_unseen(n: int, rng: Any = None) -> Spins:
+    def sample_unseen(n: int, rng: check.Seed = None) -> Spins:
         """`n` new examples, (n, L) int8; from a stream of their own if `rng` is None."""
         return sample(check.integer("n", n, 1), stream if rng is None else check.generator(rng))
 

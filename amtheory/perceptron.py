@@ -37,16 +37,17 @@ class PerceptronMargin(PairwiseMemory):
 
     Parameters
     ----------
-    margin : None, or kappa >= 0: stop at the first couplings found with all stabilities >= kappa
-    method : None takes "exact" without `margin`, "adatron" with it.
+    margin : kappa >= 0, a stability and not a field: stop at the first couplings found with all stabilities >= kappa;
+        default None, the largest kappa
+    method : default None takes "exact" without `margin`, "adatron" with it.
         "exact": alternating directions on all rows at once find the support {a > 0} almost exactly, block principal
         pivoting finishes it. Memory is O(P^2 + P L).
         "adatron": dual coordinate ascent (Anlauf and Biehl, Europhys. Lett. 10, 687, 1989), linear convergence.
         "minover": Krauth and Mezard's, of historical interest; its gap falls like 1 / steps.
     symmetric : W = W^T, the minimum of ||W||^2 (all rows together) at x_l (W_l . x) >= 1, by dual coordinate ascent.
-        Stabilities and the certificate are then those of the common norm: x_l (W_l . x) sqrt(L) / ||W||
-    tolerance : the largest gap kappa_up - kappa_lo, relative to kappa_up, that counts as converged
-    max_sweeps : of "adatron", "minover" (P steps each) and the symmetric fit
+        Stabilities and the certificate are then those of the common norm: x_l (W_l . x) sqrt(L) / ||W||; default False
+    tolerance : the largest gap kappa_up - kappa_lo, relative to kappa_up, that counts as converged; > 0
+    max_sweeps : of "adatron", "minover" (P steps each) and the symmetric fit; >= 1
 
     Attributes
     ----------
@@ -56,9 +57,26 @@ class PerceptronMargin(PairwiseMemory):
     separable_ : (L,) bool, kappa_lo > 0
     converged_ : whether all rows reached `margin`, or were certified to `tolerance`
 
-    On random patterns kappa_max follows `amtheory.theory.gardner.max_margin` at the load P / (L - 1).
+    Raises
+    ------
+    TypeError, ValueError : naming the parameter that is out of range
 
-    Raises TypeError or ValueError naming the parameter that is out of range.
+    See Also
+    --------
+    PseudoLikelihood : leads here as `beta_norm` goes to infinity; its margin M is a field in units of T, not a
+        stability
+    amtheory.theory.gardner.max_margin : kappa_max of random patterns, at the load P / (L - 1)
+
+    Examples
+    --------
+    >>> from amtheory import PerceptronMargin
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(10, 40, rng=0)
+    >>> memory = PerceptronMargin().fit(x)
+    >>> memory.converged_, bool(memory.separable_.all())
+    (True, True)
+    >>> bool(abs(memory.stabilities(x).min(axis=0) - memory.margins_).max() < 1e-9)
+    True
     """
 
     margin: float | None = None
@@ -81,10 +99,25 @@ class PerceptronMargin(PairwiseMemory):
         check.integer("max_sweeps", self.max_sweeps, 1)
 
     def fit(self, patterns: ArrayLike) -> Self:
-        """Learn `patterns` (P, L), P >= 1, L >= 2; repeated patterns, also with the opposite sign, count once.
+        """Learn `patterns`; repeated ones, also with the opposite sign, count once.
 
-        Warns (RuntimeWarning) of rows that are not separable, do not reach `margin`, or are not certified to
-        `tolerance`. Raises ValueError unless the patterns are spins in {-1, +1}.
+        Threads of linear algebra are as many as the environment variable AMTHEORY_NUM_THREADS says, one by default.
+
+        Parameters
+        ----------
+        patterns : (P, L) spins in {-1, +1}, P >= 1, L >= 2
+
+        Returns
+        -------
+        the memory itself
+
+        Raises
+        ------
+        ValueError, TypeError : anything else
+
+        Warns
+        -----
+        RuntimeWarning : rows that are not separable, do not reach `margin`, or are not certified to `tolerance`
         """
         x = check.spins("patterns", patterns)
         if x.shape[1] < 2:

@@ -23,14 +23,37 @@ class PseudoInverse(PairwiseMemory):
     ----------
     couplings_ : (L, L) float64
     rank_ : the dimension of the span, of Gram eigenvalues above 1e-10 of the largest
+
+    See Also
+    --------
+    amtheory.theory.stability.pseudo_inverse : its stabilities for L -> infinity
+
+    Examples
+    --------
+    >>> from amtheory import PseudoInverse
+    >>> from amtheory.patterns import random_patterns
+    >>> x = random_patterns(20, 100, rng=0)
+    >>> memory = PseudoInverse().fit(x)
+    >>> memory.rank_, bool((memory.stabilities(x) > 1).all())
+    (20, True)
     """
 
     rank_: int
 
     def fit(self, patterns: ArrayLike) -> Self:
-        """Learn `patterns` (P, L).
+        """Learn `patterns`, with as many threads as the environment variable AMTHEORY_NUM_THREADS says, one by default.
 
-        Raises ValueError unless they are spins in {-1, +1}, or if they span the whole space, where W = 0.
+        Parameters
+        ----------
+        patterns : (P, L) spins in {-1, +1}, of rank below L
+
+        Returns
+        -------
+        the memory itself
+
+        Raises
+        ------
+        ValueError, TypeError : anything else; patterns that span the whole space, where W = 0
         """
         x = check.spins("patterns", patterns).astype(np.float64)
         P, L = x.shape

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,15 @@ class RetrievalInfo:
     sweeps : sweeps done until the end was recognised, the idle sweep that shows it included; else `max_sweeps`
     cycle_length : 1 fixed point; c > 1 cycle of c states, which takes parallel or typewriter updates; 0 neither
         recognised within `max_sweeps`, or T > 0
-    overlaps : if a reference was given, (M, max_sweeps + 1), the overlap with it after 0, 1, ... sweeps
+    overlaps : if a reference was given, (M, max_sweeps + 1), the overlap m(t) with it after t = 0, 1, ... sweeps; else
+        None
+
+    Examples
+    --------
+    >>> from amtheory import Couplings, retrieve
+    >>> _, info = retrieve(Couplings([[0, 1], [1, 0]]), [[1, 1], [1, -1]], max_sweeps=3, reference=[1, 1])
+    >>> info.cycle_length.tolist(), info.converged.tolist(), info.overlaps.tolist()
+    ([1, 2], [True, False], [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     """
 
     sweeps: NDArray[np.int64]
@@ -47,7 +55,7 @@ def retrieve(
     temperature: float = 0.0,
     max_sweeps: int = 100,
     reference: ArrayLike | None = None,
-    rng: Any = None,
+    rng: check.Seed = None,
     threads: int | None = None,
     first_row: int = 0,
 ) -> tuple[NDArray[np.int8], RetrievalInfo]:
@@ -59,33 +67,49 @@ def retrieve(
     to fixed points, or, if parallel, 2-cycles (Hopfield 1982; Amit, Gutfreund and Sompolinsky 1985); asymmetric W
     can have longer cycles.
 
-    Parameters
-    ----------
-    memory_or_couplings : a fitted memory, or W (L, L), square and finite; a diagonal acts as given. To use the
-        same W many times, wrap it in `amtheory.Couplings`, which prepares it once
-    states : (M, L) spins in {-1, +1}; not modified
-    update : "parallel" sets all spins at once, "sequential" one after the other in a fresh random order per
-        state and sweep, "typewriter" one after the other in the order of their indices
-    temperature : T >= 0, in units of h. T = 0 stops at fixed points and cycles; T > 0 does `max_sweeps`
-    max_sweeps : >= 1; a sweep updates each spin once
-    reference : (L,) or (M, L) spins: record in ``info.overlaps`` the overlap with them after each sweep
-    rng : None, integer or Generator
-    threads : number of threads, >= 1; None takes the environment variable AMTHEORY_NUM_THREADS, or else 1
-    first_row : the index of ``states[0]``, when `states` is part of a larger batch
-
-    Returns
-    -------
-    states : (M, L) int8. A cycle is returned in the phase it has after exactly `max_sweeps` sweeps.
-    info : RetrievalInfo
-
     Results are the same bit for bit for any number of threads and any split of a batch: random numbers are
     keyed by (seed, row, sweep, site), so ``retrieve(memory, states[a:b], rng=seed, first_row=a)`` gives rows
     a to b of ``retrieve(memory, states, rng=seed)``; and fields are followed in exact integers, those too
     close to their threshold for the rounding of W being summed in float64 in a fixed order. Integer couplings,
     those of a Hopfield memory included, are exact.
 
-    Raises ValueError or TypeError naming the argument for spins other than -1 and +1, shapes that do not fit,
-    couplings that are not square and finite, a negative temperature, or anything else out of range.
+    Parameters
+    ----------
+    memory_or_couplings : a fitted memory, or W (L, L), square and finite; a diagonal acts as given. To use the
+        same W many times, wrap it in `amtheory.Couplings`, which prepares it once
+    states : (M, L) spins in {-1, +1}; not modified
+    update : "parallel", the default, sets all spins at once, "sequential" one after the other in a fresh random
+        order per state and sweep, "typewriter" one after the other in the order of their indices
+    temperature : T >= 0, in units of h. T = 0, the default, stops at fixed points and cycles; T > 0 does `max_sweeps`
+    max_sweeps : >= 1, default 100; a sweep updates each spin once
+    reference : (L,) or (M, L) spins: record in ``info.overlaps`` the overlap with them after each sweep; default None
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
+    threads : number of threads, >= 1; default None takes the environment variable AMTHEORY_NUM_THREADS, or else 1
+    first_row : the index >= 0 of ``states[0]``, when `states` is part of a larger batch; default 0
+
+    Returns
+    -------
+    states : (M, L) int8. A cycle is returned in the phase it has after exactly `max_sweeps` sweeps
+    info : RetrievalInfo, how each ended
+
+    Raises
+    ------
+    ValueError, TypeError : naming the argument: spins other than -1 and +1, shapes that do not fit, couplings that are
+        not square and finite, a negative temperature, or anything else out of range
+
+    See Also
+    --------
+    bridges.MemorySystem.recover : the same for any measured system, in terms of diffusion time
+    uddm.reverse : the reverse process of a diffusion language model
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield, retrieve
+    >>> from amtheory.patterns import flip, random_patterns
+    >>> x = random_patterns(5, 100, rng=0)
+    >>> final, info = retrieve(Hopfield().fit(x), flip(x, 20, rng=1), reference=x)
+    >>> info.overlaps[:, 0].tolist(), info.overlaps[:, -1].tolist()
+    ([0.6, 0.6, 0.6, 0.6, 0.6], [1.0, 1.0, 1.0, 1.0, 1.0])
     """
     if isinstance(memory_or_couplings, Memory):
         memory = memory_or_couplings

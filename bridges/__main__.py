@@ -22,19 +22,19 @@ def identities(*, only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar=
     from bridges.identities import IDENTITIES, REMARKS, check_all, remark_report, report, summary
     from uddm._validation import check_choice
 
-    verdicts = []
+    results = []
     with user_errors():
         if only == ():
             raise ValueError("`only` must be followed by names of identities, got none")
         for name in only or ():
             check_choice("only", name, IDENTITIES)
         for name in only or IDENTITIES:
-            verdicts += check_all([name])
-            print(report(verdicts[-1]), end="\n\n", flush=True)
+            results += check_all([name])
+            print(report(results[-1]), end="\n\n", flush=True)
     if not only:
         print(*map(remark_report, REMARKS), sep="\n\n", end="\n\n")
-    print(summary(verdicts))
-    if not all(verdict.passed for verdict in verdicts):
+    print(summary(results))
+    if not all(result.passed for result in results):
         sys.exit(1)
 
 

@@ -54,18 +54,20 @@ def compare_basins(
 
     Parameters
     ----------
-    length : spins L
-    loads : P / L, each giving P = round(load L) >= 1
-    samples : memories of independent patterns, >= 2
-    norms : ||W_l|| in units of the temperature
-    field : of `DiffusionMemory`. "gaussian" is off at small L: at L = 12, P = 6 its norms are about 15 % too large
-    training_steps : of AdamW, 256 sequences in each, some seconds per 1000 for each memory. 800 lead to a cosine of
-        0.997 or more with the rows of the minimum at L = 12 to 100
-    dynamics : "parallel" and "sequential", at T = 0
-    m0 : initial overlaps, ascending from 0 to 1; by default 0, 0.05, ..., 1
-    probes : patterns probed in each sample, at most P
-    success : final overlap that counts as recovery
-    rng : seed or generator
+    length : spins L, >= 2
+    loads : P / L, one or more, each giving P = round(load L) >= 1
+    samples : memories of independent patterns, >= 2; default 10
+    norms : ||W_l|| > 0 in units of the temperature, none or several; default 1, 2 and 4
+    dynamics : one or both of "parallel" and "sequential", at T = 0; default both
+    field : of `DiffusionMemory`, "gaussian", the default, or "exact". "gaussian" is off at small L: at L = 12, P = 6
+        its norms are about 15 % too large
+    training_steps : of AdamW, 256 sequences in each, some seconds per 1000 for each memory; default 0, no training. 800
+        lead to a cosine of 0.997 or more with the rows of the minimum at L = 12 to 100
+    m0 : initial overlaps, ascending from 0 to 1; default None, 0, 0.05, ..., 1. Rounded as in `amtheory.basins`
+    probes : patterns probed in each sample, >= 1, at most P; default 20
+    success : final overlap that counts as recovery, in [-1, 1]; default 0.95
+    confidence : of the intervals, in (0, 1); default 0.95
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
 
     Returns
     -------
@@ -76,7 +78,23 @@ def compare_basins(
     - ``mean_radius`` (with ``estimate`` for ``sample``): mean and Student's interval over samples
     - ``norm``: mean ||W_l||
 
-    Raises TypeError or ValueError naming the argument that is out of range.
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    See Also
+    --------
+    basin_verdict : decides which rule has the larger basins
+
+    Examples
+    --------
+    >>> from bridges import compare_basins
+    >>> small = {"samples": 2, "norms": [], "dynamics": ["parallel"], "field": "exact", "probes": 2, "m0": [0.0, 1.0]}
+    >>> curves = compare_basins(8, [0.25], **small, rng=0)
+    >>> curves.rule.values.tolist()
+    ['hebb', 'nelbo', 'pseudo-likelihood', 'max margin']
+    >>> curves.radius.dims
+    ('load', 'rule', 'dynamics', 'sample')
     """
     check.integer("length", length, 2)
     check.integer("samples", samples, 2)
@@ -163,6 +181,13 @@ def basin_verdict(
     """Does `rule` have larger basins than `against`? The conjecture of arXiv 2604.26841 that the further terms of the
     NELBO enlarge basins, as rules of `compare_basins`.
 
+    Parameters
+    ----------
+    curves : what `compare_basins` gives
+    rule : one of its rules; default "nelbo"
+    against : another; default "pseudo-likelihood"
+    confidence : that all intervals hold together, in (0, 1); default 0.95
+
     Returns
     -------
     xarray.Dataset over ``load`` and ``dynamics``
@@ -174,7 +199,20 @@ def basin_verdict(
 
     The attribute ``verdict`` is that of the statement for all loads and dynamics: refuted by one, supported by all.
 
-    Raises ValueError for a rule that was not measured, KeyError for a dataset of another kind.
+    Raises
+    ------
+    ValueError : a rule that was not measured, or a confidence out of range
+    KeyError : a dataset of another kind
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from bridges import basin_verdict
+    >>> R = xr.DataArray([[[[0.20, 0.21, 0.22, 0.23, 0.24]], [[0.30, 0.32, 0.34, 0.36, 0.38]]]],
+    ...                  dims=("load", "rule", "dynamics", "sample"))
+    >>> curves = xr.Dataset({"radius": R}, {"rule": ["pseudo-likelihood", "nelbo"]})
+    >>> basin_verdict(curves).verdict.values.tolist()
+    [['supported']]
     """
     check_confidence(confidence)
     for name, value in (("rule", rule), ("against", against)):

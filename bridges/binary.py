@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from amtheory import retrieve
+from amtheory import Memory, retrieve
 from amtheory._validation import unmasked
 from bridges.system import Conditional, MemorySystem
 
@@ -18,22 +18,43 @@ MAX_SWEEPS = 100
 class BinarySystem(MemorySystem):
     """A fitted memory, whose conditionals are p(s_l | s without l) = sigma(2 beta s_l h_l), h its local field.
 
-    Token 1 is spin +1, token 0 is spin -1. Noise t flips each spin with probability t/2 (alpha_t = 1 - t at K = 2).
-    The dynamics have one fixed temperature, so the time a system is told has no effect: "sample" runs at T = 1/beta,
-    the other modes at T = 0 ("one_shot" for a single sweep). The last update has no effect either. Sequential updates
-    visit the spins in random order, so that even at T = 0 they depend on the random stream.
+    Token 1 is spin +1, token 0 is spin -1. Noise t flips each spin with probability t/2 (alpha_t = 1 - t at K = 2). The
+    dynamics have one fixed temperature, so the time a system is told has no effect: "sample" runs at T = 1/beta, the
+    other modes at T = 0 ("one_shot" for a single sweep), for 100 sweeps at most if `steps` is None. The last update has
+    no effect either. Sequential updates visit the spins in random order, so that even at T = 0 they depend on the
+    random stream.
 
     Parameters
     ----------
     memory : a fitted `amtheory` memory
-    beta : inverse temperature in units of h, > 0; by default the memory's own `beta` if it was trained at one
-    update : "parallel" or "sequential"
+    beta : inverse temperature in units of h, > 0; default None, the memory's own `beta` if it was trained at one
+    update : "parallel", the default, or "sequential"
+
+    Raises
+    ------
+    ValueError : `beta` or `update` out of range, or no `beta` for a memory that has none
+
+    See Also
+    --------
+    likelihood_beta : a `beta` for memories that are trained at none
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from amtheory import Hopfield
+    >>> from amtheory.patterns import random_patterns
+    >>> from bridges import BinarySystem, to_tokens
+    >>> x = random_patterns(5, 100, rng=0)
+    >>> system = BinarySystem(Hopfield().fit(x), beta=4.0)
+    >>> z = system.corrupt(to_tokens(x), 0.2, np.random.default_rng(0))
+    >>> bool((system.recover(z, mode="posterior_mode", rng=np.random.default_rng(1)) == to_tokens(x)).all())
+    True
     """
 
     vocab_size = 2
 
     def __init__(
-        self, memory: Any, *, beta: float | None = None, update: Literal["parallel", "sequential"] = "parallel"
+        self, memory: Memory, *, beta: float | None = None, update: Literal["parallel", "sequential"] = "parallel"
     ):
         if update not in ("parallel", "sequential"):
             raise ValueError(f"`update` must be 'parallel' or 'sequential', got {update!r}")
@@ -43,7 +64,8 @@ class BinarySystem(MemorySystem):
             raise ValueError(f"`beta` must be given: {type(memory).__name__} is trained at no temperature of its own")
         if not 0 < beta < np.inf:
             raise ValueError(f"`beta` must be positive and finite, got {beta}")
-        self.memory, self.beta = memory, float(beta)
+        self.memory: Any = memory  # of whichever class
+        self.beta = float(beta)
         self.update: Literal["parallel", "sequential"] = update
         self.length = memory.length_
 
@@ -113,7 +135,27 @@ class _Logistic(Conditional):
 
 
 def to_spins(tokens: np.ndarray) -> np.ndarray:
-    """Ids in {0, 1} to spins in {-1, +1}, int8; ValueError for other values."""
+    """Token ids to spins, 1 to +1 and 0 to -1.
+
+    Parameters
+    ----------
+    tokens : of any shape, 0 or 1
+
+    Returns
+    -------
+    int8 of that shape
+
+    Raises
+    ------
+    ValueError : other values
+    TypeError : masked elements
+
+    Examples
+    --------
+    >>> from bridges import to_spins
+    >>> to_spins([[0, 1]]).tolist()
+    [[-1, 1]]
+    """
     tokens = unmasked("tokens", tokens)
     if not np.isin(tokens, (0, 1)).all():
         raise ValueError(f"`tokens` must be 0 or 1, got values in [{tokens.min()}, {tokens.max()}]")
@@ -121,13 +163,55 @@ def to_spins(tokens: np.ndarray) -> np.ndarray:
 
 
 def to_tokens(spins: np.ndarray) -> np.ndarray:
-    """Spins, or truth values, to ids: 1 where positive; int64."""
+    """Spins to token ids, 1 where positive and 0 elsewhere.
+
+    Parameters
+    ----------
+    spins : array of any shape, of -1 and +1 or of truth values
+
+    Returns
+    -------
+    int64 of that shape
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bridges import to_tokens
+    >>> to_tokens(np.array([[-1, 1]])).tolist()
+    [[0, 1]]
+    """
     return (spins > 0).astype(np.int64)
 
 
-def likelihood_beta(memory: Any, patterns: np.ndarray, *, largest: float = 100.0) -> float:
-    """The inverse temperature that maximises the conditional likelihood of `patterns` (P, L) under fixed couplings:
-    for memories, like Hopfield's, that are trained at none. At most `largest`, which separable patterns reach."""
+def likelihood_beta(memory: Memory, patterns: np.ndarray, *, largest: float = 100.0) -> float:
+    """The inverse temperature that maximises the conditional likelihood of patterns under fixed couplings.
+
+    For memories, like Hopfield's, that are trained at none. The pseudo-likelihood objective is the same function, which
+    `amtheory.PseudoLikelihood` maximises over the couplings at a fixed beta.
+
+    Parameters
+    ----------
+    memory : a fitted `amtheory` memory
+    patterns : (P, L) spins in {-1, +1}
+    largest : upper bound of the result, > 0; default 100. Patterns that are all stable reach it
+
+    Returns
+    -------
+    beta in units of 1 / h, from exp(-5) to `largest`
+
+    Raises
+    ------
+    ValueError, TypeError : patterns of other values or length
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield
+    >>> from amtheory.patterns import random_patterns
+    >>> from bridges import likelihood_beta
+    >>> few, many = random_patterns(10, 100, rng=0), random_patterns(100, 100, rng=0)
+    >>> likelihood_beta(Hopfield().fit(few), few) > likelihood_beta(Hopfield().fit(many), many)
+    True
+    """
     aligned = patterns * memory.local_field(patterns)
 
     def loss(log_beta: float) -> float:

@@ -22,15 +22,37 @@ STEPS = 1000
 class DiffusionSystem(MemorySystem):
     """A denoiser with the reverse process of its own forward process.
 
+    The *cavity* is the law of a token given the others' z, x_theta; the *posterior* that given its own z too.
+
     Parameters
     ----------
-    denoiser : anything with `cavity`, `posterior`, `process` and `length`
-    conditional : which of the two distributions is measured: "cavity", the x_theta of the published conditional
-        entropy, or "posterior"
-    batch_size : sequences that meet the denoiser together; by default as many as fit a modest memory
+    denoiser : a `uddm.Denoiser`
+    conditional : which of the two distributions is measured: "cavity", the default, the x_theta of the published
+        conditional entropy, or "posterior". Of no effect on the dynamics
+    batch_size : sequences that meet the denoiser together; default None, as many as fit a modest memory
 
     With `steps=None` a denoiser that can draw joint posterior samples (its method `sample`) does so: the law of the
     reverse process with infinitely many steps. Others take 1000 steps.
+
+    Raises
+    ------
+    ValueError : another `conditional`
+
+    See Also
+    --------
+    as_system : makes one, also from the folder of a checkpoint
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bridges import DiffusionSystem
+    >>> from uddm import EmpiricalBayes, UniformProcess
+    >>> x = np.array([[0, 1, 2, 3], [3, 2, 1, 0]])
+    >>> system = DiffusionSystem(EmpiricalBayes(x, UniformProcess(4)))  # the exact limit of memorization
+    >>> system.conditional(x, 1e-5).mode().tolist()
+    [[0, 1, 2, 3], [3, 2, 1, 0]]
+    >>> system.recover(np.array([[0, 1, 2, 0]]), start=0.5, mode="one_shot", rng=np.random.default_rng(0)).tolist()
+    [[0, 1, 2, 3]]
     """
 
     def __init__(
@@ -47,7 +69,7 @@ class DiffusionSystem(MemorySystem):
         self.length, self.vocab_size = denoiser.length, denoiser.process.vocab_size
 
     def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-        return self.process.corrupt(torch.as_tensor(unmasked("x", x)), noise, generator=_seed(rng)).numpy()
+        return self.process.corrupt(_as_tensor("x", x), noise, generator=_seed(rng)).numpy()
 
     def conditional(self, z: np.ndarray, t: float) -> Conditional:
         return _Chunked(self.denoiser, self.kind, self.tokens(z), t, self.batch_size)
@@ -83,7 +105,7 @@ class DiffusionSystem(MemorySystem):
         return recovered.cpu().numpy()
 
     def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
-        noise = rng.integers(self.vocab_size, size=(n, self.length))
+        noise = self.process.prior((n, self.length), generator=rng).numpy()
         return self.recover(noise, start=1.0, mode="sample", steps=steps, last="ancestral", rng=rng)
 
     def steps_taken(self, mode: str, steps: int | None) -> int | None:
@@ -102,7 +124,8 @@ class DiffusionSystem(MemorySystem):
         }
 
     def tokens(self, z: np.ndarray) -> Tensor:
-        return torch.as_tensor(unmasked("z", z), device=getattr(self.denoiser, "device", None))
+        """The token ids `z` (B, L) as a tensor, where the denoiser computes."""
+        return _as_tensor("z", z, getattr(self.denoiser, "device", None))
 
 
 class _Chunked(Conditional):
@@ -129,12 +152,17 @@ class _Chunked(Conditional):
         return self._reduce(lambda p, _: p.best()[1])
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
-        tokens = torch.as_tensor(unmasked("x", x), device=self.z.device)
+        tokens = _as_tensor("x", x, self.z.device)
         return self._reduce(lambda p, r: p.log_prob(tokens[r]).double())
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         uniform = torch.as_tensor(rng.random(tuple(self.z.shape)), device=self.z.device)
         return self._reduce(lambda p, r: inverse_cdf(p.log_probs(), uniform[r]))
+
+
+def _as_tensor(name: str, array: np.ndarray, device: torch.device | None = None) -> Tensor:
+    """The array on that device, copied if it is read-only, which torch does not know."""
+    return torch.as_tensor(np.require(unmasked(name, array), requirements="W"), device=device)
 
 
 def _seed(rng: np.random.Generator) -> int:

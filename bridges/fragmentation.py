@@ -8,14 +8,18 @@ from itertools import combinations, pairwise, product
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from amtheory._validation import unmasked
+from bridges.diffusion import DiffusionSystem
 from bridges.system import as_tokens
-from bridges.uturn import Rule, UTurn, Values, check_rule, evaluate
+from bridges.uturn import UTurn
+from bridges.uturn_chains import Rule, Values, check_rule, evaluate
 from uddm._validation import check_positive_int
 from uddm.denoisers.base import inference
+from uddm.process import Process
 
 LARGEST = 2**12
 """States of the largest space whose transition matrices are made."""
@@ -92,25 +96,29 @@ def kernel_matrix(
     energy: Values | None = None,
     log_prob: Values | None = None,
 ) -> np.ndarray:
-    """Transition probabilities of `bridges.uturn.chains` between the strings of `support` (M, L): (M, M), float64.
+    """Transition probabilities of `bridges.chains` between the strings of `support` (M, L): (M, M), float64.
 
-    The noisy strings, and the intermediate ones, are all K^L. With the rule "always" a row lacks what leaves the
-    support; with the others that is rejected (an infinite energy outside) and stays, as do strings that the target
-    excludes.
+    The noisy strings, and the intermediate ones, are all K^L, with K ids that a noisy token may hold. With the rule
+    "always" a row lacks what leaves the support; with the others that is rejected (an infinite energy outside) and
+    stays, as do strings that the target excludes.
 
     Parameters
     ----------
+    uturn : of a denoiser; a stochastic one
     support : distinct strings
     log_prob : log p of the model, from tokens (M, L) to (M,), -inf allowed. Joint samples need it, p(x' | z) being
         p(x') q(z | x') normalised over the support; so does the rule "path"
-    rule, energy : as in `bridges.uturn.chains`; "path" only for mode "factorised"
+    rule, energy : as in `bridges.chains`; "path" only for mode "factorised"
 
     Raises
     ------
     ValueError : K^L > 2^12, a binary memory, or an argument missing or out of its range.
     """
     grid = () if uturn.exact else uturn.grid
-    support = as_tokens("support", support, uturn.system)
+    system = uturn.system
+    if not isinstance(system, DiffusionSystem):
+        raise ValueError(f"`uturn` must be of a denoiser, got {type(system).__name__}")
+    support = as_tokens("support", support, system)
     check_rule(uturn, rule, energy, log_prob)
     if uturn.exact and log_prob is None:
         raise ValueError("`log_prob` must be given for joint posterior samples, got None")
@@ -118,13 +126,11 @@ def kernel_matrix(
         raise ValueError("`rule` 'path' has a matrix here only for mode 'factorised', got mode 'sample'")
     if len(np.unique(support, axis=0)) < len(support):
         raise ValueError("`support` must hold distinct strings, got some twice")
-    K, length = uturn.system.vocab_size, uturn.system.length
+    K, length = system.process.state_size, system.length
     if K**length > LARGEST:
         raise ValueError(f"`uturn` must have at most {LARGEST} strings in all, got {K}^{length}")
     states = np.array(list(product(range(K), repeat=length)))
-    alpha = uturn.system.process.alpha(uturn.noise).item()
-    observed = (alpha * (support[:, None, l] == states[:, l]) + (1 - alpha) / K for l in range(length))
-    forward = reduce(np.multiply, observed)  # (M, K^L)
+    forward = _forward_matrix(system.process, support, states, uturn.noise)
     log_p = np.zeros(len(support)) if log_prob is None else evaluate("log_prob", log_prob, support)
     if uturn.exact:
         joint = forward.T * np.exp(log_p - log_p.max(initial=np.finfo(np.float64).min))
@@ -132,7 +138,7 @@ def kernel_matrix(
     else:
         back = np.eye(len(states))
         for t, s in pairwise(grid):
-            back = back @ _reverse_matrix(uturn, states, t, s, support if s == 0 else states)
+            back = back @ _reverse_matrix(system, states, t, s, support if s == 0 else states)
     if rule == "always":
         return forward @ back
     tilt = evaluate("energy", energy, support, -1) if energy else np.zeros(len(support))
@@ -156,10 +162,12 @@ def kernel_matrix(
 class KernelBias(NamedTuple):
     """How far a kernel k is from leaving a law p stationary and reversible; all 0 for an exact one.
 
+    Attributes
+    ----------
     leaving : probability to leave the support in one step from p
     one_step : total variation distance of p k from p, what leaves counted
     stationary : that of the law that the chain tends to from p, on average over time; NaN if mass leaves
-    detailed_balance : sum over x, x' of |p(x) k(x, x') - p(x') k(x', x)|
+    detailed_balance : sum over x, x' of abs(p(x) k(x, x') - p(x') k(x', x))
     """
 
     leaving: float
@@ -169,7 +177,7 @@ class KernelBias(NamedTuple):
 
 
 def kernel_bias(kernel: np.ndarray, p: np.ndarray) -> KernelBias:
-    """The bias of a transition matrix (M, M), rows summing to at most one, with respect to probabilities p (M,).
+    """The bias of a transition matrix `kernel` (M, M), rows summing to at most one, with respect to a law p (M,).
 
     Raises ValueError for other shapes, sums or numbers that are no probabilities.
     """
@@ -193,9 +201,15 @@ def kernel_bias(kernel: np.ndarray, p: np.ndarray) -> KernelBias:
     return KernelBias(float(leaving), float(one_step), float(stationary), float(np.abs(flow - flow.T).sum()))
 
 
-def _reverse_matrix(uturn: UTurn, states: np.ndarray, t: float, s: float, ends: np.ndarray) -> np.ndarray:
+def _forward_matrix(process: Process, x: np.ndarray, states: np.ndarray, t: float) -> np.ndarray:
+    """q_t(z | x) from clean strings x to all `states`."""
+    clean, noisy, noising = torch.as_tensor(x), torch.as_tensor(states), process.transition(t)
+    return reduce(np.multiply, (noising.prob(z, a[:, None]).numpy() for z, a in zip(noisy.T, clean.T)))
+
+
+def _reverse_matrix(system: DiffusionSystem, states: np.ndarray, t: float, s: float, ends: np.ndarray) -> np.ndarray:
     """R(y | z) of one factorised update from t to s, from all `states` to `ends`."""
-    system, z = uturn.system, uturn.system.tokens(states)
+    z = system.tokens(states)
     with inference(system.denoiser):
         probs = system.process.posterior(system.denoiser.cavity(z, t), z, t, s).cpu().numpy()
     return reduce(np.multiply, (probs[:, l, ends[:, l]] for l in range(states.shape[1])))

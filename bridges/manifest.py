@@ -19,12 +19,28 @@ LIBRARIES = ("amtheory", "numpy", "scipy", "numba", "torch", "xarray")
 
 
 def manifest(**facts: Any) -> dict[str, Any]:
-    """`facts` with code version, library versions, platform and thread counts."""
+    """The record of a result: what is given, with code version, library versions, platform and thread counts.
+
+    Parameters
+    ----------
+    facts : keywords; by custom ``measurement``, the function's name, ``seed``, its arguments, ``system``, what its
+        `describe` says, ``input``, the `array_hash` of the sequences, and ``seconds``
+
+    Returns
+    -------
+    dict of the facts and ``commit``, ``modified``, ``versions``, ``platform``, ``threads``
+
+    Examples
+    --------
+    >>> from bridges.manifest import manifest
+    >>> sorted(manifest(measurement="fixed_points", seed=0))
+    ['commit', 'measurement', 'modified', 'platform', 'seed', 'threads', 'versions']
+    """
     return {**facts, **code_version(), "versions": _versions(), "platform": _platform(), "threads": _threads()}
 
 
 def array_hash(array: np.ndarray) -> str:
-    """sha256 of an array's shape, dtype and content, first 16 hex digits."""
+    """sha256 of the shape, dtype and content of `array`, first 16 hex digits."""
     array = np.ascontiguousarray(array)
     return hashlib.sha256(f"{array.shape} {array.dtype}".encode() + array.tobytes()).hexdigest()[:16]
 
@@ -54,7 +70,7 @@ def code_version() -> dict[str, Any]:
 
 
 def to_attribute(record: dict[str, Any]) -> str:
-    """The record as the JSON text that a Dataset's attribute `manifest` holds."""
+    """The dict `record` as the JSON text of a Dataset's attribute `manifest`; what JSON lacks becomes its ``str``."""
     return json.dumps(record, sort_keys=True, default=str)
 
 

@@ -11,11 +11,30 @@ from bridges.system import MemorySystem
 def as_system(memory: Any, **options: Any) -> MemorySystem:
     """The measured system behind a fitted binary memory, a denoiser, or a checkpoint folder.
 
-    Options go to `bridges.BinarySystem` or `bridges.DiffusionSystem`.
+    Parameters
+    ----------
+    memory : a fitted `amtheory` memory, a `uddm.Denoiser`, the path of a model's folder, or a `MemorySystem`, which is
+        returned as it is
+    options : keywords of `bridges.BinarySystem` (`beta`, `update`) or `bridges.DiffusionSystem` (`conditional`,
+        `batch_size`)
 
-    Raises:
-        TypeError: nothing that can be measured.
-        FileNotFoundError, ValueError: an unreadable checkpoint.
+    Returns
+    -------
+    MemorySystem
+
+    Raises
+    ------
+    TypeError : nothing that can be measured, or options that it does not take
+    FileNotFoundError, ValueError : an unreadable checkpoint, or an option out of range
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield
+    >>> from amtheory.patterns import random_patterns
+    >>> from bridges import as_system
+    >>> system = as_system(Hopfield().fit(random_patterns(3, 40, rng=0)), beta=2.0)
+    >>> system.length, system.vocab_size
+    (40, 2)
     """
     if isinstance(memory, MemorySystem):
         if options:

@@ -17,14 +17,32 @@ from amtheory import _validation as check
 from amtheory.intervals import Estimate, bootstrap_ratio, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
-from bridges.system import LASTS, MODES, MemorySystem, as_tokens, check_confidence, check_time
+from bridges.system import MemorySystem, as_tokens, check_confidence, check_time
+from uddm.choices import LASTS, MODES
 
 TOKEN_CLASSES = ("stable", "unstable", "recovered", "failed")
 """Uncorrupted and kept, uncorrupted and altered, corrupted and restored, corrupted and not restored."""
 
 
 def token_classes(original: np.ndarray, corrupted: np.ndarray, recovered: np.ndarray) -> np.ndarray:
-    """Index into `TOKEN_CLASSES` for each token; three arrays of one shape, returns int8 of that shape."""
+    """Which of `TOKEN_CLASSES` each token belongs to.
+
+    Parameters
+    ----------
+    original, corrupted, recovered : token ids before, after the corruption and at the end; three arrays of one shape
+
+    Returns
+    -------
+    int8 of that shape: an index into `TOKEN_CLASSES`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bridges import TOKEN_CLASSES, token_classes
+    >>> classes = token_classes(np.array([1, 1, 1, 1]), np.array([1, 1, 2, 2]), np.array([1, 3, 1, 3]))
+    >>> [TOKEN_CLASSES[c] for c in classes]
+    ['stable', 'unstable', 'recovered', 'failed']
+    """
     return np.where(corrupted == original, recovered != original, 2 + (recovered != original)).astype(np.int8)
 
 
@@ -36,14 +54,29 @@ def frequency_chance(
 
     Parameters
     ----------
-    x : (N, L) token ids in [0, vocab_size), from which the frequencies are taken; ValueError for others
-    noise : times in (0, 1] that corrupt
+    x : (N, L) token ids in [0, vocab_size), from which the frequencies are taken
+    noise : one time in (0, 1] that corrupts, or several
     vocab_size : K >= 2
-    schedule : noise schedule of the uniform process
+    schedule : noise schedule of the uniform process, of `uddm.choices`; default "log-linear"
 
     Returns
     -------
-    DataArray over ``noise``: the probability that a corrupted token (z != x) is drawn right from its posterior.
+    DataArray over ``noise``: the probability that a corrupted token (z != x) is drawn right from its posterior
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bridges import frequency_chance
+    >>> x = np.array([[0, 0, 1, 2]])
+    >>> chance = frequency_chance(x, [0.5, 1.0], vocab_size=3)
+    >>> bool(chance.sel(noise=0.5) < chance.sel(noise=1.0))  # a corrupted token's own z misleads, unless all is noise
+    True
+    >>> round(chance.sel(noise=1.0).item(), 3)  # sum of squared frequencies
+    0.375
     """
     import torch
 
@@ -76,18 +109,24 @@ def token_recovery(
     rng: int | np.random.Generator | None = None,
     confidence: float = 0.95,
 ) -> xr.Dataset:
-    """Corrupt each sequence at each noise, run the system's dynamics from there, and compare.
+    """Corrupt each sequence at each noise, run the dynamics from there, and compare (arXiv 2604.26841, eq. 12).
+
+    Two rates that are easily confused: *token recovery* is of the corrupted tokens alone, *total recovery* (Fig. 1) of
+    all tokens, so that it is high at little noise even if nothing is restored.
 
     Parameters
     ----------
-    x : (N, L) reference sequences
-    noise : times in (0, 1] that corrupt
-    start : time in (0, 1] that the dynamics are told; None for the noise itself
-    mode : "sample", or a deterministic dynamics: "posterior_mode", "x0_mode", "one_shot"
-    last : the last update of the reverse process, "ancestral", "greedy" or "none"
-    steps : steps of the reverse process, or sweeps of a binary memory; None for the system's default
-    rng : seed or generator; each noise has a stream of its own, so results do not depend on the list
-    confidence : of the intervals, in (0, 1)
+    system : what `as_system` gives, or any `MemorySystem`
+    x : (N, L) reference sequences, ids in [0, K)
+    noise : one time in (0, 1] that corrupts, or several; not a fraction of tokens: see `MemorySystem.corrupt`. Of
+        spins, time t flips a fraction t / 2
+    start : time in (0, 1] that the dynamics are told; default None, the noise itself
+    mode : "sample", the default, "posterior_mode", "x0_mode" or "one_shot", as for `MemorySystem.recover`
+    last : the last update of the reverse process, "ancestral", the default, "greedy" or "none"
+    steps : steps of the reverse process, or sweeps of a binary memory, >= 1; default None, the system's own
+    rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy. Each noise has a stream of its own, so
+        results do not depend on the list
+    confidence : of the intervals, in (0, 1); default 0.95
 
     Returns
     -------
@@ -100,9 +139,27 @@ def token_recovery(
       uncorrupted tokens; `exact_match`: whole sequences restored. Each over `noise` and `estimate`
       (value, low, high): bootstrap intervals over sequences, Wilson's for `exact_match`.
 
+    The attribute `manifest` is the record from which it can be repeated.
+
     Raises
     ------
-    TypeError, ValueError : naming the argument that is out of range.
+    TypeError, ValueError : naming the argument that is out of range
+
+    See Also
+    --------
+    frequency_chance : the recovery that the frequencies of tokens alone allow
+    amtheory.basins.basin_curve : recovery from a given number of flips, in many memories
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield
+    >>> from amtheory.patterns import random_patterns
+    >>> from bridges import as_system, to_tokens, token_recovery
+    >>> x = random_patterns(5, 100, rng=0)
+    >>> system = as_system(Hopfield().fit(x), beta=4.0)
+    >>> found = token_recovery(system, to_tokens(x), noise=[0.2, 0.4], mode="posterior_mode", rng=0)
+    >>> found.recovery.sel(estimate="value").values.tolist()
+    [1.0, 1.0]
     """
     x = as_tokens("x", x, system)
     times = [check_time("noise", t) for t in (noise if isinstance(noise, Iterable) else [noise])]

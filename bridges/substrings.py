@@ -20,7 +20,7 @@ rules, depth 4, Zipf 1, and 0 within errors for 128 of them, or for equal rules.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -30,11 +30,14 @@ from bridges.streams import as_seed, stream
 from bridges.system import check_confidence
 from uddm._validation import check_tokens
 
+if TYPE_CHECKING:
+    from uddm.corpora import RandomHierarchy
+
 QUARTILES = 4
 
 
 def substring_memorization(
-    grammar: Any,
+    grammar: RandomHierarchy,
     training: np.ndarray,
     generated: np.ndarray,
     *,
@@ -46,9 +49,11 @@ def substring_memorization(
     Parameters
     ----------
     grammar : a `uddm.corpora.RandomHierarchy`
-    training, generated : strings (P, d) and (N, d)
-    rng : seed or generator of the bootstrap over generated strings
-    confidence : of the intervals, in (0, 1)
+    training : (P, d) strings of the grammar, d = s^L, that the model was trained on
+    generated : (N, d) strings that the model made, of the same alphabet
+    rng : None, an integer seed >= 0 or a Generator, of the bootstrap over generated strings; default None, fresh
+        entropy
+    confidence : of the intervals, in (0, 1); default 0.95
 
     Returns
     -------
@@ -62,7 +67,17 @@ def substring_memorization(
     Raises
     ------
     TypeError, ValueError : strings of the wrong shape or alphabet, training strings not of the grammar, `confidence`
-        out of range.
+        out of range
+
+    Examples
+    --------
+    >>> from bridges import substring_memorization
+    >>> from uddm.corpora import RandomHierarchy
+    >>> grammar = RandomHierarchy(symbols=4, rules=2, branching=2, depth=2, seed=0)
+    >>> training = grammar.sample(8, rng=0)
+    >>> found = substring_memorization(grammar, training, training, rng=0)  # a model that repeats them
+    >>> found.memorized.sel(quartile=0, estimate="value").values.round(2).tolist()
+    [1.0, 1.0]
     """
     check_confidence(confidence)
     given = {"training": training, "generated": generated}
@@ -107,7 +122,7 @@ def substring_memorization(
 
 
 def _substrings(
-    grammar: Any, training: np.ndarray, generated: np.ndarray, level: int
+    grammar: RandomHierarchy, training: np.ndarray, generated: np.ndarray, level: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The distinct (place, tokens...) of a level in the training strings, (W, 1 + s^k); their shares n_w, (W,); and for
     the substrings of each generated string their index among these, or W if it is none of them, (N, places)."""
@@ -123,9 +138,9 @@ def _substrings(
     return words, counts / len(training), np.array(found).reshape(len(generated), -1)
 
 
-def _log_probs(grammar: Any, words: np.ndarray, level: int) -> np.ndarray:
+def _log_probs(grammar: RandomHierarchy, words: np.ndarray, level: int) -> np.ndarray:
     """log p_w: what belief propagation says of strings seen only at these places."""
-    from uddm import belief
+    from uddm.hierarchy import belief
 
     size = grammar.branching**level
     found = []

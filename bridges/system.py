@@ -13,13 +13,33 @@ import numpy as np
 
 from amtheory._validation import unmasked
 
-MODES = ("sample", "posterior_mode", "x0_mode", "one_shot")
-LASTS = ("ancestral", "greedy", "none")
-
 
 class Conditional(ABC):
-    """The conditional distributions p(x_l | z without l) of a batch of sequences, never stored: each method reduces
-    over the vocabulary in chunks, where the system computes."""
+    """The conditional distributions of the tokens of a batch z (B, L), each given the others. To be implemented.
+
+    They are never stored, K being large: each method reduces over the vocabulary in chunks, where the system computes.
+    All methods are of one distribution p(x_l | z without l), by default the *cavity*, which ignores the token's own
+    z_l; not the *posterior* p(x_l | z), which `DiffusionSystem` measures when asked to. Nothing is drawn but by
+    `sample`, and a sequence's results do not depend on the others of its batch, up to rounding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bridges import Conditional
+    >>> class Coins(Conditional):
+    ...     def __init__(self, shape):
+    ...         self.shape = shape
+    ...     def entropy(self):
+    ...         return np.full(self.shape, np.log(2))
+    ...     def mode(self):
+    ...         return np.ones(self.shape, np.int64)
+    ...     def log_prob(self, x):
+    ...         return np.full(self.shape, -np.log(2))
+    ...     def sample(self, rng):
+    ...         return rng.integers(2, size=self.shape)
+    >>> Coins((3, 4)).sample(np.random.default_rng(0)).shape
+    (3, 4)
+    """
 
     @abstractmethod
     def entropy(self) -> np.ndarray:
@@ -31,26 +51,88 @@ class Conditional(ABC):
 
     @abstractmethod
     def log_prob(self, x: np.ndarray) -> np.ndarray:
-        """log p(x_l | z without l) of the given tokens, (B, L) float64."""
+        """log p(x_l | z without l) of the given tokens `x` (B, L), (B, L) float64, -inf for impossible ones."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """One independent draw for each token, (B, L) int64."""
+        """One independent draw for each token, (B, L) int64, from the generator `rng` alone.
+
+        The draws of different tokens are independent given z: not a joint sample of the sequence.
+        """
 
 
 class MemorySystem(ABC):
-    """A memory that can be corrupted, asked for its conditionals, and run."""
+    """A memory that can be corrupted, asked for its conditionals, and run. To be implemented by what is to be measured.
+
+    A subclass sets `length` and `vocab_size` and defines all methods but `steps_taken`. Tokens come in as int64 arrays
+    (B, L) of ids in [0, K), B >= 1, checked by the measurement (`as_tokens`); they may be read-only and are left alone.
+    Tokens go out as int64 arrays, on the CPU. What is random comes from the `numpy.random.Generator` that is given and
+    from nothing else: the same state of it gives the same tokens, and torch's or numpy's global streams stay as they
+    are. Whatever is measured can be pickled.
+
+    Attributes
+    ----------
+    length : tokens in a sequence, L
+    vocab_size : K; 2 for a binary memory, id 1 for spin +1
+
+    See Also
+    --------
+    as_system : finds the system behind a memory, a denoiser or a checkpoint folder
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bridges import MemorySystem, as_system, token_recovery
+    >>> class Forgetful(MemorySystem):
+    ...     length, vocab_size = 8, 2
+    ...     def corrupt(self, x, noise, rng):
+    ...         return np.where(rng.random(x.shape) < noise, rng.integers(2, size=x.shape), x)
+    ...     def conditional(self, z, t):
+    ...         raise NotImplementedError  # `Conditional` shows one; recovery asks for none
+    ...     def recover(self, z, *, start=1.0, mode="sample", steps=None, last="ancestral", rng):
+    ...         return rng.integers(2, size=z.shape)
+    ...     def generate(self, n, rng, *, steps=None):
+    ...         return rng.integers(2, size=(n, self.length))
+    ...     def describe(self):
+    ...         return {"system": "Forgetful", "length": self.length}
+    >>> found = token_recovery(Forgetful(), np.ones((500, 8), int), noise=0.5, rng=0)
+    >>> found.recovery.sel(estimate="value").values.round(1).tolist()
+    [0.5]
+    """
 
     length: int
     vocab_size: int
 
     @abstractmethod
     def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-        """Replace each token by a uniform draw with probability 1 - alpha(noise), noise in (0, 1]."""
+        """Replace each token by a uniform draw with probability 1 - alpha_t at the time t = `noise`.
+
+        A draw may be the token itself: the expected fraction of altered tokens is (1 - alpha_t) (K - 1) / K.
+
+        Parameters
+        ----------
+        x : (B, L) int64
+        noise : a diffusion time in (0, 1], not a fraction of tokens
+        rng : generator of the draws
+
+        Returns
+        -------
+        (B, L) int64
+        """
 
     @abstractmethod
     def conditional(self, z: np.ndarray, t: float) -> Conditional:
-        """Conditionals of each token given the others, at time t in (0, 1]."""
+        """Conditionals of each token given the others, the system being told that `z` is at time `t`.
+
+        Parameters
+        ----------
+        z : (B, L) int64
+        t : in (0, 1]; a system without a notion of time ignores it
+
+        Returns
+        -------
+        Conditional, which may compute when it is asked
+        """
 
     @abstractmethod
     def recover(
@@ -63,27 +145,84 @@ class MemorySystem(ABC):
         last: str = "ancestral",
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """Run the dynamics from z, told that it is at time `start`; returns the final tokens (B, L)."""
+        """Run the dynamics from `z` to their end.
+
+        Parameters
+        ----------
+        z : (B, L) int64
+        start : the time in (0, 1] that the system is told `z` is at, whatever corrupted it; default 1. A system without
+            a notion of time ignores it
+        mode : "sample", the stochastic dynamics, the default; "posterior_mode", which takes the most probable token of
+            each update's law; "x0_mode", which draws the update with the most probable clean token; "one_shot", which
+            takes the most probable clean token, once. "posterior_mode" and "one_shot" are deterministic. A system may
+            have one deterministic dynamics for all but "sample"
+        steps : number of steps, or of sweeps, >= 1; default None, the system's own
+        last : the last update of a reverse process, "ancestral", the default, "greedy" or "none" (`uddm.reverse`);
+            other systems ignore it
+        rng : generator of all that is random; deterministic modes may draw from it what is not the tokens, such as an
+            order
+
+        Returns
+        -------
+        (B, L) int64
+
+        See Also
+        --------
+        amtheory.retrieve : the dynamics of a binary memory, in spins, temperature and sweeps
+        uddm.reverse : the reverse process of a diffusion model
+        """
 
     @abstractmethod
     def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
-        """n sequences from the stochastic dynamics started at uniform noise, (n, L)."""
+        """Sequences from the stochastic dynamics, started at uniform noise.
+
+        Parameters
+        ----------
+        n : how many, >= 1
+        rng : generator of the noise and of the dynamics
+        steps : as for `recover`
+
+        Returns
+        -------
+        (n, L) int64
+        """
 
     def steps_taken(self, mode: str, steps: int | None) -> int | None:
-        """The number of steps, or sweeps, that `recover` takes when asked for `steps`; None for one exact draw."""
+        """How many steps, or sweeps, `recover` takes, for the record. May be left out if it takes `steps` as they are.
+
+        Parameters
+        ----------
+        mode, steps : as `recover` is given them
+
+        Returns
+        -------
+        the number; None for one exact draw, which has no steps
+        """
         return steps
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """What the system is, for the record that goes with each result."""
+        """What the system is, for the record that goes with each result.
+
+        Returns
+        -------
+        values that JSON can hold, among them ``system``, a name, and ``length``; enough to make the system again
+        """
 
 
 def as_tokens(name: str, tokens: Any, system: MemorySystem) -> np.ndarray:
-    """`tokens` as int64 (B, L) fit for `system`.
+    """`tokens` as an int64 array (B, L) fit for `system`.
 
-    Raises:
-        TypeError: not integers, or masked ones.
-        ValueError: wrong shape, or ids outside [0, K).
+    Parameters
+    ----------
+    name : of the argument, for messages
+    tokens : (B, L) integers of any type in [0, K), B >= 1
+    system : whose `length` and `vocab_size` are asked for
+
+    Raises
+    ------
+    TypeError : not integers, or masked ones
+    ValueError : wrong shape, or ids outside [0, K)
     """
     tokens = unmasked(name, tokens)
     if tokens.dtype.kind not in "iu":
@@ -98,7 +237,18 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> np.ndarray:
 
 
 def check_time(name: str, t: Any) -> float:
-    """`t` as a float in (0, 1]; TypeError if it is no number, ValueError if it lies outside."""
+    """`t` as a float in (0, 1].
+
+    Parameters
+    ----------
+    name : of the argument, for messages
+    t : a number
+
+    Raises
+    ------
+    TypeError : no number
+    ValueError : outside (0, 1]
+    """
     if isinstance(t, bool) or not isinstance(t, int | float | np.number):
         raise TypeError(f"`{name}` must be a number in (0, 1], got {t!r}")
     if not 0 < t <= 1:
@@ -107,5 +257,6 @@ def check_time(name: str, t: Any) -> float:
 
 
 def check_confidence(confidence: float) -> None:
+    """Raises ValueError unless `confidence` is in (0, 1)."""
     if not 0 < confidence < 1:
         raise ValueError(f"`confidence` must lie in (0, 1), got {confidence}")

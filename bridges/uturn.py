@@ -1,73 +1,35 @@
-"""Chains of U-turns: noise a string, denoise it, and again (Kang, Levi, Wegner, Korchinski, Wyart, arXiv 2605.27006).
+"""The U-turn: noise a string, denoise it (Kang, Levi, Wegner, Korchinski, Wyart, arXiv 2605.27006).
 
 One U-turn is one token recovery: z ~ q_t(. | x), then x' by the reverse process from (z, t). If x' is a joint sample of
 the posterior p(. | z), the kernel
 
     k(x, x') = sum_z q(z | x) p(x' | z) = sum_z q(z | x) q(z | x') p(x') / p(z)
 
-is reversible with respect to p, with eigenvalues in [0, 1], and so a Metropolis-Hastings proposal for any target
-pi ~ p e^{-E} that needs no probability of the model (rules of `chains`):
-
-    always  no target: all U-turns are taken.
-    exact   accept with probability min(1, e^{-(E(x') - E(x))}); only for joint samples.
-    naive   the same for any reverse process. Its error is not bounded by anything: on small spaces, see
-            `bridges.fragmentation.kernel_bias`.
-    path    for a reverse process of S factorised steps R_k on times t = t_0 > ... > t_S = 0, of a model whose log p is
-            known. From x draw a path of noise x = u_S, u_{S-1}, ..., u_0 = z by the forward kernels q_k(u_k | u_{k+1}),
-            then z = w_0, ..., w_S = x' by R_k(w_{k+1} | w_k), and accept with probability
-
-                min(1, pi(x') Q(w) R(u) / (pi(x) Q(u) R(w))),    Q(w) = prod_k q_k(w_k | w_{k+1}),
-                                                                 R(w) = prod_k R_k(w_{k+1} | w_k).
-
-            Proof: the pair g = (u, w) is drawn with probability Q(u) R(w), and the exchange of its halves, g* = (w, u),
-            is an involution that exchanges x and x'. Hence the flow through g, pi(x) Q(u) R(w) min(1, ...) =
-            min(pi(x) Q(u) R(w), pi(x') Q(w) R(u)), is that through g*, and summed over all g from x to x' gives
-            pi(x) k(x, x') = pi(x') k(x', x). Both halves are redrawn each time: kept, they would be part of the state.
-            As the steps grow finer R(w) tends to Q(w) p(x') / p(z), and the acceptance to that of the exact rule; S = 1
-            is min(1, pi(x') q(z | x') R(x | z) / (pi(x) q(z | x) R(x' | z))).
+is reversible with respect to p, with eigenvalues in [0, 1]. What other reverse processes need for that: the rules of
+`bridges.uturn_chains`.
 """
 
 from __future__ import annotations
 
-import json
-import time
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor
-from tqdm import tqdm
 
-from amtheory.intervals import Estimate, bootstrap_mean, bootstrap_ratio, resampled_sums, student, wilson
 from bridges.diffusion import DiffusionSystem
-from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.measured import as_system
 from bridges.streams import as_seed, stream
-from bridges.system import MODES, as_tokens, check_confidence, check_time
-from uddm._reverse import END, update
+from bridges.system import MemorySystem, as_tokens, check_time
 from uddm._validation import check_choice, check_positive_int
+from uddm.choices import MODES
 from uddm.denoisers.base import batches, inference
-from uddm.denoisers.empirical_bayes import EmpiricalBayes
-from uddm.process import UniformProcess
-
-Rule = Literal["always", "exact", "naive", "path"]
-RULES: tuple[Rule, ...] = ("always", "exact", "naive", "path")
-Values = Callable[[np.ndarray], np.ndarray]
-MEASUREMENT = "uturn_chains"
-_PER_STEP = {
-    "tokens": ("step", "chain", "position"),
-    **dict.fromkeys(("accepted", "equal", "nearest", "observable"), ("step", "chain")),
-    **dict.fromkeys(("overlap", "others"), ("step", "height", "chain")),
-    "chance": ("step", "height"),
-}
+from uddm.sampling import END, log_kernel, update
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class UTurn:
     """z ~ q_t(. | x), then x' by the reverse process from (z, t).
 
@@ -81,23 +43,34 @@ class UTurn:
         process with alpha_0 < 1 still has noise, as after `steps`); or a deterministic mode of `token_recovery`
 
     Raises TypeError or ValueError for an argument out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bridges import UTurn
+    >>> from uddm import EmpiricalBayes, UniformProcess
+    >>> x = torch.tensor([[0, 1, 2, 0], [2, 1, 0, 2]])
+    >>> uturn = UTurn(EmpiricalBayes(x, UniformProcess(3)), noise=0.9)
+    >>> uturn.exact
+    True
+    >>> bool((uturn.step(x.numpy(), rng=0)[:, None] == x.numpy()).all(-1).any(-1).all())
+    True
     """
 
-    system: Any
+    system: MemorySystem
     noise: float
-    steps: int | None = None
-    mode: str = "sample"
+    steps: int | None
+    mode: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "system", as_system(self.system))
-        object.__setattr__(self, "noise", check_time("noise", self.noise))
-        if self.steps is not None:
-            check_positive_int("steps", self.steps)
-        check_choice("mode", self.mode, (*MODES, "factorised"))
-        if self.mode == "factorised" and not isinstance(self.system, DiffusionSystem):
+    def __init__(self, system: Any, noise: float, steps: int | None = None, mode: str = "sample"):
+        for name, value in (("system", as_system(system)), ("noise", check_time("noise", noise))):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "steps", None if steps is None else check_positive_int("steps", steps))
+        object.__setattr__(self, "mode", check_choice("mode", mode, (*MODES, "factorised")))
+        diffuses = isinstance(self.system, DiffusionSystem)
+        if mode == "factorised" and not diffuses:
             raise ValueError(f"`mode` 'factorised' needs a denoiser, got {type(self.system).__name__}")
-        stepwise = isinstance(self.system, DiffusionSystem) and self.mode != "factorised" and not self.exact
-        if stepwise and self.noise <= END:
+        if diffuses and mode != "factorised" and not self.exact and self.noise <= END:
             raise ValueError(f"`noise` must exceed {END} for a reverse process of steps, got {self.noise}")
 
     @property
@@ -106,426 +79,69 @@ class UTurn:
         return self.mode == "sample" and self.system.steps_taken("sample", self.steps) is None
 
     @property
-    def grid(self) -> tuple[float, ...]:
-        """Times noise = t_0 > ... > t_S = 0 between the factorised updates of the reverse process.
+    def diffusion(self) -> DiffusionSystem:
+        """The system, where its reverse process is stochastic and factorised.
 
-        Raises ValueError if there are none: for joint samples, deterministic modes and binary memories.
+        Raises ValueError if it is not: for joint samples, deterministic modes and binary memories.
         """
+        factorised = self.mode == "factorised" or (self.mode == "sample" and not self.exact)
+        if not factorised or not isinstance(self.system, DiffusionSystem):
+            raise ValueError("`uturn` must have a stochastic factorised reverse process: `steps`, or mode 'factorised'")
+        return self.system
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """Times noise = t_0 > ... > t_S = 0 between the updates of the factorised reverse process of `diffusion`."""
         if self.mode == "factorised":
             return self.noise, 0.0
-        if self.mode != "sample" or self.exact or not isinstance(self.system, DiffusionSystem):
-            raise ValueError("`uturn` must have a stochastic factorised reverse process: `steps`, or mode 'factorised'")
-        steps = self.system.steps_taken("sample", self.steps) or 1
+        steps = self.diffusion.steps_taken("sample", self.steps) or 1
         return *torch.linspace(self.noise, END, steps + 1, dtype=torch.float64).tolist(), 0.0
 
     def step(self, x: np.ndarray, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
-        """x' for x, both (N, L): the final tokens of `token_recovery` at the same noise, steps, mode and seed."""
+        """x' for x, both (N, L): the final tokens of `token_recovery` at the same noise, steps, mode and seed `rng`."""
         x, seed = as_tokens("x", x, self.system), as_seed(rng)
         z = self.system.corrupt(x, self.noise, stream(seed, "corrupt", self.noise))
         back = stream(seed, "recover", self.noise)
         if self.mode == "factorised":
-            return self._updated(self.system.tokens(z), self.noise, 0.0, back)[0].cpu().numpy()
+            return self._updated(self.diffusion.tokens(z), self.noise, 0.0, back)[0].cpu().numpy()
         return self.system.recover(z, start=self.noise, mode=self.mode, steps=self.steps, last="ancestral", rng=back)
 
     def path_step(
         self, x: np.ndarray, *, rng: int | np.random.Generator | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """x' of the same law as that of `step`, and log Q(w) R(u) / (Q(u) R(w)) of its path, (N,)."""
-        grid, x, seed = self.grid, as_tokens("x", x, self.system), as_seed(rng)
-        down = [self.system.tokens(x)]
-        noise = stream(seed, "corrupt", self.noise)
+        """x' of the same law as that of `step` for x (N, L), and log Q(w) R(u) / (Q(u) R(w)) of its path, (N,); `rng`
+        is a seed or generator."""
+        system, grid = self.diffusion, self.grid
+        x, seed = as_tokens("x", x, system), as_seed(rng)
+        down, noise = [system.tokens(x)], stream(seed, "corrupt", self.noise)
         for s, t in pairwise(grid[::-1]):
-            replaced = torch.as_tensor(noise.random(x.shape)).to(down[0].device) < self._removed(s, t)
-            fresh = torch.as_tensor(noise.integers(self.system.vocab_size, size=x.shape)).to(down[0].device)
-            down.append(torch.where(replaced, fresh, down[-1]))
+            down.append(system.process.transition(t, s).sample(down[-1], generator=noise))
         u = down[::-1]
         w, ratio, back = u[0], torch.zeros(len(x), dtype=torch.float64), stream(seed, "recover", self.noise)
         for (t, s), (old, new) in zip(pairwise(grid), pairwise(u)):
             w_next, log_w = self._updated(w, t, s, back)
-            ratio += self._log_noising(w, w_next, s, t) - self._log_noising(old, new, s, t)
+            noising = system.process.transition(t, s)
+            log_q_w, log_q_u = (noising.prob(*pair).log().sum(1).cpu() for pair in ((w, w_next), (old, new)))
+            ratio += log_q_w - log_q_u
             ratio += self._updated(old, t, s, new)[1] - log_w
             w = w_next
         return w.cpu().numpy(), ratio.numpy()
 
     def _updated(self, z: Tensor, t: float, s: float, then: Tensor | np.random.Generator) -> tuple[Tensor, Tensor]:
         """y ~ R(. | z) from t to s, or y = `then` if these are tokens; and log R(y | z), (N,)."""
-        process, denoiser, K = self.system.process, self.system.denoiser, self.system.vocab_size
+        system = self.diffusion
         drawn = isinstance(then, np.random.Generator)
         choice, draw = torch.as_tensor(then.random((2, *z.shape))).to(z.device) if drawn else (then, then)
         updated, logs = [], []
-        with inference(denoiser):
-            for r in batches(z, K, self.system.batch_size):
-                prediction = denoiser.predict(z[r], t)
-                y = update(process, prediction, z[r], t, s, "sample", choice[r], draw[r]) if drawn else then[r]
-                stay, denoise, fresh = process.mixture(prediction.log_prob(z[r]).double().exp(), t, s)
-                prob = stay * (y == z[r]) + denoise * prediction.log_prob(y).double().exp() + fresh / K
+        with inference(system.denoiser):
+            for r in batches(z, system.vocab_size, system.batch_size):
+                prediction = system.denoiser.predict(z[r], t)
+                y = update(system.process, prediction, z[r], t, s, "sample", choice[r], draw[r]) if drawn else then[r]
                 updated.append(y)
-                logs.append(prob.log().sum(1))
+                logs.append(log_kernel(system.process, prediction, z[r], y, t, s).sum(1))
         return torch.cat(updated), torch.cat(logs).cpu()
-
-    def _removed(self, s: float, t: float) -> float:
-        """1 - alpha_t / alpha_s: probability that a token at time s is replaced by time t. The string that a U-turn
-        starts from is clean even if alpha_0 < 1: s = 0 stands for alpha_s = 1."""
-        noise_s, noise_t = (self.system.process.one_minus_alpha(time).item() if time else 0.0 for time in (s, t))
-        return (noise_t - noise_s) / (1 - noise_s)
-
-    def _log_noising(self, noisy: Tensor, clean: Tensor, s: float, t: float) -> Tensor:
-        """log q(noisy at t | clean at s), (N,)."""
-        removed = self._removed(s, t)
-        prob = removed / self.system.vocab_size + (1 - removed) * (noisy == clean).double()
-        return prob.log().sum(1).cpu()
 
     def describe(self) -> dict[str, Any]:
         """What the U-turn is, for the record that goes with each result."""
         taken = 1 if self.mode == "factorised" else self.system.steps_taken(self.mode, self.steps)
         return {"noise": self.noise, "steps": taken, "mode": self.mode, "system": self.system.describe()}
-
-
-def chains(
-    uturn: UTurn,
-    x: np.ndarray | xr.Dataset,
-    n_steps: int,
-    *,
-    rule: Rule = "always",
-    energy: Values | None = None,
-    log_prob: Values | None = None,
-    grammar: Any = None,
-    observable: Values | None = None,
-    keep_tokens: bool = False,
-    rng: int | np.random.Generator | None = None,
-    confidence: float = 0.95,
-    progress: bool = False,
-) -> xr.Dataset:
-    """N independent chains of `n_steps` U-turns, and what they remember of where they started.
-
-    The overlap of a chain with its start, at some height above the tokens, is the fraction of equal symbols; chance is
-    the overlap with the starts of the *other* chains; the relaxation function is
-
-        C(k) = (overlap(k) - chance(k)) / (1 - chance(k)),
-
-    1 at the start and 0 when a chain recalls its own start as well as any other's, whatever law the chains tend to. The
-    starts must therefore be independent draws: from the data, or from p for equilibrium autocorrelations.
-
-    Parameters
-    ----------
-    x : starts (N, L), N >= 2 for C(k); or an earlier result, to be carried on to `n_steps` in all with its own seed
-        (leave `rng` out). The rule, U-turn and grammars must be those of its record; networks, data and functions are
-        not in it and not compared
-    rule : of acceptance, see the module
-    energy : E, from tokens (N, L) to (N,); rules "exact" and "naive" need it, "path" may have it
-    log_prob : log p up to a constant, from tokens (N, L) to (N,); for the rule "path", whose target is p e^{-E}; the
-        others ignore it
-    grammar : has `parse`, tokens (N, L) -> symbols at levels 0 (root) to depth - 1, each (N, n), -1 where there is none
-    observable : from tokens (N, L) to (N,), -inf allowed; its autocorrelation time and effective sample size are
-        estimated (NaN if some value is -inf) from all steps: for a target other than the law of the starts, carry on
-        the `final` states of a first run, which is left out
-    keep_tokens : keep the states of all steps
-    rng : seed or generator; each step has its own streams. The first U-turn is `token_recovery` with this seed
-    confidence : of the intervals, in (0, 1)
-    progress : show a progress bar
-
-    Returns
-    -------
-    Dataset over `step` (1 to n_steps), `chain`, `position`, `height` (0 for tokens; with a grammar up to depth for the
-    root) and `estimate` (value, low, high: bootstrap over chains, Wilson's where all are 0 or all are 1):
-
-    - `start`, `final` (chain, position), and `tokens` (step, chain, position) if kept;
-    - `overlap` (step, height, chain), `chance` (step, height), `relaxation` C(k) (step, height, estimate), and
-      `others` (step, height, chain): the mean overlap of a chain with the starts of the others and of these with its
-      own, whose mean is `chance` and whose spread is part of the interval of C(k);
-    - `equal` (step, chain): the string is the start; `nearest` (step, chain): no other start is nearer in Hamming
-      distance, 1/n if n are as near; `equal_rate` and `nearest_rate` (step, estimate);
-    - `accepted` (step, chain) and `acceptance` (estimate);
-    - with an observable `observable` (step, chain), `autocorrelation_time` and `effective_sample_size` (estimate).
-
-    An interrupt (Ctrl-C) ends the chains early with a warning and what was measured so far, which can be carried on.
-
-    Raises
-    ------
-    TypeError, ValueError : naming the argument that is out of range.
-    """
-    check_positive_int("n_steps", n_steps)
-    check_confidence(confidence)
-    terms = _log_target(uturn, rule, energy, log_prob)
-    language = getattr(getattr(uturn.system, "denoiser", None), "grammar", None)
-    kept = {"energy": energy is not None, "grammar": _arguments(grammar), "observable": observable is not None}
-    kept |= {"keep_tokens": keep_tokens, "language": _arguments(language)}
-    facts = {"rule": rule, "exact": uturn.exact, **kept, **uturn.describe()}
-    if isinstance(x, xr.Dataset):
-        if rng is not None:
-            raise ValueError(f"`rng` must be None where `x` is a result, whose seed is carried on, got {rng!r}")
-        start, seed, rows = _carried_on(x, facts, n_steps)
-    else:
-        start, seed, rows = as_tokens("x", x, uturn.system), as_seed(rng), []
-    begin, (distinct, own_start) = time.perf_counter(), np.unique(start, axis=0, return_inverse=True)
-    origin, K = _symbols(start, grammar), uturn.system.vocab_size
-    starts = EmpiricalBayes(torch.as_tensor(distinct), UniformProcess(K))  # whose overlaps are fast
-    x = rows[-1]["tokens"] if rows else start
-    logs = np.zeros(len(x))
-    for name, function, sign in terms:
-        values = evaluate(name, function, x, sign)
-        if not np.isfinite(values).all():
-            got = sign * values[~np.isfinite(values)][0]
-            raise ValueError(f"`{name}` must be finite at the states to start from, got {got}")
-        logs += values
-    try:
-        for k in tqdm(range(len(rows) + 1, n_steps + 1), desc="U-turns", disable=None if progress else True):
-            x = rows[-1]["tokens"] if rows else start
-            own = seed if k == 1 else int(stream(seed, "step", k).integers(2**63))
-            proposal, ratio = uturn.path_step(x, rng=own) if rule == "path" else (uturn.step(x, rng=own), 0.0)
-            accepted = np.ones(len(x), bool)
-            if terms:
-                proposed = np.sum([evaluate(name, f, proposal, sign) for name, f, sign in terms], 0)
-                accepted = -stream(own, "accept").standard_exponential(len(x)) <= proposed - logs + ratio
-                proposal, logs = np.where(accepted[:, None], proposal, x), np.where(accepted, proposed, logs)
-            row = {"tokens": proposal, "accepted": accepted, "equal": (proposal == start).all(1)}
-            row["nearest"] = _nearest(proposal, starts, own_start)
-            row["overlap"], row["others"], row["chance"] = _overlaps(_symbols(proposal, grammar), origin, K)
-            if observable:
-                row["observable"] = evaluate("observable", observable, proposal)
-            rows.append(row)
-            if not keep_tokens and k > 1:
-                rows[-2].pop("tokens", None)
-    except KeyboardInterrupt:
-        if not rows:
-            raise
-        warnings.warn(f"interrupted after {len(rows)} of {n_steps} U-turns", RuntimeWarning, stacklevel=2)
-    record = manifest(
-        measurement=MEASUREMENT,
-        **{**facts, "seed": seed, "confidence": confidence},
-        **{"input": array_hash(start), "seconds": time.perf_counter() - begin},
-    )
-    return _dataset(start, rows, keep_tokens, seed, confidence).assign_attrs(manifest=to_attribute(record))
-
-
-def relaxation_times(
-    *results: xr.Dataset, rng: int | np.random.Generator | None = None, confidence: float = 0.95
-) -> xr.Dataset:
-    """tau_h = sum over k = 1 ... n of C_h(k), in U-turns, of results of `chains` with equal `n_steps`.
-
-    At most n; about n means no relaxation within the chains. Of one result, intervals are bootstrap over chains; of
-    several, from different grammars say, tau is averaged over results, with Student's interval.
-
-    Returns
-    -------
-    Dataset over `height` and `estimate` (value, low, high): `relaxation_time`, and `versus_tokens`, the difference
-    tau_h - tau_0, paired within chain or result: negative where a level forgets before the tokens do.
-
-    Raises
-    ------
-    TypeError : anything but a result of `chains`.
-    ValueError : no result, or results of different steps or heights.
-    """
-    check_confidence(confidence)
-    for r in results:
-        if not isinstance(r, xr.Dataset) or "others" not in r:
-            raise TypeError(f"`results` must be Datasets of `chains`, each an argument, got {type(r).__name__}")
-    if len({(len(r.step), len(r.height)) for r in results}) != 1:
-        raise ValueError(f"`results` must be at least one, of equal steps and heights, got {len(results)}")
-    times = [_normalised(r).sum("step", skipna=False).transpose("height", "chain").values for r in results]
-    taus = times[0] if len(times) == 1 else np.stack([t.mean(1) for t in times], 1)
-    seed = as_seed(rng)
-
-    def estimates(name: str, values: np.ndarray) -> np.ndarray:
-        if len(results) > 1:
-            over = xr.DataArray(values, dims=("height", "result"))
-            return student(over, "result", confidence).transpose("height", "estimate").values
-        how = [stream(seed, name, h) for h in range(len(values))]
-        return np.array([bootstrap_mean(v, rng, confidence=confidence) for v, rng in zip(values, how)])
-
-    variables = {
-        name: (("height", "estimate"), estimates(name, values), {"units": "U-turns"})
-        for name, values in (("relaxation_time", taus), ("versus_tokens", taus - taus[0]))
-    }
-    return xr.Dataset(variables, coords={"height": results[0].height, "estimate": list(Estimate._fields)})
-
-
-def autocorrelation_time(
-    values: np.ndarray,
-    *,
-    window: float = 5.0,
-    rng: int | np.random.Generator | None = None,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Integrated autocorrelation time tau = 1 + 2 sum_{k = 1 ... M} rho(k) of stationary chains, in steps.
-
-    M is the smallest with M >= window max(tau, 1) (Sokal 1997, Functional Integration, p. 131). Autocovariances are
-    averaged over chains about the mean of all. n N values are worth n N / tau independent ones.
-
-    Parameters
-    ----------
-    values : (n, N), N chains of n steps
-    window : in units of tau, > 0
-
-    Returns
-    -------
-    Estimate : with a bootstrap interval over chains at fixed M (NaN for one chain); all NaN for constant values, where
-        no M <= n / 2 suffices or n < 20 tau (the chains are too short to tell), and where the sum is not positive
-        (values that alternate for longer than M).
-
-    Raises
-    ------
-    ValueError : values that are not finite or not (n, N), or an argument out of range.
-    """
-    values = np.asarray(values, np.float64)
-    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
-        raise ValueError(f"`values` must be finite, of shape (n, N) with n, N >= 1, got shape {values.shape}")
-    if not window > 0:
-        raise ValueError(f"`window` must be positive, got {window}")
-    check_confidence(confidence)
-    n = len(values)
-    spectrum = np.abs(np.fft.rfft(values - values.mean(), 2 * n, axis=0)) ** 2
-    covariance = np.fft.irfft(spectrum, axis=0)[: n // 2 + 1] / np.arange(n, n - n // 2 - 1, -1)[:, None]
-    sums = 2 * covariance.cumsum(0) - covariance[0]
-    if np.ptp(values) == 0:
-        return Estimate(np.nan, np.nan, np.nan)
-    taus = sums.sum(1) / covariance[0].sum()
-    enough = np.arange(len(sums)) >= window * np.maximum(taus, 1)
-    M = enough.argmax()
-    if not enough[M] or not 0 < taus[M] <= n / 20:
-        return Estimate(np.nan, np.nan, np.nan)
-    return bootstrap_ratio(sums[M], covariance[0], stream(as_seed(rng), "autocorrelation"), confidence=confidence)
-
-
-def check_rule(uturn: UTurn, rule: str, energy: Any, log_prob: Any) -> None:
-    """ValueError if the rule is unknown, cannot be exact for this U-turn, or lacks what it needs."""
-    check_choice("rule", rule, RULES)
-    if rule == "always" and energy is not None:
-        raise ValueError("`rule` must be 'exact', 'naive' or 'path' for chains with an energy, got 'always'")
-    if rule in ("exact", "naive") and energy is None:
-        raise ValueError(f"`energy` must be given for the rule {rule!r}, got None")
-    if rule == "exact" and not uturn.exact:
-        raise ValueError("`rule` 'exact' needs joint posterior samples (steps=None and a denoiser that draws them)")
-    if rule == "path":
-        uturn.grid  # noqa: B018  (raises)
-        if log_prob is None:
-            raise ValueError("`log_prob` must be given for the rule 'path', got None")
-
-
-def _log_target(
-    uturn: UTurn, rule: str, energy: Values | None, log_prob: Values | None
-) -> list[tuple[str, Values, int]]:
-    """Named and signed terms of what the rule compares: -E for "exact" and "naive", log p - E for "path"."""
-    check_rule(uturn, rule, energy, log_prob)
-    terms = [("energy", energy, -1)] if energy else []
-    return terms + ([("log_prob", log_prob, 1)] if rule == "path" and log_prob else [])
-
-
-def evaluate(name: str, function: Values, x: np.ndarray, sign: int = 1) -> np.ndarray:
-    """sign times the function, (N,); numbers or -inf."""
-    values = sign * np.asarray(function(x), np.float64)
-    if values.shape != (len(x),) or not (values < np.inf).all():
-        got = f"shape {values.shape}" if values.shape != (len(x),) else sign * values[~(values < np.inf)][0]
-        raise ValueError(f"`{name}` must give a number for each of {len(x)} strings, got {got}")
-    return values
-
-
-def _arguments(grammar: Any) -> Any:
-    """What a grammar is, for the record; of one that cannot tell, whether there is one."""
-    return grammar.to_dict() if hasattr(grammar, "to_dict") else grammar is not None
-
-
-def _symbols(x: np.ndarray, grammar: Any) -> list[np.ndarray]:
-    """Symbols by height above the tokens, tokens first."""
-    return [x] if grammar is None else [x, *reversed(grammar.parse(x))]
-
-
-def _overlaps(now: list[np.ndarray], origin: list[np.ndarray], K: int) -> list[np.ndarray]:
-    """Overlaps of each chain with its own start (height, chain); of it with the starts of others, and of these with its
-    own, on average (height, chain); and of all with the starts of others (height,)."""
-    found = []
-    for a, b in zip(now, origin):
-        n, width = a.shape
-        size = 2 + int(max(K - 1, a.max(), b.max()))
-        cells = np.arange(width) * size + 1
-        counts = [np.bincount((s + cells).ravel(), minlength=size * width) for s in (a, b)]
-        for count in counts:
-            count[::size] = 0  # symbol -1, which equals nothing
-        same = (a == b) & (a >= 0)
-        met = (counts[1][a + cells] + counts[0][b + cells] - 2 * same).sum(1)
-        pairs = 2 * (n - 1) * width if n > 1 else np.nan
-        found.append((same.mean(1), met / pairs, met.sum() / (n * pairs)))
-    return [np.stack(values) for values in zip(*found)]
-
-
-def _nearest(x: np.ndarray, starts: EmpiricalBayes, own: np.ndarray) -> np.ndarray:
-    """1/n for each string (N, L) whose own start is among the n nearest of the memory `starts`, else 0."""
-    share = []
-    for r in np.array_split(np.arange(len(x)), 1 + len(x) * (1 + own.max()) // 2**24):
-        near = starts.overlaps(torch.as_tensor(x[r])).numpy()
-        best = near == near.max(1, keepdims=True)
-        share.append(best[np.arange(len(r)), own[r]] / best.sum(1))
-    return np.concatenate(share)
-
-
-def _carried_on(
-    before: xr.Dataset, facts: dict[str, Any], n_steps: int
-) -> tuple[np.ndarray, int, list[dict[str, np.ndarray]]]:
-    """Starts, seed and rows of an earlier result."""
-    record = json.loads(before.attrs.get("manifest", "{}"))
-    if record.get("measurement") != MEASUREMENT:
-        raise ValueError("`x` must be tokens or a result of `chains` with its manifest, got another Dataset")
-    differs = [name for name, value in json.loads(to_attribute(facts)).items() if record.get(name) != value]
-    if differs:
-        raise ValueError(f"`x` must be a result of the same chains, got another {', '.join(differs)}")
-    if n_steps < len(before.step):
-        raise ValueError(f"`n_steps` must be at least the {len(before.step)} steps of `x`, got {n_steps}")
-    names = [name for name in _PER_STEP if name in before]
-    rows = [{name: before[name].values[k] for name in names} for k in range(len(before.step))]
-    rows[-1]["tokens"] = before.final.values
-    return before.start.values, record["seed"], rows
-
-
-def _dataset(start: np.ndarray, rows: list[dict[str, Any]], keep_tokens: bool, seed: int, confidence: float):
-    data = xr.Dataset(
-        {
-            name: (dims, np.stack([row[name] for row in rows]))
-            for name, dims in _PER_STEP.items()
-            if name in rows[0] and (name != "tokens" or keep_tokens)
-        }
-        | {"start": (("chain", "position"), start), "final": (("chain", "position"), rows[-1]["tokens"])},
-        coords={
-            "step": np.arange(1, len(rows) + 1),
-            "height": np.arange(rows[0]["overlap"].shape[0]),
-            "estimate": list(Estimate._fields),
-        },
-    )
-    rates = {"relaxation": _normalised(data), "equal_rate": data.equal, "nearest_rate": data.nearest}
-    rates["acceptance"] = data.accepted.mean("step")
-    data = data.assign(_means(rates, seed, confidence))
-    if "observable" in data:
-        values, tau = data.observable.values, Estimate(np.nan, np.nan, np.nan)
-        if np.isfinite(values).all():
-            tau = autocorrelation_time(values, rng=seed, confidence=confidence)
-        data["autocorrelation_time"] = (("estimate",), np.array(tau), {"units": "U-turns"})
-        data["effective_sample_size"] = (("estimate",), data.accepted.size / np.array([tau.value, tau.high, tau.low]))
-    return data
-
-
-def _normalised(data: xr.Dataset) -> xr.DataArray:
-    """C(k) with the influence of each chain on it, that on chance included, so that resampled means have the spread of
-    C(k); NaN where chance is 1, the starts being all equal."""
-    free = (1 - data.chance).where(data.chance < 1)
-    value = (data.overlap.mean("chain") - data.chance) / free
-    alone = (data.overlap - data.chance) / free
-    return alone - 2 * (1 - value) * (data.others - data.others.mean("chain")) / free
-
-
-def _means(rates: dict[str, xr.DataArray], seed: int, confidence: float) -> dict[str, Any]:
-    """Means over chains, all of one bootstrap; Wilson's intervals where all are 0 or all are 1."""
-    rates = {name: values.transpose("chain", ...) for name, values in rates.items()}
-    n = len(next(iter(rates.values())))
-    flat = np.concatenate([values.values.reshape(n, -1) for values in rates.values()], 1, dtype=np.float64)
-    means = np.full((flat.shape[1], 3), np.nan)
-    means[:, 0] = flat.mean(0)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    for at in range(0, flat.shape[1] if n > 1 else 0, 4096):  # columns whose 1000 resamples are in memory together
-        sums = resampled_sums(flat[:, at : at + 4096], stream(seed, "bootstrap"), 1000)
-        means[at : at + 4096, 1:] = np.quantile(sums / n, tails, axis=0).T
-    for column in np.flatnonzero((flat == 0).all(0) | (flat == 1).all(0)):
-        means[column] = wilson(n * means[column, 0], n, confidence)
-    parts = np.split(means, np.cumsum([values[0].size for values in rates.values()])[:-1])
-    return {
-        name: ((*values.dims[1:], "estimate"), part.reshape(*values.shape[1:], 3))
-        for (name, values), part in zip(rates.items(), parts)
-    }

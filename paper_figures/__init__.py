@@ -1,1 +1,1 @@
-"""One module a figure: `compute(workspace) -> Dataset`, `plot(dataset) -> Figure`, `findings(dataset) -> lines`."""
+"""The figures of the paper, from nothing: trained, measured, drawn, reported; `python -m paper_figures list`."""

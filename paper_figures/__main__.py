@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +14,10 @@ from uddm.command_line import run_commands, user_errors
 
 def list_figures() -> None:
     """Name the figures and the presets."""
-    from paper_figures.runner import FIGURES
+    from paper_figures.figure import known
 
-    for name in FIGURES:
-        print(f"{name:24}{import_module(f'paper_figures.{name}').TITLE}")
+    for name, figure in known().items():
+        print(f"{name:24}{figure.TITLE}")
     print()
     for name, preset in PRESETS.items():
         print(f"{name:24}{preset.about}")
@@ -37,14 +36,14 @@ def run(
     """Make figures and the report; run it again after an interruption to go on.
 
     Args:
-        names: figures to make, all by default.
+        names: figures to make, all by default; of your own, the path of its file.
         preset: scale of the experiments, see `list`.
         out: results folder, results/PRESET by default.
         corpus: "python-docs" (English documentation of this Python installation), or text files or folders.
         jobs: processes, one for each core by default.
         seed: of data split, training and measurements.
     """
-    from paper_figures.runner import choose
+    from paper_figures.figure import choose
     from paper_figures.runner import run as make
     from paper_figures.workspace import Workspace
     from uddm._validation import check_seed

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from paper_figures.workspace import Task
+from paper_figures.task import Task
 
 EVERY = 50.0
 """Seconds between two lines; less than a minute, whatever a line takes to come out."""
@@ -26,11 +26,11 @@ class Progress:
     def __init__(self, tasks: Sequence[Task], jobs: int, figures: int):
         self.tasks, self.jobs, self.figures, self.drawn = tasks, jobs, figures, 0
         self.begin = time.monotonic()
-        self.left: dict[int, float | None] = dict.fromkeys(range(len(tasks)))  # number: when it began to run
+        self.left: dict[Task, float | None] = dict.fromkeys(tasks)  # when it began to run
         self.spent: dict[Any, tuple[float, float]] = {}  # function: cost and seconds of what has finished
         self.quiet = Event()
         self.bar = tqdm(
-            total=sum(cost for *_, cost in tasks),
+            total=sum(task.cost for task in tasks),
             desc="cells",
             disable=None,
             bar_format="{l_bar}{bar}| {elapsed}{postfix}",
@@ -47,14 +47,13 @@ class Progress:
         self.quiet.set()
         self.bar.close()
 
-    def finished(self, number: int, seconds: float) -> None:
+    def finished(self, task: Task, seconds: float) -> None:
         """A task is done, after so many seconds of work."""
-        function, _, cost = self.tasks[number]
-        costs, took = self.spent.get(function, (0.0, 0.0))
-        self.spent[function] = costs + cost, took + seconds
-        del self.left[number]
+        costs, took = self.spent.get(task.of, (0.0, 0.0))
+        self.spent[task.of] = costs + task.cost, took + seconds
+        del self.left[task]
         self._start()
-        self.bar.update(cost)
+        self.bar.update(task.cost)
         self.bar.set_postfix_str(self.outlook(), refresh=False)
 
     def figure(self, name: str) -> None:
@@ -72,11 +71,7 @@ class Progress:
     def line(self) -> str:
         """What is done, what runs, and when it will end."""
         now = time.monotonic()
-        running = [
-            f"{label(self.tasks[n])} ({_duration(now - since)})"
-            for n, since in list(self.left.items())
-            if since is not None
-        ]
+        running = [f"{task} ({_duration(now - since)})" for task, since in list(self.left.items()) if since is not None]
         done = len(self.tasks) - len(self.left)
         parts = [f"{done} of {len(self.tasks)} cells, {self.drawn} of {self.figures} figures"]
         parts += [f"running: {', '.join(running)}"] if running else []
@@ -92,30 +87,22 @@ class Progress:
         if not costs:
             return None if self.left else 0.0
         now, each = time.monotonic(), []
-        for number, since in list(self.left.items()):
-            function, _, cost = self.tasks[number]
-            own_costs, own_seconds = self.spent.get(function, (costs, took))
-            whole = cost * own_seconds / own_costs
+        for task, since in list(self.left.items()):
+            own_costs, own_seconds = self.spent.get(task.of, (costs, took))
+            whole = task.cost * own_seconds / own_costs
             each.append(max(whole - (now - since if since is not None else 0.0), 0.0))
         return max([0.0, sum(each) / self.jobs, *each])
 
     def _start(self) -> None:
         """The first tasks that are left are those that run."""
         now = time.monotonic()
-        for number in list(self.left)[: self.jobs]:
-            if self.left[number] is None:
-                self.left[number] = now
+        for task in list(self.left)[: self.jobs]:
+            if self.left[task] is None:
+                self.left[task] = now
 
     def _every_minute(self) -> None:
         while not self.quiet.wait(EVERY):
             self.say(self.line())
-
-
-def label(task: Task) -> str:
-    """A task in words: "language hollow network 64"."""
-    function, argument, _ = task
-    parts = argument if isinstance(argument, tuple) else (argument,)
-    return " ".join([function.__module__.rpartition(".")[-1], *map(str, parts)])
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Set-up shared by all tests: one thread, hypothesis profiles, the shared data, and one statistical test.
 
-Statistical tests have fixed seeds. The false-alarm rate stated beside each is the one a new seed would have.
+Statistical tests have fixed seeds, which the environment variable TEST_SEED moves: see `tests.seeds`. The false-alarm
+rate that each states is the one that a new seed would have.
 """
 
 import io
@@ -14,7 +15,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import seeds
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from scipy.special import gammaincc
 
@@ -28,6 +31,29 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    config.addinivalue_line("markers", "statistical(alarm): fails for this share of seeds though nothing is wrong")
+    if first := seeds.numbers()[0]:
+        config.option.hypothesis_seed = first
+
+
+def pytest_generate_tests(metafunc):
+    seeds.parametrize(metafunc)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if rate := seeds.alarm(item):
+            item.user_properties.append(("alarm", rate))
+
+
+@pytest.fixture(scope="session")
+def seed() -> Callable[[int], int]:
+    """Where a statistical test starts its streams: n itself, unless TEST_SEED moves it."""
+    return seeds.Seeds(seeds.numbers()[0])
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return ROOT
@@ -38,6 +64,21 @@ def shared_data() -> Path:
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"the shared data are not on this machine ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_results(tmp_path_factory) -> Path:
+    """The results of all figures at the smallest scale, made once for all processes of a test run: to be read only."""
+    from paper_figures.runner import run
+    from paper_figures.workspace import Workspace
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
+    with FileLock(f"{folder}.lock"):
+        if not folder.with_suffix(".whole").exists():
+            run(Workspace(folder, "smoke"), jobs=1)
+            folder.with_suffix(".whole").touch()
     return folder
 
 

@@ -21,9 +21,10 @@ from benchmarks.gpu.sizes import TOY
 from benchmarks.gpu.table import Part, Table
 from benchmarks.uddm import plain
 from benchmarks.uddm.steps import plain_step, trained
-from uddm import Curriculum, DiT, TrainConfig, nelbo, objective, process
+from uddm import Curriculum, DiT, TrainConfig, nelbo, objective
 from uddm.curriculum import SoftTokens
 from uddm.denoisers import NETWORKS
+from uddm.process import base, uniform
 from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.loop import _Objective
 
@@ -223,8 +224,9 @@ def elsewhere(monkeypatch):
     those of the CPU; argument checks, which read values, let all pass."""
     autocast = torch.autocast
     monkeypatch.setattr(torch, "autocast", lambda _, *options, **more: autocast("cpu", *options, **more))
-    for module in (process, objective):
+    for module in (base, uniform):
         monkeypatch.setattr(module, "check_time", lambda name, t, **_: torch.as_tensor(t, dtype=torch.float64))
+    for module in (base, objective):
         monkeypatch.setattr(module, "check_tokens", lambda name, tokens, *_, **__: tokens)
     with FakeTensorMode(allow_non_fake_inputs=False):
         yield torch.device("meta")

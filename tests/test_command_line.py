@@ -168,13 +168,6 @@ def test_a_missing_package_says_what_to_install(tmp_path, repository, missing, w
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_help_needs_no_torch(repository, tmp_path, program):
-    code = WITHOUT.format(missing="torch", words=[program, "--help"], program=program)
-    done = python("-c", code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(repository)})
-    assert done.returncode == 0, done.stderr
-
-
 def test_what_the_terminal_cannot_show_is_escaped(repository):
     script = """
 from uddm.command_line import run_commands

@@ -20,14 +20,6 @@ def test_all_public_names_come_with_a_star(package):
     assert len(given) >= 10
 
 
-@pytest.mark.parametrize("package", ["uddm", "uddm.corpora", "bridges"])
-def test_the_list_of_names_is_that_of_their_homes(package):
-    __import__(package)
-    module = sys.modules[package]
-    assert module._HOMES.keys() <= set(module.__all__)
-    assert dir(module) == sorted(module.__all__)
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_list_of_names_loads_nothing(package, repository):
     code = f"import sys, {package} as p; p.__all__, dir(p); print({{'torch', 'scipy', 'numba'}} & {{*sys.modules}})"

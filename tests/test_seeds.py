@@ -62,6 +62,6 @@ def test_seeds_that_torch_has_no_room_for():
 def test_seeds_of_keyed_streams():
     for make in (keyed_seed, keyed_generator):
         make(2**80, "key")
-        for seed in (-1, 0.5, True):
-            with pytest.raises(ValueError, match="`seed` must be an integer >= 0, got"):
+        for seed, error in ((-1, ValueError), (0.5, TypeError), (True, TypeError)):
+            with pytest.raises(error, match="`seed` must be an integer >= 0, got"):
                 make(seed, "key")

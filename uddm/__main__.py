@@ -2,56 +2,74 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from uddm.command_line import printable, run_commands, user_errors
-from uddm.options import Options, Paths, Text, Whole
+from uddm.choices import Last, Mode
+from uddm.command_line import fail, printable, run_commands, user_errors
+from uddm.config import RUNS, SHAPES, RunConfig
 
 Checkpoint = tyro.conf.Positional[Path]
+Paths = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="PATH...")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 
 
-def train(
-    out: tyro.conf.Positional[Path],
-    /,
-    *,
-    options: Annotated[Options, tyro.conf.arg(name="")],
-    preset: Literal["letters", "paper-tiny", "paper-small", "paper-medium"] = "letters",
-    device: Text = None,
-    micro_batch: Whole = None,
-    parallel: Literal["ddp", "fsdp"] = "ddp",
-    compile: bool = False,
-    deterministic: bool = False,
-    tensorboard: bool = False,
-) -> None:
-    """Train a network on text; run it again after an interruption to go on. Under torchrun, on several processes.
+def _train(preset: str, network: str) -> Callable[..., None]:
+    """The command whose options are those of a preset's run, or of the same with another network."""
+    start = RUNS[preset]
+    if network != _name(start):
+        shared = {f.name for f in fields(SHAPES[network])}
+        start = replace(start, network=SHAPES[network](**{k: v for k, v in vars(start.network).items() if k in shared}))
 
-    Args:
-        out: run folder; the finished model stands in its folder `model`.
-        options: in place of what the preset says.
-        preset: "letters" learns prose, 16 letters at a time, in a minute on a CPU; "paper-*" are the published
-            transformers on LM1B, and want --corpus and --tokenizer.
-        device: cpu, cuda, ...; by default a GPU if there is one.
-        micro_batch: sequences in one forward pass of a process; gradients accumulate over the batch.
-        parallel: on several processes, copies of the model or shards of it.
-        compile: torch.compile the network.
-        deterministic: the same bits each time, also on a GPU.
-        tensorboard: also write TensorBoard events.
-    """
-    from uddm.training.distributed import process_group, rank
-    from uddm.training.presets import run
+    def train(
+        out: tyro.conf.Positional[Path],
+        /,
+        *,
+        preset: Literal[tuple(RUNS)] = preset,  # type: ignore[valid-type]
+        network: Literal[tuple(SHAPES)] = network,  # type: ignore[valid-type]
+        settings: Annotated[RunConfig, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = start,
+        device: Text = None,
+        micro_batch: Whole = None,
+        parallel: Literal["ddp", "fsdp"] = "ddp",
+        compile: bool = False,
+        deterministic: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
+        """Train a network on text; run it again after an interruption to go on. Under torchrun, on several processes.
 
-    with user_errors(), process_group(device) as own:
-        how = {"micro_batch": micro_batch, "parallel": parallel, "compile": compile, "deterministic": deterministic}
-        run(out, preset, options, device=own, tensorboard=tensorboard, **how)
-        if rank() == 0:
-            print(out / "model")
+        Args:
+            out: run folder; the finished model stands in its folder `model`.
+            preset: whose settings are shown here. "letters" learns prose, 16 letters at a time, in a minute on a CPU;
+                "paper-*" are the published transformers on LM1B, and want --corpus and --tokenizer.
+            network: HollowMLP learns in minutes on a CPU; DiT is the published transformer; by default the preset's.
+            settings: in place of what the preset says.
+            device: cpu, cuda, ...; by default a GPU if there is one.
+            micro_batch: sequences in one forward pass of a process; gradients accumulate over the batch.
+            parallel: on several processes, copies of the model or shards of it.
+            compile: torch.compile the network.
+            deterministic: the same bits each time, also on a GPU.
+            tensorboard: also write TensorBoard events.
+        """
+        from uddm.training import run
+        from uddm.training.distributed import process_group, rank
+
+        with user_errors(), process_group(device) as own:
+            how = {"micro_batch": micro_batch, "parallel": parallel, "compile": compile, "deterministic": deterministic}
+            run(out, settings, device=own, tensorboard=tensorboard, **how)
+            if rank() == 0:
+                print(out / "model")
+
+    return train
 
 
 def sample(
@@ -60,8 +78,8 @@ def sample(
     *,
     n: int = 10,
     steps: int = 200,
-    mode: Literal["sample", "posterior_mode", "x0_mode", "one_shot"] = "sample",
-    last: Literal["ancestral", "greedy", "none"] = "ancestral",
+    mode: Mode = "sample",
+    last: Last = "ancestral",
     nucleus: float = 1.0,
     seed: int = 0,
     format: Literal["text", "json"] = "text",
@@ -218,7 +236,32 @@ def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
     return model, tokenizer
 
 
+def _name(config: RunConfig) -> str:
+    return next(name for name, shape in SHAPES.items() if type(config.network) is shape)
+
+
+def _chosen(words: Sequence[str]) -> tuple[str, str]:
+    """The preset and the network that the words name, on which the other options depend; what is wrong with them is
+    told by the command itself."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--preset", choices=RUNS, default="letters")
+    parser.add_argument("--network", choices=SHAPES)
+    try:
+        found = parser.parse_known_args(words)[0]
+    except argparse.ArgumentError:
+        found = parser.parse_args([])
+    network = found.network or _name(RUNS[found.preset])
+    given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+    own, known = (
+        {f.name for shape in shapes for f in fields(shape)} for shapes in ([SHAPES[network]], SHAPES.values())
+    )
+    if foreign := sorted(given & (known - own)):
+        fail(f"`{foreign[0]}` is no option of a {network}")
+    return found.preset, network
+
+
 def main() -> None:
+    train = _train(*_chosen(sys.argv[2:] if sys.argv[1:2] == ["train"] else []))
     commands = {"train": train, "sample": sample, "evaluate": evaluate, "import": import_}
     run_commands(commands, prog="python -m uddm", description=__doc__)
 

@@ -1,4 +1,4 @@
-"""How kernels are compiled."""
+"""How kernels are compiled: they release the GIL, and stay on disk unless AMTHEORY_NUMBA_CACHE=0, as in `amtheory`."""
 
 import os
 

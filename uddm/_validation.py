@@ -1,15 +1,20 @@
-"""Argument checks shared by the package: one clear error, naming the argument, what was got and what is allowed."""
+"""Argument checks shared by the package: one clear error, naming the argument, what was got and what is allowed.
+
+torch is imported where tensors are, so that settings can be checked without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def check_array(name: str, value: Any) -> np.ndarray:
@@ -43,7 +48,9 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
     TypeError : not integers, masked ones, or a sparse or nested tensor.
     ValueError : wrong rank, wrong length, or an id outside the vocabulary.
     """
-    if not isinstance(tokens, Tensor):
+    import torch
+
+    if not isinstance(tokens, torch.Tensor):
         array = check_array(name, tokens)
         if array.dtype.kind not in "iu":
             raise TypeError(f"`{name}` must hold integer token ids, got dtype {array.dtype}")
@@ -67,6 +74,8 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
 
 def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> Tensor:
     """Return `t` as a float64 tensor with every value in (low, 1], or [low, 1] if `closed`; TypeError if it is none."""
+    import torch
+
     _refuse_masked(name, t)
     try:
         t = torch.as_tensor(t, dtype=torch.float64)
@@ -106,6 +115,8 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 def check_device(device: str | torch.device | None) -> torch.device:
     """`device` as torch knows it, by default a GPU if there is one; ValueError unless tensors can be made there."""
+    import torch
+
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -125,6 +136,9 @@ def check_seed(name: str, value: Any) -> int:
 
 
 def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+    """`value` as an int; TypeError for what is no integer, ValueError for one that is too small."""
+    if isinstance(value, bool | np.bool) or not isinstance(value, Integral):
+        raise TypeError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
+    if value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
     return int(value)

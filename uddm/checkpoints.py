@@ -19,7 +19,7 @@ from safetensors.torch import load as _load
 from safetensors.torch import save as _dump
 from torch import Tensor
 
-from uddm.files import CHECKSUM, UnreadableFile, as_path, instead, read_json, to_json, write_atomically
+from uddm.files import CHECKSUM, UnreadableFile, as_path, damaged, instead, read_json, to_json, write_atomically
 
 FORMAT = 1
 CARD = """---
@@ -122,7 +122,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     header, numbers = _split(content)
     checksum = header.pop("__metadata__", {}).get(CHECKSUM)
     if checksum is not None and checksum != _checksum(header, numbers):
-        raise UnreadableFile(f"{path} is damaged: its content is not that of its checksum")
+        raise damaged(path)
     return tensors
 
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial, wraps
 from typing import Any, NoReturn, TextIO
 
 import tyro
@@ -58,8 +59,8 @@ def run_commands(commands: Mapping[str, Callable[..., Any]], *, prog: str, descr
     """Dispatch sys.argv to one of the functions.
 
     Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it with status 128 + signal and a word on how to go on; a closed pipe ends
-    it quietly, with status 141; what the system denies ends it with one line and status 2. Characters that the terminal
-    or file cannot show are printed as escapes.
+    it quietly, with status 141; bad settings and what the system denies end it with one line and status 2. Characters
+    that the terminal or file cannot show are printed as escapes.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # replaced by an object without it, or closed
@@ -69,7 +70,10 @@ def run_commands(commands: Mapping[str, Callable[..., Any]], *, prog: str, descr
             if "" in sys.argv[1:]:
                 fail("an argument is empty: is a variable unset? (the current folder is written .)")
             try:
-                tyro.extras.subcommand_cli_from_dict(dict(commands), prog=prog, description=description)
+                later = {name: _later(command) for name, command in commands.items()}
+                with user_errors():  # of settings that check themselves
+                    do = tyro.extras.subcommand_cli_from_dict(later, prog=prog, description=description)
+                do()
             finally:
                 if sys.stdout:
                     sys.stdout.flush()
@@ -104,6 +108,16 @@ def explanation(error: BaseException) -> str | None:
     if kind.__module__.startswith(("torch._inductor", "torch._dynamo")):
         return f"torch.compile failed ({first}): leave --compile out"
     return str(error) if isinstance(error, OSError | UnreadableFile) else None
+
+
+def _later(command: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
+    """The command as what gives the call to be made."""
+
+    @wraps(command)
+    def call(*arguments: Any, **options: Any) -> Callable[[], Any]:
+        return partial(command, *arguments, **options)
+
+    return call
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""Relaxed tokens, and the curriculum of the published models that trains on them (Sahoo et al. 2025, arXiv 2506.10892).
+"""Relaxed tokens, what the published models read for the first half of their training (Sahoo et al. 2025, arXiv
+2506.10892): `uddm.Curriculum` says when and how far.
 
 For a clean token x of K, one-hot, and w = a x + sqrt(1 - a^2) eps with eps ~ N(0, I_K), the token argmax w has the law
 of the uniform process at alpha = T(a) (`uddm.duality`). In place of argmax w a network can be given softmax(w / tau)
@@ -8,15 +9,14 @@ times its embedding to read, with the NELBO at z = argmax w and that alpha.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from uddm._validation import check_positive_int, check_time, check_tokens
-from uddm.process import UniformProcess, _column
-from uddm.schedule import GaussianDual
+from uddm.process.base import _column
+from uddm.process.schedule import GaussianDual
 from uddm.streams import as_generator
 
 
@@ -25,9 +25,19 @@ class SoftTokens(NamedTuple):
 
     With an embedding E it reads sum_k weights E[tokens] + rest mean(E). Weights and rest sum to one.
 
-    tokens : (B, L, k) ids, distinct, those of the largest entry first.
-    weights : (B, L, k) float32 in [0, 1]; what a token has above its share rest / K.
-    rest : (B, L) float32, mass that is spread uniformly over all K tokens; 0 if k = K.
+    Attributes
+    ----------
+    tokens : (B, L, k) ids, distinct, those of the largest entry first
+    weights : (B, L, k) float32 in [0, 1]; what a token has above its share rest / K
+    rest : (B, L) float32, mass that is spread uniformly over all K tokens; 0 if k = K
+
+    Examples
+    --------
+    >>> import torch
+    >>> from uddm.curriculum import relaxed_argmax
+    >>> soft = relaxed_argmax(torch.tensor([[0, 2, 3]]), 1.0, vocab_size=4, tau=0.1, top_k=2, generator=0)
+    >>> soft.hard.tolist(), soft.weights.shape, soft.rest.shape  # without noise each is the clean token
+    ([[0, 2, 3]], torch.Size([1, 3, 2]), torch.Size([1, 3]))
     """
 
     tokens: Tensor
@@ -59,11 +69,16 @@ def relaxed_argmax(
 
     Parameters
     ----------
-    x : clean tokens, (B, L) ids.
-    gaussian_alpha : a in [0, 1], one for all or (B,).
-    vocab_size : K >= 2.
-    tau : temperature > 0.
-    top_k : number k of entries kept, at most K of them; None for all K, from K-wide float64 tensors.
+    x : clean tokens, (B, L) ids
+    gaussian_alpha : a in [0, 1], one for all or (B,)
+    vocab_size : K >= 2
+    tau : temperature > 0
+    top_k : number k >= 1 of entries kept, at most K of them; None, the default, for all K, from K-wide float64 tensors
+    generator : of the noise: an integer seed or a torch.Generator on the device of x; None, the default, fresh entropy
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
     """
     K = check_positive_int("vocab_size", vocab_size, at_least=2)
     x = check_tokens("x", x, K)
@@ -90,6 +105,34 @@ def relaxed_argmax(
     if k < K:  # the other K - k tokens get all of `rest` when it is spread over K
         weights, rest = (weights - rest / (K - k)).clamp_min(0), rest * K / (K - k)
     return SoftTokens(tokens[..., :k], weights.float(), rest.squeeze(-1).float())
+
+
+def relaxed_tokens(
+    x: Tensor,
+    t: float | Tensor,
+    schedule: GaussianDual,
+    tau: float,
+    *,
+    top_k: int | None = None,
+    generator: int | torch.Generator | None = None,
+) -> SoftTokens:
+    """`relaxed_argmax` at times t of the process whose alpha_t is that of a schedule.
+
+    Parameters
+    ----------
+    x : clean tokens, (B, L) ids
+    t : times, () or (B,) in (0, 1]
+    schedule : with the amplitudes a_t and the number of tokens K
+    tau, top_k, generator : as for `relaxed_argmax`
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+    """
+    K = schedule.vocab_size
+    x = check_tokens("x", x, K)
+    amplitude = schedule.gaussian_alpha(_column(check_time("t", t), x).squeeze(1))
+    return relaxed_argmax(x, amplitude, K, tau, top_k=top_k, generator=generator)
 
 
 def _largest_normals(n: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -130,72 +173,3 @@ def _log_mean_exp_below(c: Tensor, b: Tensor) -> Tensor:
     As b c - c^2/2 + log(erfcx((b - c)/sqrt 2)/2) - log Phi(c), since b^2/2 has no digits left at b = sqrt(1 - a^2)/tau.
     """
     return b * c - c**2 / 2 + torch.log(torch.special.erfcx((b - c) / math.sqrt(2)) / 2) - torch.special.log_ndtr(c)
-
-
-@dataclass(frozen=True)
-class Curriculum:
-    """The training steps during which the network reads softmax(w / tau), not z (Sahoo et al. 2025).
-
-    At time t of the process of `process(vocab_size)`, whose schedule is `GaussianDual`:
-
-        soft = curriculum.corrupt(x, t, step, vocab_size, generator=generator)
-        prediction = network.predict_at(soft, soft.hard, process, t)
-        loss = nelbo(process, prediction, x, soft.hard, t)
-
-    The defaults are those of the published LM1B models (K = 30522), except that there `top_k` is None, which at
-    tau = 1e-3 makes no difference that float32 resolves.
-
-    Parameters
-    ----------
-    start, end : on at the steps start, ..., end - 1.
-    gamma_min, gamma_max : range of gamma, uniform in t.
-    tau_start, tau_end : temperatures at `start` and `end`, log tau linear between them.
-    top_k : entries of the softmax that are kept, as in `relaxed_argmax`.
-    """
-
-    start: int = 0
-    end: int = 500_000
-    gamma_min: float = -3.5
-    gamma_max: float = -1.75
-    tau_start: float = 1e-3
-    tau_end: float = 1e-3
-    top_k: int | None = 32
-
-    def __post_init__(self) -> None:
-        check_positive_int("start", self.start, at_least=0)
-        check_positive_int("end", self.end, at_least=self.start + 1)
-        GaussianDual(2, self.gamma_min, self.gamma_max)
-        for name in ("tau_start", "tau_end"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")
-        if self.top_k is not None:
-            check_positive_int("top_k", self.top_k)
-
-    def active(self, step: int) -> bool:
-        """Whether the curriculum is on at step 0, 1, ..."""
-        return self.start <= step < self.end
-
-    def tau(self, step: int) -> float:
-        """Temperature at a step from `start` to `end`."""
-        return self.tau_start * (self.tau_end / self.tau_start) ** ((step - self.start) / (self.end - self.start))
-
-    def schedule(self, vocab_size: int) -> GaussianDual:
-        return GaussianDual(vocab_size, self.gamma_min, self.gamma_max)
-
-    def process(self, vocab_size: int) -> UniformProcess:
-        """The process whose alpha_t and rate the objective takes; z = `corrupt(x, t, ...).hard` has its forward law."""
-        return UniformProcess(vocab_size, self.schedule(vocab_size))
-
-    def corrupt(
-        self,
-        x: Tensor,
-        t: float | Tensor,
-        step: int,
-        vocab_size: int,
-        *,
-        generator: int | torch.Generator | None = None,
-    ) -> SoftTokens:
-        """Sample what the network reads at a step for clean tokens x (B, L) at times t, () or (B,) in (0, 1]."""
-        x = check_tokens("x", x, vocab_size)
-        amplitude = self.schedule(vocab_size).gaussian_alpha(_column(check_time("t", t), x).squeeze(1))
-        return relaxed_argmax(x, amplitude, vocab_size, self.tau(step), top_k=self.top_k, generator=generator)

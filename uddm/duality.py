@@ -33,7 +33,21 @@ Values = TypeVar("Values", float, np.ndarray, Tensor)
 
 
 class UniformAlpha(NamedTuple):
-    """alpha, 1 - alpha and a derivative of alpha, each float64 and precise by itself."""
+    """alpha, 1 - alpha and a derivative of alpha, each float64 and precise by itself.
+
+    Attributes
+    ----------
+    alpha, one_minus_alpha : in [0, 1]
+    derivative : of alpha, by what the function that returns it says
+
+    Examples
+    --------
+    >>> import torch
+    >>> from uddm.duality import alpha_of_gamma
+    >>> found = alpha_of_gamma(torch.zeros(()), vocab_size=2)  # T = erf(mu / 2), mu = exp(-gamma / 2)
+    >>> round(found.alpha.item(), 6), round(found.derivative.item(), 6)
+    (0.5205, -0.219696)
+    """
 
     alpha: Tensor
     one_minus_alpha: Tensor
@@ -45,14 +59,29 @@ def uniform_alpha(gaussian_alpha: Values, vocab_size: int) -> Values:
 
     Parameters
     ----------
-    gaussian_alpha : a in [0, 1], a number, array or tensor; the result is of the same kind, in float64.
-    vocab_size : K >= 2.
+    gaussian_alpha : a in [0, 1], a number, array or tensor
+    vocab_size : K >= 2
+
+    Returns
+    -------
+    T in [0, 1], a number, array or tensor like a, float64
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from uddm.duality import gaussian_alpha, uniform_alpha
+    >>> alpha = uniform_alpha(0.5, vocab_size=27)
+    >>> 0 < alpha < 0.5, round(gaussian_alpha(alpha, vocab_size=27), 9)
+    (True, 0.5)
     """
     return _same_kind("gaussian_alpha", gaussian_alpha, lambda a: _transform(_ratio(a), vocab_size).alpha)
 
 
 def uniform_alpha_derivative(gaussian_alpha: Values, vocab_size: int) -> Values:
-    """dT/da, a number, array or tensor like a; arguments as for `uniform_alpha`."""
+    """dT/da at the `gaussian_alpha` a, for `vocab_size` K, and errors: all as for `uniform_alpha`."""
 
     def derivative(a: Tensor) -> Tensor:
         mu = _ratio(a)
@@ -69,8 +98,16 @@ def gaussian_alpha(alpha: Values, vocab_size: int) -> Values:
 
     Parameters
     ----------
-    alpha : in [0, 1], a number, array or tensor; the result is of the same kind, in float64.
-    vocab_size : K >= 2.
+    alpha : in [0, 1], a number, array or tensor
+    vocab_size : K >= 2
+
+    Returns
+    -------
+    a in [0, 1], a number, array or tensor like alpha, float64
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
     """
 
     def inverse(alpha: Tensor) -> Tensor:
@@ -90,7 +127,18 @@ def gaussian_alpha(alpha: Values, vocab_size: int) -> Values:
 def alpha_of_gamma(gamma: Tensor, vocab_size: int) -> UniformAlpha:
     """T, 1 - T and dT/dgamma < 0 at a^2 = sigmoid(-gamma), that is at the signal-to-noise ratio mu^2 = exp(-gamma).
 
-    Float64 tensors of the shape and on the device of `gamma`, which may be any real numbers.
+    Parameters
+    ----------
+    gamma : real numbers, of any shape
+    vocab_size : K >= 2
+
+    Returns
+    -------
+    UniformAlpha, of the shape and on the device of gamma
+
+    Raises
+    ------
+    ValueError : `vocab_size` is out of its range
     """
     mu = torch.exp(-gamma.double() / 2)
     T, rest, slope = _transform(mu, vocab_size)

@@ -123,6 +123,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def damaged(path: str | Path) -> UnreadableFile:
+    """What to raise for a file whose checksum is not that of its content."""
+    return UnreadableFile(f"{path} is damaged: its content is not that of its checksum")
+
+
 @contextlib.contextmanager
 def locked(path: Path, task: str) -> Iterator[None]:
     """Hold a lock file, which the system releases when a process dies; where it has no locks, go on without.
@@ -153,7 +158,7 @@ def read_sealed(path: Path) -> bytes:
     content = path.read_bytes()
     data = content[:-_SEALED]
     if content != sealed(data):
-        raise UnreadableFile(f"{path} is damaged: its content is not that of its checksum")
+        raise damaged(path)
     return data
 
 
@@ -189,7 +194,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         raise UnreadableFile(f"{path} must hold a JSON object, got {type(value).__name__}")
     checksum = value.pop(CHECKSUM, None)
     if checksum is not None and checksum != json_checksum(value):
-        raise UnreadableFile(f"{path} is damaged: its content is not that of its checksum")
+        raise damaged(path)
     return value
 
 

@@ -44,7 +44,7 @@ def vocabulary_sums(
     x: Tensor,
     c: Tensor,
     *,
-    evidence: Tensor | None = None,
+    own_logit: Tensor | None = None,
     reverse: bool = False,
     chunk: int | None = None,
 ) -> VocabularySums:
@@ -56,16 +56,16 @@ def vocabulary_sums(
     weight, bias : the read-out, (K, d) and (K,).
     z, x : noisy and clean tokens, (N,) ids.
     c : K alpha/(1 - alpha), (N,).
-    evidence : subtracted from the logit at z, (N,), for logits that are those of the posterior.
+    own_logit : subtracted from the logit at z, (N,), for logits that are those of the posterior.
     reverse : whether R is wanted, which only `expected_nelbo` needs.
     chunk : tokens whose logits exist together; by default as many as make some 7 million logits.
     """
     dtype = torch.promote_types(weight.dtype, torch.float32)
     with torch.autocast(h.device.type, enabled=False):
         h, weight, bias, c = (value.to(dtype) for value in (h, weight, bias, c))
-        evidence = None if evidence is None else evidence.to(dtype)
+        own_logit = None if own_logit is None else own_logit.to(dtype)
         chunk = chunk or chunk_size(len(weight))
-        sums: Any = _Sums.apply(h, weight, bias, z, x, c, evidence, reverse, chunk)
+        sums: Any = _Sums.apply(h, weight, bias, z, x, c, own_logit, reverse, chunk)
     return VocabularySums._make(sums if reverse else (*sums, torch.zeros_like(sums[0])))
 
 
@@ -74,36 +74,36 @@ def chunk_size(vocab_size: int) -> int:
 
 
 def logits_in_chunks(
-    h: Tensor, weight: Tensor, bias: Tensor, z: Tensor, evidence: Tensor | None, chunk: int
+    h: Tensor, weight: Tensor, bias: Tensor, z: Tensor, own_logit: Tensor | None, chunk: int
 ) -> Iterator[tuple[slice, Tensor]]:
     """Rows and their logits (n, K), which the caller may overwrite."""
     for start in range(0, len(h), chunk):
         rows = slice(start, start + chunk)
         logits = F.linear(h[rows], weight, bias)
-        if evidence is not None:
-            logits.scatter_add_(1, z[rows, None], -evidence[rows, None])
+        if own_logit is not None:
+            logits.scatter_add_(1, z[rows, None], -own_logit[rows, None])
         yield rows, logits
 
 
 class _Sums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, h, weight, bias, z, x, c, evidence, reverse, chunk):
+    def forward(ctx: Any, h, weight, bias, z, x, c, own_logit, reverse, chunk):
         ctx.set_materialize_grads(False)
         sums, kept = h.new_empty(5 + reverse, len(h)), []
         keep = any(ctx.needs_input_grad) and len(h) * len(weight) <= KEPT
-        for rows, logits in logits_in_chunks(h, weight, bias, z, evidence, chunk):
+        for rows, logits in logits_in_chunks(h, weight, bias, z, own_logit, chunk):
             sums[:, rows] = torch.stack(_on(h.device, _sums)(logits, z[rows], x[rows], c[rows], reverse))
             if keep:
                 kept.append(logits)
-        ctx.save_for_backward(h, weight, bias, z, x, c, evidence, sums[0], sums[3], *kept)
+        ctx.save_for_backward(h, weight, bias, z, x, c, own_logit, sums[0], sums[3], *kept)
         ctx.chunk = chunk
         return tuple(sums.clone().unbind())
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None):  # type: ignore[override]
-        h, weight, bias, z, x, c, evidence, log_Z, entropy, *kept = ctx.saved_tensors
+        h, weight, bias, z, x, c, own_logit, log_Z, entropy, *kept = ctx.saved_tensors
         grad_h, grad_weight, grad_bias = torch.empty_like(h), torch.zeros_like(weight), torch.zeros_like(bias)
-        again = ((r, g.sub_(log_Z[r, None])) for r, g in logits_in_chunks(h, weight, bias, z, evidence, ctx.chunk))
+        again = ((r, g.sub_(log_Z[r, None])) for r, g in logits_in_chunks(h, weight, bias, z, own_logit, ctx.chunk))
         rows_of_kept = (slice(start, start + ctx.chunk) for start in range(0, len(h), ctx.chunk))
         for rows, log_p in zip(rows_of_kept, kept) if kept else again:
             given = (None if g is None else g[rows] for g in upstream)

@@ -2,11 +2,13 @@
 
     -log p(x) <= E_t[ nelbo ] + reconstruction + prior
 
-With q_t(. | p) = alpha_t p + (1 - alpha_t)/K and rho = q_t(z | x) / q_t(z | x_theta), the diffusion term is
+With q_t(. | p) = alpha_t p + (1 - alpha_t) pi_t and rho = q_t(z | x) / q_t(z | x_theta), the diffusion term is
 
-    l = (-alpha'_t / alpha_t) / (K q_t(z | x)) [ KL( q_t(. | x) || q_t(. | x_theta) ) + rho - 1 - log rho ] >= 0,
+    l = nu_t(z) / q_t(z | x) [ KL( q_t(. | x) || q_t(. | x_theta) ) + rho - 1 - log rho ] >= 0,
 
-the limit T -> infinity of T KL( q(z_s | z_t, x) || q(z_s | z_t, x_theta) ) with s = t - 1/T.
+the limit T -> infinity of T KL( q(z_s | z_t, x) || q(z_s | z_t, x_theta) ) with s = t - 1/T. Here nu_t(z) is the rate
+at which z takes the place of another symbol, the limit of T q(z_t = z | z_s): for uniform noise, eq. 3, it is
+-alpha'_t/(K alpha_t). The process has these terms, in a form without cancellation.
 """
 
 from __future__ import annotations
@@ -18,162 +20,113 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uddm._validation import check_log_probs, check_positive_int, check_time, check_tokens
+from uddm._validation import check_log_probs, check_positive_int, check_tokens
+from uddm.choices import Loss
 from uddm.denoisers.base import Denoiser, batches, inference
-from uddm.prediction import Prediction, SummedPrediction
-from uddm.process import UniformProcess, _at, _column
+from uddm.prediction import DensePrediction, Prediction, SummedPrediction
+from uddm.process import Process
 from uddm.streams import as_generator
 
 
-def nelbo(
-    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
-) -> Tensor:
+def nelbo(process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
     """Diffusion term of the NELBO at time t, nats per token and unit time, (B, L).
 
     In the precision of `cavity_log_probs`, but at least float32.
 
     Parameters
     ----------
+    process : the noise
     cavity_log_probs : log x_theta, (B, L, K), or what a denoiser's `predict` gives, of which no tensor of that size is
-        made, forward or backward.
-    x, z : clean and noisy tokens, (B, L).
-    t : () or (B,) in (0, 1].
+        made, forward or backward
+    x, z : clean and noisy tokens, (B, L) ids
+    t : times, () or (B,) in (0, 1]
+
+    Raises
+    ------
+    TypeError, ValueError : tokens, times or probabilities of another kind, shape or range.
+
+    See Also
+    --------
+    evidence_bound : all terms of the bound, over all times.
+    expected_nelbo : its mean over the token's own z.
+
+    Examples
+    --------
+    Nothing is lost where x_theta is certain of the truth, and something where it knows nothing:
+
+    >>> import torch
+    >>> from uddm import UniformProcess, nelbo
+    >>> x = torch.tensor([[0, 1]])
+    >>> certain, ignorant = torch.eye(2)[x].clamp_min(1e-30).log(), torch.full((1, 2, 2), 0.5).log()
+    >>> [bool(nelbo(UniformProcess(2), log_p, x, x, 0.5).max() > 1e-6) for log_p in (certain, ignorant)]
+    [False, True]
     """
     x, z = _matching(process, x, z)
-    terms = _Terms.of(process, cavity_log_probs, x, z, t)
-    same = z == x
-    ratio = _excess(torch.where(same, terms.d_x, -terms.log_u_z))
-    visible = torch.where(same, 1 + terms.c, torch.ones_like(terms.c))  # K q_t(z | x) / (1 - alpha)
-    return terms.speed / visible * (terms.divergence() / process.vocab_size + ratio / terms.noise)
+    return process.diffusion(_prediction(process, cavity_log_probs, x), x, z, t)
 
 
-def expected_nelbo(
-    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, t: float | Tensor
-) -> Tensor:
+def expected_nelbo(process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, t: float | Tensor) -> Tensor:
     """E of `nelbo` over the token's own z ~ q_t(. | x), given all other noisy tokens, (B, L).
 
     Exact for a denoiser whose x_theta at a position does not depend on that position's z (`Denoiser.hollow`), and then
-    an estimator of the same objective in which every token counts at every t, not the few that were replaced.
+    an estimator of the same objective in which every token counts at every t, not the few that were replaced. The
+    arguments `process`, `cavity_log_probs`, `x` and `t` are those of `nelbo`.
     """
     x = check_tokens("x", x, process.vocab_size)
-    terms = _Terms.of(process, cavity_log_probs, x, x, t, reverse=True)
-    ratios = terms.reverse_excess + _excess(terms.d_x)
-    return terms.speed / process.vocab_size * (terms.noise * terms.divergence() + ratios)
+    return process.expected_diffusion(_prediction(process, cavity_log_probs, x), x, t)
 
 
 def reconstruction(
-    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
+    process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
 ) -> Tensor:
     """-log p_theta(x | z_t) in nats per token, (B, L).
 
     At the first time t that the diffusion term leaves out it completes the bound. At all times it is the cross-entropy
-    of denoising, which trains the posterior, and the cavity hardly at all as t -> 0.
+    of denoising, which trains the posterior, and the cavity hardly at all as t -> 0. The arguments `process`,
+    `cavity_log_probs`, `x`, `z` and `t` are those of `nelbo`.
     """
     x, z = _matching(process, x, z)
-    terms = _Terms.of(process, cavity_log_probs, x, z, t)
-    return torch.where(z == x, -terms.log_p_x - terms.d_x, terms.log_u_z - terms.log_p_x)
+    return process.reconstruction(_prediction(process, cavity_log_probs, x), x, z, t)
 
 
 def jump_nelbo(
-    process: UniformProcess, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
+    process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
 ) -> Tensor:
     """Diffusion term of another bound, that of the reverse process that jumps from z to x alone, (B, L).
 
         l = (-alpha'/(1 - alpha)) ( 1[z = x] - p(z | z_t) - 1[z != x] log p(x | z_t) ) >= 0
 
     with p the posterior, its optimum (Gat et al. 2024; generalized KL divergence of `flow_matching`). It needs no sum
-    over the vocabulary. Nats per token and unit time; arguments as for `nelbo`.
+    over the vocabulary. Nats per token and unit time; the arguments `process`, `cavity_log_probs`, `x`, `z` and `t` are
+    those of `nelbo`.
     """
     x, z = _matching(process, x, z)
-    terms = _Terms.of(process, cavity_log_probs, x, z, t)
-    stay = (1 + terms.c) * (terms.log_p_z - terms.log_u_z).exp()  # p(z | z_t)
-    kept = -torch.expm1(terms.log_p_x) * (-terms.log_u_z).exp()  # 1 - p(z | z_t) at z = x
-    moved = terms.log_u_z - terms.log_p_x - stay
-    return terms.speed * (1 - terms.noise) / terms.noise * torch.where(z == x, kept, moved)
+    return process.jump(_prediction(process, cavity_log_probs, x), x, z, t)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"nelbo": nelbo, "jump": jump_nelbo, "cross-entropy": reconstruction}
+LOSSES: dict[Loss, Callable[..., Tensor]] = {"nelbo": nelbo, "jump": jump_nelbo, "cross-entropy": reconstruction}
 
 
-class _Terms(NamedTuple):
-    """What the objectives need: columns (B, 1), then (B, L).
-
-    With u_j = 1 + c x_theta[j], v_j = 1 + c on the clean token and 1 elsewhere, so that K q_t is (1 - alpha) u or v,
-    and d_j = log(v_j/u_j): KL = sum_j q_t(j | x) [exp(-d_j) - 1 + d_j]. No summand can be negative, and all vanish
-    without cancellation at x_theta = x.
-    """
-
-    speed: Tensor  # -alpha'/alpha
-    noise: Tensor  # 1 - alpha
-    c: Tensor  # K alpha/(1 - alpha)
-    log_p_z: Tensor
-    log_p_x: Tensor
-    excess: Tensor  # sum of exp(-d) - 1 + d over j != x
-    reverse_excess: Tensor  # sum of exp(d) - 1 - d over j != x; 0 unless asked for
-
-    @classmethod
-    def of(
-        cls,
-        process: UniformProcess,
-        cavity: Tensor | Prediction,
-        x: Tensor,
-        z: Tensor,
-        t: float | Tensor,
-        *,
-        reverse: bool = False,
-    ) -> _Terms:
-        noise = _column(process.one_minus_alpha(check_time("t", t)), x)
-        speed = _column(process.rate(t), x) / (1 - noise).clamp_min(1e-12)  # all terms vanish as alpha^2
-        c = process.vocab_size * (1 - noise) / noise
-        if isinstance(cavity, SummedPrediction):
-            if cavity.vocab_size != process.vocab_size:
-                raise ValueError(
-                    f"`cavity_log_probs` must be over {process.vocab_size} tokens, got {cavity.vocab_size}"
-                )
-            sums = cavity.sums(z, x, c, reverse=reverse)
-            log_p_z, log_p_x = (value.double() - sums.log_Z.double() for value in (sums.at_z, sums.at_x))
-            return cls(speed, noise, c, log_p_z, log_p_x, sums.excess.double(), sums.reverse_excess.double())
-        log_p = cavity.log_probs() if isinstance(cavity, Prediction) else cavity
-        check_log_probs("cavity_log_probs", log_p, x, process.vocab_size)
-        log_p = log_p.to(torch.promote_types(log_p.dtype, torch.float32))
-        speed, noise, c = (value.to(log_p.dtype) for value in (speed, noise, c))
-        scaled = (c[..., None] * log_p.exp()).scatter(-1, x[..., None], 0.0)
-        log_u = torch.log1p(scaled)
-        back = _excess(-log_u).sum(-1) if reverse else torch.zeros_like(c)
-        return cls(speed, noise, c, _at(log_p, z), _at(log_p, x), (scaled - log_u).sum(-1), back)
-
-    @property
-    def log_u_z(self) -> Tensor:
-        return torch.log1p(self.c * self.log_p_z.exp())
-
-    @property
-    def d_x(self) -> Tensor:
-        return torch.log1p(self.c) - torch.log1p(self.c * self.log_p_x.exp())
-
-    def divergence(self) -> Tensor:
-        """K KL( q_t(. | x) || q_t(. | x_theta) ) / (1 - alpha)."""
-        return self.excess + (1 + self.c) * _excess(-self.d_x)
-
-
-def _excess(d: Tensor) -> Tensor:
-    """exp(d) - 1 - d >= 0."""
-    return torch.expm1(d) - d
-
-
-def _matching(process: UniformProcess, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def _matching(process: Process, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Clean and noisy tokens, once they are known to have one shape."""
-    x, z = check_tokens("x", x, process.vocab_size), check_tokens("z", z, process.vocab_size)
+    x, z = check_tokens("x", x, process.vocab_size), check_tokens("z", z, process.state_size)
     if x.shape != z.shape:
         raise ValueError(f"`z` must have the shape of x, {tuple(x.shape)}, got {tuple(z.shape)}")
     return x, z
 
 
-def prior(process: UniformProcess) -> float:
-    """KL( q(z_1 | x) || uniform ) in nats per token; the same for every x."""
-    noise = process.one_minus_alpha(1.0)
-    signal = process.vocab_size * (1 - noise)
-    kept, other = (noise + signal) / process.vocab_size, noise / process.vocab_size
-    return float(kept * torch.log(noise + signal) + (process.vocab_size - 1) * other * torch.log(noise))
+def _prediction(process: Process, cavity: Tensor | Prediction, x: Tensor) -> Prediction:
+    if isinstance(cavity, SummedPrediction):
+        if cavity.vocab_size != process.vocab_size:
+            raise ValueError(f"`cavity_log_probs` must be over {process.vocab_size} tokens, got {cavity.vocab_size}")
+        return cavity
+    log_p = cavity.log_probs() if isinstance(cavity, Prediction) else cavity
+    return DensePrediction(check_log_probs("cavity_log_probs", log_p, x, process.vocab_size))
+
+
+def prior(process: Process) -> float:
+    """KL( q(z_1 | x) || law that the reverse process starts from ) in nats per token; the same for every x."""
+    return process.prior_divergence()
 
 
 def stratified_times(
@@ -182,7 +135,12 @@ def stratified_times(
     """n times in (low, 1], in random order; float64 (n,).
 
     One uniform in each of equal strata; of a share `log_fraction` of the times, rounded down, it is log t that is
-    stratified, which visits small t more often. `time_weights` undoes that in an average over times.
+    stratified, which visits small t more often. `time_weights` undoes that in an average over times. `generator` is a
+    seed or a torch.Generator.
+
+    Raises
+    ------
+    ValueError : `low` or `log_fraction` outside their ranges, n below 1.
     """
     check_positive_int("n", n)
     for name, value, inside in (("low", low, 0 < low < 1), ("log_fraction", log_fraction, 0 <= log_fraction <= 1)):
@@ -199,8 +157,9 @@ def stratified_times(
 
 
 def time_weights(t: Tensor, *, low: float = 1e-3, log_fraction: float = 0.0) -> Tensor:
-    """Density of the uniform distribution on (low, 1] over that of n = len(t) times from `stratified_times`, (n,): the
-    balance heuristic of multiple importance sampling (Veach and Guibas 1995)."""
+    """Density of the uniform distribution on (low, 1] over that of n = len(t) times from `stratified_times` with the
+    same `low` and `log_fraction`, (n,): the balance heuristic of multiple importance sampling (Veach and Guibas 1995).
+    """
     share = int(len(t) * log_fraction) / len(t)
     uniform = 1 / (1 - low)
     return uniform / (share / (t * -math.log(low)) + (1 - share) * uniform)
@@ -209,8 +168,20 @@ def time_weights(t: Tensor, *, low: float = 1e-3, log_fraction: float = 0.0) -> 
 class Bound(NamedTuple):
     """Monte-Carlo terms of the evidence bound, nats for each sequence, float64 (B,).
 
+    Attributes
+    ----------
+    diffusion : the average over times in (first, 1]
+    reconstruction : -log p_theta(x | z) at the first time
+    prior : divergence of z_1 from what the reverse process starts from
     published : the variant published as "perplexity bound", the diffusion term averaged over times in (first, 1] and
-        nothing else: not strictly a bound.
+        nothing else: not strictly a bound
+
+    Examples
+    --------
+    >>> import torch
+    >>> from uddm.objective import Bound
+    >>> Bound(*torch.tensor([[2.0], [0.5], [0.25], [2.1]])).total.item()
+    2.75
     """
 
     diffusion: Tensor
@@ -225,7 +196,7 @@ class Bound(NamedTuple):
 
 
 def evidence_bound(
-    process: UniformProcess,
+    process: Process,
     denoiser: Denoiser,
     x: Tensor,
     *,
@@ -237,9 +208,27 @@ def evidence_bound(
 
     Parameters
     ----------
-    x : clean tokens, (B, L).
-    times : stratified diffusion times drawn for each sequence.
-    first : the time below which the reconstruction term takes over, in (0, 1).
+    process : the noise
+    denoiser : what predicts
+    x : clean tokens, (B, L) ids
+    times : stratified diffusion times drawn for each sequence
+    first : the time below which the reconstruction term takes over, in (0, 1)
+    generator : seed or torch.Generator
+
+    Raises
+    ------
+    TypeError, ValueError : an argument of another kind or out of its range.
+
+    Examples
+    --------
+    For two equally probable strings the bound of their exact denoiser is log 2:
+
+    >>> import torch
+    >>> from uddm import EmpiricalBayes, UniformProcess, evidence_bound
+    >>> x, process = torch.tensor([[0, 1, 1], [1, 0, 1]]), UniformProcess(2)
+    >>> bound = evidence_bound(process, EmpiricalBayes(x, process), x, times=2000, generator=0)
+    >>> abs(bound.total.mean().item() - 0.693) < 0.05
+    True
     """
     x = check_tokens("x", x, process.vocab_size)
     check_positive_int("times", times)

@@ -71,30 +71,30 @@ class DensePrediction(Prediction):
 
 
 class HeadPrediction(SummedPrediction):
-    """softmax(W h + b), less `evidence` at the noisy token z: h (B, L, d), W (K, d), b (K,), z and evidence (B, L)."""
+    """softmax(W h + b), less `own_logit` at the noisy token z: h (B, L, d), W (K, d), b (K,), the rest (B, L)."""
 
-    def __init__(self, h: Tensor, weight: Tensor, bias: Tensor, z: Tensor, evidence: Tensor | None = None):
+    def __init__(self, h: Tensor, weight: Tensor, bias: Tensor, z: Tensor, own_logit: Tensor | None = None):
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        self.h, self.weight, self.bias, self.z, self.evidence = (
+        self.h, self.weight, self.bias, self.z, self.own_logit = (
             h.to(dtype),
             weight.to(dtype),
             bias.to(dtype),
             z,
-            evidence,
+            own_logit,
         )
         self.vocab_size = len(bias)
 
     def log_probs(self, where: Tensor | None = None) -> Tensor:
         chosen = ... if where is None else where
         logits = F.linear(self.h[chosen], self.weight, self.bias)
-        if self.evidence is not None:
-            logits = logits.scatter_add(-1, self.z[chosen][..., None], -self.evidence[chosen][..., None])
+        if self.own_logit is not None:
+            logits = logits.scatter_add(-1, self.z[chosen][..., None], -self.own_logit[chosen][..., None])
         return logits.log_softmax(-1)
 
     def log_prob(self, tokens: Tensor) -> Tensor:
         logits = torch.linalg.vecdot(self.h, self.weight[tokens]) + self.bias[tokens]
-        if self.evidence is not None:
-            logits = logits - self.evidence * (tokens == self.z)
+        if self.own_logit is not None:
+            logits = logits - self.own_logit * (tokens == self.z)
         return logits - self._log_Z
 
     def best(self) -> tuple[Tensor, Tensor]:
@@ -109,17 +109,17 @@ class HeadPrediction(SummedPrediction):
     def sums(self, z: Tensor, x: Tensor, c: Tensor, *, reverse: bool = False) -> VocabularySums:
         """As promised, and differentiable.
 
-        Raises ValueError for tokens of another shape or, if their evidence was subtracted, other noisy tokens.
+        Raises ValueError for tokens of another shape or, if an own logit was subtracted, other noisy tokens.
         """
         for name, tokens in (("z", z), ("x", x)):
             if tokens.shape != self.z.shape:
                 raise ValueError(f"`{name}` must have shape {tuple(self.z.shape)}, got {tuple(tokens.shape)}")
-        if self.evidence is not None and not torch.equal(z, self.z):
-            raise ValueError("`z` must be the noisy tokens of the prediction, as their own evidence is taken from it")
+        if self.own_logit is not None and not torch.equal(z, self.z):
+            raise ValueError("`z` must be the noisy tokens of the prediction, as what they say is taken from it")
         flat = (value.flatten() for value in (z, x, c.expand(z.shape)))
-        evidence = None if self.evidence is None else self.evidence.flatten()
+        own_logit = None if self.own_logit is None else self.own_logit.flatten()
         h = self.h.flatten(0, 1)
-        sums = vocabulary_sums(h, self.weight, self.bias, *flat, evidence=evidence, reverse=reverse)
+        sums = vocabulary_sums(h, self.weight, self.bias, *flat, own_logit=own_logit, reverse=reverse)
         return VocabularySums(*(value.view_as(self.z) for value in sums))
 
     @cached_property
@@ -128,9 +128,9 @@ class HeadPrediction(SummedPrediction):
 
     def _chunked(self, reduction: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
         """Reductions (n, K) -> (n,) of the logits of all positions, each (B, L)."""
-        evidence = None if self.evidence is None else self.evidence.flatten()
+        own_logit = None if self.own_logit is None else self.own_logit.flatten()
         chunks = logits_in_chunks(
-            self.h.flatten(0, 1), self.weight, self.bias, self.z.flatten(), evidence, chunk_size(len(self.bias))
+            self.h.flatten(0, 1), self.weight, self.bias, self.z.flatten(), own_logit, chunk_size(len(self.bias))
         )
         parts = [reduction(logits) for _, logits in chunks]
         return [torch.cat(part).view_as(self.z) for part in zip(*parts)]

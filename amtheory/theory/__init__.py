@@ -7,6 +7,8 @@ stability : the distribution of stabilities of any memory, and the first step th
 random_features : storage, learning and generalization of patterns made of features
 dense : capacities of dense associative memories
 channel : P random sequences as a code on a noisy channel
+
+Where arguments broadcast, the result is a float64 array, a numpy scalar if all of them are numbers.
 """
 
 from amtheory.theory import channel, dense, gardner, hopfield, pseudolikelihood, random_features, stability

@@ -112,7 +112,7 @@ def first_order(T: float) -> float:
     return retrieval(_gauss.root(gap, top.s / 100, top.s), T).alpha
 
 
-def _rule(s: float, m: float, T: float) -> Any:
+def _rule(s: float, m: float, T: float) -> tuple[_gauss.Array, _gauss.Array]:
     """tanh((s t + m) / T) turns within a few T / s around t = -m / s."""
     return _gauss.rule((2 * np.arange(-10, 11) * T - m) / s) if s > 0 else _gauss.rule()
 

@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 HALF_WIDTH = 10.0  # the Gaussian weight beyond is 1.5e-23
 
 
-def density(t: ArrayLike) -> Any:
+def density(t: ArrayLike) -> Array:
     """phi(t) = exp(-t^2 / 2) / sqrt(2 pi)."""
     return np.exp(-np.square(t) / 2) / np.sqrt(2 * np.pi)
 
@@ -70,8 +70,8 @@ def positive(name: str, value: ArrayLike) -> Array:
     return checked(name, value, lambda v: (v > 0) & (v < np.inf), "finite and > 0")
 
 
-def elementwise(f: Callable[..., float], *arguments: ArrayLike) -> Any:
-    """`f` of each element of the `arguments`, broadcast together; a scalar if they all are."""
+def elementwise(f: Callable[..., float], *arguments: ArrayLike) -> Array:
+    """`f` of each element of the `arguments`, broadcast together; a numpy scalar if they all are numbers."""
     arrays = np.broadcast_arrays(*arguments)
     values = [f(*map(float, point)) for point in zip(*(a.flat for a in arrays))]
     return np.reshape(np.asarray(values, dtype=np.float64), arrays[0].shape)[()]

@@ -1,6 +1,7 @@
 """Hopfield memory: steps of parallel dynamics, and the states of large systems in equilibrium.
 
-Temperatures are in units in which W_ij = (1 / L) sum_mu x_i^mu x_j^mu, as `amtheory.Hopfield` has them.
+Temperatures are in units in which W_ij = (1 / L) sum_mu x_i^mu x_j^mu, as `amtheory.Hopfield` has them; alpha = P / L
+is the load, and not the signal level alpha_t of a diffusion process (`amtheory.theory.channel`).
 
 References: Amit, Gutfreund and Sompolinsky, Phys. Rev. Lett. 55, 1530 (1985) and Ann. Phys. 173, 30 (1987).
 """
@@ -22,11 +23,23 @@ _WARM = 0.9995  # where lines are replaced by their asymptotic form
 
 
 class OrderParameters(NamedTuple):
-    """Of retrieval states: overlap m, Edwards-Anderson q, and r; see `order_parameters`."""
+    """Of retrieval states: overlap m, Edwards-Anderson q, and r; see `order_parameters`.
 
-    m: Any
-    q: Any
-    r: Any
+    Parameters
+    ----------
+    m, q, r : float64, of the shape that the arguments broadcast to
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import order_parameters
+    >>> m, q, r = order_parameters(0.1)
+    >>> round(float(m), 3), float(q), bool(r > 1)
+    (0.998, 1.0, True)
+    """
+
+    m: NDArray[np.float64]
+    q: NDArray[np.float64]
+    r: NDArray[np.float64]
 
 
 def one_step_overlap(L: int, P: int, flips: int, ties: Literal["keep", "random"] = "keep") -> float:
@@ -39,10 +52,27 @@ def one_step_overlap(L: int, P: int, flips: int, ties: Literal["keep", "random"]
         m_1 = mean over sites of P(S + B > 0) - P(S + B < 0) + x_i s_i P(S + B = 0),
 
     the last term only if ``ties="keep"`` (a zero field keeps the spin); with ``ties="random"`` it averages
-    to zero. Random patterns, Hebbian couplings, zero diagonal. Example: L = 200, P = 20, 40 flips gives
-    0.949022.
+    to zero. Random patterns, Hebbian couplings, zero diagonal.
 
-    Raises TypeError or ValueError unless L, P >= 1, 0 <= flips <= L and `ties` is known.
+    Parameters
+    ----------
+    L, P : numbers of spins and of patterns, >= 1
+    flips : number of spins reversed at the start, 0 to L
+    ties : "keep", the default, as `amtheory.retrieve` has it, or "random"
+
+    Returns
+    -------
+    m_1 in [-1, 1]
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import one_step_overlap
+    >>> round(one_step_overlap(200, 20, 40), 6)
+    0.949022
     """
     L, P = check.integer("L", L, 1), check.integer("P", P, 1)
     flips = check.integer("flips", flips, 0, L)
@@ -66,7 +96,25 @@ def one_step_map(alpha: ArrayLike, m0: ArrayLike, diagonal: bool = False) -> NDA
 
         m_1 = (1 + m_0)/2 erf((m_0 + alpha) / sqrt(2 alpha)) + (1 - m_0)/2 erf((m_0 - alpha) / sqrt(2 alpha)).
 
-    `alpha` > 0 and `m0` in [-1, 1] broadcast. Raises ValueError out of range.
+    Parameters
+    ----------
+    alpha : load P / L > 0
+    m0 : in [-1, 1]; broadcasts with `alpha`
+    diagonal : default False, as `amtheory.Hopfield` has it
+
+    Returns
+    -------
+    m_1, float64
+
+    Raises
+    ------
+    ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import one_step_map
+    >>> one_step_map(0.1, [0.2, 0.5]).round(3).tolist()
+    [0.473, 0.886]
     """
     alpha, m0 = _load_and_overlap(alpha, m0)
     if not diagonal:
@@ -83,8 +131,26 @@ def two_step_map(alpha: ArrayLike, m0: ArrayLike) -> NDArray[np.float64]:
 
         m_2 = (1 + m_0)/2 erf((m_1 + c) / sqrt(2 v)) + (1 - m_0)/2 erf((m_1 - c) / sqrt(2 v)).
 
-    `alpha` > 0 and `m0` in [-1, 1] broadcast. Raises ValueError out of range. Reference: Gardner, Derrida and
-    Mottishaw, J. Physique 48, 741 (1987).
+    Reference: Gardner, Derrida and Mottishaw, J. Physique 48, 741 (1987).
+
+    Parameters
+    ----------
+    alpha : load P / L > 0
+    m0 : in [-1, 1]; broadcasts with `alpha`
+
+    Returns
+    -------
+    m_2, float64
+
+    Raises
+    ------
+    ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import one_step_map, two_step_map
+    >>> bool(two_step_map(0.1, 0.2) < one_step_map(0.1, one_step_map(0.1, 0.2)))  # not the map iterated
+    True
     """
     alpha, m0 = _load_and_overlap(alpha, m0)
     m1 = one_step_map(alpha, m0)
@@ -101,8 +167,30 @@ def overlap(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> NDArray[np.float6
 
         sqrt(2 alpha) = erf(y) / y - (2 / sqrt(pi)) exp(-y^2);
 
-    for T > 0 see `order_parameters`. 0.0 above the critical load, where there is none. `alpha` = P / L >= 0 and
-    `temperature` >= 0 broadcast. Raises ValueError if one is negative or NaN.
+    for T > 0 see `order_parameters`.
+
+    Parameters
+    ----------
+    alpha : load P / L >= 0
+    temperature : T >= 0, default 0; broadcasts with `alpha`
+
+    Returns
+    -------
+    m, float64, 0.0 above the critical load, where there is no such state
+
+    Raises
+    ------
+    ValueError : one is negative or NaN
+
+    See Also
+    --------
+    amtheory.patterns.overlap : of two given states
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import overlap
+    >>> overlap([0.0, 0.1, 0.2]).round(3).tolist()
+    [1.0, 0.998, 0.0]
     """
 
     def one(load: float, T: float) -> float:
@@ -115,14 +203,32 @@ def overlap(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> NDArray[np.float6
 
 
 def order_parameters(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> OrderParameters:
-    """Overlap m, q and r of the retrieval state, L -> infinity, replica symmetry; NaN where there is none.
+    """Overlap m, q and r of the retrieval state, L -> infinity, replica symmetry.
 
     At temperature T, with averages over z ~ N(0, 1),
 
         m = <tanh((sqrt(alpha r) z + m) / T)>,   q = <tanh^2>,   r = q / (1 - (1 - q) / T)^2;
 
-    q is the overlap of two states of the same valley, alpha r the variance of the crosstalk. Example:
-    0.98908516, 0.98441696, 1.15780903 at (0.1, 0.2). Arguments broadcast. Raises ValueError unless they are >= 0.
+    q is the overlap of two states of the same valley, alpha r the variance of the crosstalk.
+
+    Parameters
+    ----------
+    alpha : load P / L >= 0
+    temperature : T >= 0, default 0; broadcasts with `alpha`
+
+    Returns
+    -------
+    OrderParameters m, q, r, NaN where there is no such state
+
+    Raises
+    ------
+    ValueError : one is negative or NaN
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import order_parameters
+    >>> [round(float(number), 6) for number in order_parameters(0.1, 0.2)]
+    [0.989085, 0.984417, 1.157809]
     """
 
     def one(load: float, T: float, name: str) -> float:
@@ -146,10 +252,29 @@ def free_energy(
         f = alpha/2 + m^2/2 + (alpha T / 2) [log(1 - C) - (q / T) / (1 - C)] + alpha r C / 2
             - T <log 2 cosh((sqrt(alpha r) z + m) / T)>,   C = (1 - q) / T,
 
-    at T = 0 the energy alpha/2 - m^2/2 - alpha r/2. NaN where there is no retrieval state. The "spin glass" is the
-    state of m = 0: q > 0 below `spin_glass_temperature`, the paramagnet q = 0 above; at T = 0 its replica
-    symmetric energy is -1/pi - sqrt(2 alpha / pi), and at alpha = 0 it is the limit alpha -> 0. Arguments broadcast.
-    Raises ValueError if one is negative.
+    at T = 0 the energy alpha/2 - m^2/2 - alpha r/2. The "spin glass" is the state of m = 0: q > 0 below
+    `spin_glass_temperature`, the paramagnet q = 0 above; at T = 0 its replica symmetric energy is
+    -1/pi - sqrt(2 alpha / pi), and at alpha = 0 it is the limit alpha -> 0.
+
+    Parameters
+    ----------
+    alpha : load P / L >= 0, finite
+    temperature : T >= 0, finite; broadcasts with `alpha`
+    state : "retrieval", the default, or "spin glass"
+
+    Returns
+    -------
+    f, float64, NaN where there is no retrieval state
+
+    Raises
+    ------
+    ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import free_energy
+    >>> bool(free_energy(0.04, 0.0) < free_energy(0.04, 0.0, "spin glass"))
+    True
     """
     check.choice("state", state, ("retrieval", "spin glass"))
 
@@ -166,10 +291,27 @@ def free_energy(
 
 
 def critical_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """alpha_M(T), the largest load with a retrieval state (replica symmetry): 0.1379... at T = 0, 0.0 for T >= 1.
+    """alpha_M(T), the largest load with a retrieval state, replica symmetry.
 
-    Slightly larger at T = 0.02 than at T = 0, an artefact of replica symmetry. Raises ValueError unless
-    `temperature` >= 0.
+    Slightly larger at T = 0.02 than at T = 0, an artefact of replica symmetry.
+
+    Parameters
+    ----------
+    temperature : T >= 0, default 0
+
+    Returns
+    -------
+    alpha_M, float64: 0.1379... at T = 0, 0.0 for T >= 1
+
+    Raises
+    ------
+    ValueError : `temperature` is negative or NaN
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import critical_load
+    >>> round(float(critical_load()), 4)
+    0.1379
     """
 
     def one(T: float) -> float:
@@ -179,9 +321,25 @@ def critical_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
 
 
 def first_order_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """alpha_c1(T), the load up to which retrieval has a lower free energy than the spin glass; 0.0 for T >= 1.
+    """alpha_c1(T), the load up to which retrieval has a lower free energy than the spin glass.
 
-    0.0518543 at T = 0. Raises ValueError unless `temperature` >= 0.
+    Parameters
+    ----------
+    temperature : T >= 0, default 0
+
+    Returns
+    -------
+    alpha_c1, float64: 0.0518543 at T = 0, 0.0 for T >= 1
+
+    Raises
+    ------
+    ValueError : `temperature` is negative or NaN
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import first_order_load
+    >>> round(float(first_order_load()), 7)
+    0.0518543
     """
 
     def one(T: float) -> float:
@@ -191,23 +349,75 @@ def first_order_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
 
 
 def spinodal_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
-    """T_M(alpha), the highest temperature with a retrieval state; NaN for alpha > 0.13818, where there is none.
+    """T_M(alpha), the highest temperature with a retrieval state.
 
-    1.0 at alpha = 0, and 1 - 1.95 sqrt(alpha) to first order. Raises ValueError unless `alpha` >= 0.
+    Parameters
+    ----------
+    alpha : load P / L >= 0
+
+    Returns
+    -------
+    T_M, float64: 1.0 at alpha = 0, 1 - 1.95 sqrt(alpha) to first order, NaN above 0.13818, where there is none
+
+    Raises
+    ------
+    ValueError : `alpha` is negative or NaN
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import critical_load, spinodal_temperature
+    >>> T = spinodal_temperature(0.1)
+    >>> round(float(critical_load(T)), 6)
+    0.1
     """
     return _gauss.elementwise(lambda a: _highest_temperature(critical_load, a), _load(alpha))
 
 
 def first_order_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
-    """T_c(alpha), up to which retrieval has the lowest free energy; NaN where it has at no temperature.
+    """T_c(alpha), up to which retrieval has the lowest free energy.
 
-    1.0 at alpha = 0, and 1 - 2.6 sqrt(alpha) to first order. Raises ValueError unless `alpha` >= 0.
+    Parameters
+    ----------
+    alpha : load P / L >= 0
+
+    Returns
+    -------
+    T_c, float64: 1.0 at alpha = 0, 1 - 2.6 sqrt(alpha) to first order, NaN where retrieval is lowest at no temperature
+
+    Raises
+    ------
+    ValueError : `alpha` is negative or NaN
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import first_order_temperature
+    >>> float(first_order_temperature(0.0))
+    1.0
     """
     return _gauss.elementwise(lambda a: _highest_temperature(first_order_load, a), _load(alpha))
 
 
 def spin_glass_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
-    """T_g = 1 + sqrt(alpha), below which the paramagnet freezes into a spin glass. Raises ValueError if alpha < 0."""
+    """T_g = 1 + sqrt(alpha), below which the paramagnet freezes into a spin glass.
+
+    Parameters
+    ----------
+    alpha : load P / L >= 0
+
+    Returns
+    -------
+    T_g, float64
+
+    Raises
+    ------
+    ValueError : `alpha` is negative or NaN
+
+    Examples
+    --------
+    >>> from amtheory.theory.hopfield import spin_glass_temperature
+    >>> float(spin_glass_temperature(0.25))
+    1.5
+    """
     return (1 + np.sqrt(_load(alpha)))[()]
 
 

@@ -31,14 +31,40 @@ from amtheory.theory.stability import StabilityDistribution
 
 
 class Stability(NamedTuple):
-    """Mean and variance of the stabilities of the stored patterns."""
+    """Mean and variance of the stabilities of the stored patterns, as `stability` gives them.
 
-    mean: Any
-    variance: Any
+    Parameters
+    ----------
+    mean, variance : float64, of the shape that the arguments broadcast to
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import stability
+    >>> found = stability(0.5, 1.0)
+    >>> bool(found.mean > 1), bool(found.variance < 1)
+    (True, True)
+    """
+
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
 
 
 class Solution(NamedTuple):
-    """The replica symmetric solution: `x`, `ridge` at beta = 1 (multiply by beta^2), and the stabilities."""
+    """The replica symmetric solution.
+
+    Parameters
+    ----------
+    x : of the module's equations
+    ridge : at beta = 1; multiply by beta^2
+    distribution : of the stabilities
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import solve
+    >>> found = solve(0.5, 1.0)
+    >>> found.x > 0, found.ridge > 0, round(found.distribution.mean(), 4)
+    (True, True, 1.253)
+    """
 
     x: float
     ridge: float
@@ -46,19 +72,59 @@ class Solution(NamedTuple):
 
 
 def solve(load: float, beta_norm: float) -> Solution:
-    """The solution at P / L = `load` > 0 and beta ||W_l|| = `beta_norm` in (0, 1e4].
+    """The solution at a given load and norm.
 
     A negative ridge means that the loss has its minimum at a smaller norm (`max_likelihood_norm`); there the
     theory is a continuation. At a load below 2, x grows as exp(2 beta_norm kappa), kappa being the largest margin, and
-    the ridge falls as its inverse, to np.inf and 0.0 in the end. Raises ValueError out of range.
+    the ridge falls as its inverse, to np.inf and 0.0 in the end.
+
+    Parameters
+    ----------
+    load : P / L > 0; at finite size P / (L - 1)
+    beta_norm : beta ||W_l|| in (0, 1e4]
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import solve
+    >>> solve(3.0, 1.0).ridge > 0 > solve(3.0, 1.5).ridge  # the minimum is between
+    True
     """
     return _solve(check.real("load", load, positive=True), _norm(beta_norm))
 
 
 def stability(load: ArrayLike, beta_norm: ArrayLike) -> Stability:
-    """Mean and variance of the stabilities at P / L = `load` and beta ||W_l|| = `beta_norm`; see `solve`. Broadcasts.
+    """Mean and variance of the stabilities at a given load and norm; see `solve`.
 
-    Tends to 1 / sqrt(load) and 1, Hebb's rule, as `beta_norm` -> 0. Example: 1.252969 and 0.132467 at (0.5, 1).
+    Parameters
+    ----------
+    load : P / L > 0; at finite size P / (L - 1)
+    beta_norm : beta ||W_l|| in (0, 1e4]; broadcasts with `load`
+
+    Returns
+    -------
+    Stability: mean, variance, which tend to 1 / sqrt(load) and 1, Hebb's rule, as `beta_norm` -> 0
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    See Also
+    --------
+    amtheory.theory.stability : the module, for any memory
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import stability
+    >>> [round(float(number), 6) for number in stability(0.5, 1.0)]
+    [1.252969, 0.132467]
     """
     return Stability(
         _gauss.elementwise(lambda g, b: solve(g, b).distribution.mean(), load, beta_norm),
@@ -67,14 +133,53 @@ def stability(load: ArrayLike, beta_norm: ArrayLike) -> Stability:
 
 
 def ridge_at_norm(load: float, beta_norm: float, beta: float = 1.0) -> float:
-    """The ridge of `amtheory.PseudoLikelihood(beta, ridge=...)` at which beta ||W_l|| = `beta_norm`; see `solve`."""
+    """The ridge of ``amtheory.PseudoLikelihood(beta, ridge=...)`` at which beta ||W_l|| is `beta_norm`; see `solve`.
+
+    Parameters
+    ----------
+    load : P / L > 0; at finite size P / (L - 1)
+    beta_norm : beta ||W_l|| in (0, 1e4]
+    beta : inverse temperature > 0, default 1
+
+    Returns
+    -------
+    ridge, negative beyond `max_likelihood_norm`
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import norm_at_ridge, ridge_at_norm
+    >>> round(norm_at_ridge(0.5, ridge_at_norm(0.5, 2.0)), 6)
+    2.0
+    """
     return solve(load, beta_norm).ridge * check.real("beta", beta, positive=True) ** 2
 
 
 def norm_at_ridge(load: float, ridge: float, beta: float = 1.0) -> float:
-    """beta ||W_l|| of `amtheory.PseudoLikelihood(beta, ridge=ridge)`, the inverse of `ridge_at_norm`.
+    """beta ||W_l|| of ``amtheory.PseudoLikelihood(beta, ridge=ridge)``, the inverse of `ridge_at_norm`.
 
-    Raises ValueError unless all are > 0 and the norm is in [1e-6, 1e4].
+    Parameters
+    ----------
+    load : P / L > 0; at finite size P / (L - 1)
+    ridge : > 0
+    beta : inverse temperature > 0, default 1
+
+    Returns
+    -------
+    beta ||W_l||
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range; a norm outside [1e-6, 1e4]
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import norm_at_ridge
+    >>> norm_at_ridge(0.5, 0.1) > norm_at_ridge(0.5, 0.2)
+    True
     """
     load, target = check.real("load", load, positive=True), check.real("ridge", ridge, positive=True)
     target /= check.real("beta", beta, positive=True) ** 2
@@ -82,10 +187,25 @@ def norm_at_ridge(load: float, ridge: float, beta: float = 1.0) -> float:
 
 
 def max_likelihood_norm(load: float) -> float:
-    """beta ||W_l|| of the minimum of the loss without ridge, at `load` > 2 where there is one.
+    """beta ||W_l|| of the minimum of the loss without ridge, which there is above load 2 alone.
 
-    Diverges at load 2, below which the patterns are separable. Example: 1.183524 at load 3. Raises ValueError
-    unless `load` is in (2, inf), or if the norm is outside [1e-6, 1e4].
+    Parameters
+    ----------
+    load : P / L > 2; at finite size P / (L - 1)
+
+    Returns
+    -------
+    beta ||W_l||, which diverges at load 2, below which the patterns are separable
+
+    Raises
+    ------
+    TypeError, ValueError : out of range; a norm outside [1e-6, 1e4]
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import max_likelihood_norm
+    >>> round(max_likelihood_norm(3.0), 6)
+    1.183524
     """
     if check.real("load", load, positive=True) <= 2:
         raise ValueError(f"`load` must be > 2, got {load}")
@@ -93,17 +213,36 @@ def max_likelihood_norm(load: float) -> float:
 
 
 def best_beta(load: float, m0: float) -> float:
-    """The norm beta ||W_l|| in [0.01, 100] at which one step from overlap `m0` in (0, 1) leads closest to the pattern.
+    """The norm beta ||W_l|| at which one step from a given overlap leads closest to the pattern.
 
     Maximises `first_step(m0)` of `solve(load, beta_norm).distribution`; grows with `m0`, since close to a pattern
-    only its smallest stabilities matter. Example: 0.67 at load 0.5 and m0 = 0.7. Raises ValueError out of range.
+    only its smallest stabilities matter.
+
+    Parameters
+    ----------
+    load : P / L > 0; at finite size P / (L - 1)
+    m0 : the overlap, in (0, 1)
+
+    Returns
+    -------
+    beta ||W_l|| in [0.01, 100]
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.pseudolikelihood import best_beta
+    >>> round(best_beta(0.5, 0.7), 2)
+    0.67
     """
     load = check.real("load", load, positive=True)
     m0 = float(_gauss.checked("m0", m0, lambda m: (m > 0) & (m < 1), "in (0, 1)"))
     grid = np.log(10) * np.linspace(-2, 2, 33)
 
     def loss(log_norm: float) -> float:
-        return -_solve(load, float(np.exp(log_norm))).distribution.first_step(m0)
+        return -float(_solve(load, float(np.exp(log_norm))).distribution.first_step(m0))
 
     i = int(np.argmin([loss(u) for u in grid]))
     ends = (grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)])
@@ -111,7 +250,7 @@ def best_beta(load: float, m0: float) -> float:
     return float(np.exp(found.x))
 
 
-def _norm(beta_norm: Any) -> float:
+def _norm(beta_norm: float) -> float:
     norm = check.real("beta_norm", beta_norm, positive=True)
     if norm > 1e4:
         raise ValueError(f"`beta_norm` must be in (0, 1e4], got {beta_norm}")

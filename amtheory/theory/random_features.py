@@ -16,8 +16,8 @@ overlap m with each of n features (n odd) solves, xi being the sum of n fair sig
 An example has an overlap m with the state by itself, and w by its features, m and w being those with x and with the
 Gaussian sum u = sum_k c_k f_k / sqrt(D) that it is the sign of:
 
-    dq = 2 t <phi(y0 + y1 |u|)>,   m = <erf((y0 + y1 |u|) / sqrt(2))>,   w = <|u| erf((y0 + y1 |u|) / sqrt(2))>,
-    y0 = m t,    y1 = a (K / d1) w t,    and w^2 in the place of n m^2 in pd.
+    dq = 2 t <phi(y0 + y1 v)>,   m = <erf((y0 + y1 v) / sqrt(2))>,   w = <v erf((y0 + y1 v) / sqrt(2))>,
+    v = abs(u),    y0 = m t,    y1 = a (K / d1) w t,    and w^2 in the place of n m^2 in pd.
 
 The states at given alpha_D are a curve, parametrised by y or y0; its turning point is the spinodal.
 
@@ -31,7 +31,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import comb, erf, ndtr, owens_t
 
@@ -47,29 +47,79 @@ class _State(NamedTuple):
     overlap: float
 
 
-def storage_load(alpha_D: ArrayLike) -> Any:
-    """The largest alpha = P / L at which the examples are attractors, for `alpha_D` = D / L in [1e-4, 1e6].
+def storage_load(alpha_D: ArrayLike) -> NDArray[np.float64]:
+    """The largest alpha = P / L at which the examples are attractors.
 
-    Tends to the 0.1379 of independent patterns for many features, to 0.51 alpha_D for few. Raises ValueError out of
-    range. Example: 0.0208 at alpha_D = 0.05.
+    Parameters
+    ----------
+    alpha_D : D / L in [1e-4, 1e6]
+
+    Returns
+    -------
+    alpha, float64: tends to the 0.1379 of independent patterns for many features, to 0.51 alpha_D for few
+
+    Raises
+    ------
+    ValueError : out of range
+
+    See Also
+    --------
+    amtheory.patterns.random_features : the function of the module's name, which draws such examples
+
+    Examples
+    --------
+    >>> from amtheory.theory.random_features import storage_load
+    >>> round(float(storage_load(0.05)), 4)
+    0.0208
     """
     return _gauss.elementwise(lambda d: _example(_storage_spinodal(d), d).alpha, _features(alpha_D))
 
 
-def learning_load(alpha_D: ArrayLike) -> Any:
-    """The smallest alpha = P / L at which the features are attractors, for `alpha_D` = D / L in [1e-4, 1e6].
+def learning_load(alpha_D: ArrayLike) -> NDArray[np.float64]:
+    """The smallest alpha = P / L at which the features are attractors.
 
-    np.inf if there is none, for alpha_D >= 0.1379, where even perfectly learned features are too many. Raises
-    ValueError out of range. Example: 0.0979 at alpha_D = 0.01.
+    Parameters
+    ----------
+    alpha_D : D / L in [1e-4, 1e6]
+
+    Returns
+    -------
+    alpha, float64, np.inf if there is none, for alpha_D >= 0.1379, where even perfectly learned features are too many
+
+    Raises
+    ------
+    ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.random_features import learning_load
+    >>> learning_load([0.01, 0.2]).round(4).tolist()
+    [0.0979, inf]
     """
     return generalization_load(alpha_D, 1)
 
 
-def generalization_load(alpha_D: ArrayLike, n: int) -> Any:
+def generalization_load(alpha_D: ArrayLike, n: int) -> NDArray[np.float64]:
     """The smallest alpha = P / L at which symmetric mixtures of `n` features are attractors, seen before or not.
 
-    `n` odd, at most 99; 1 is `learning_load`. np.inf if there is none. Raises ValueError out of range. Example: 0.521
-    at alpha_D = 0.01 and n = 3.
+    Parameters
+    ----------
+    alpha_D : D / L in [1e-4, 1e6]
+    n : an odd number, 1 to 99; 1 is `learning_load`
+
+    Returns
+    -------
+    alpha, float64, np.inf if there is none
+
+    Raises
+    ------
+    TypeError, ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.random_features import generalization_load
+    >>> round(float(generalization_load(0.01, 3)), 3)
+    0.521
     """
     n = _number(n)
 
@@ -80,10 +130,27 @@ def generalization_load(alpha_D: ArrayLike, n: int) -> Any:
     return _gauss.elementwise(one, _features(alpha_D))
 
 
-def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> Any:
-    """Overlap of an example with its attractor at alpha = P / L > 0 and `alpha_D`; 0.0 above `storage_load`.
+def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> NDArray[np.float64]:
+    """Overlap of an example with its attractor.
 
-    Arguments broadcast. Raises ValueError out of range. Example: 0.99937 at alpha = 0.03 and alpha_D = 0.2.
+    Parameters
+    ----------
+    alpha : load P / L > 0
+    alpha_D : D / L in [1e-4, 1e6]; broadcasts with `alpha`
+
+    Returns
+    -------
+    overlap, float64, 0.0 above `storage_load`
+
+    Raises
+    ------
+    ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.random_features import storage_overlap
+    >>> round(float(storage_overlap(0.03, 0.2)), 5)
+    0.99939
     """
 
     def one(load: float, d: float) -> float:
@@ -97,18 +164,53 @@ def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> Any:
     return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
 
 
-def learning_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> Any:
-    """Overlap of a feature with its attractor at alpha = P / L > 0 and `alpha_D`; 0.0 below `learning_load`.
+def learning_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> NDArray[np.float64]:
+    """Overlap of a feature with its attractor.
 
-    Arguments broadcast. Raises ValueError out of range. Example: 0.99378 at alpha = 0.14 and alpha_D = 0.01.
+    Parameters
+    ----------
+    alpha : load P / L > 0
+    alpha_D : D / L in [1e-4, 1e6]; broadcasts with `alpha`
+
+    Returns
+    -------
+    overlap, float64, 0.0 below `learning_load`
+
+    Raises
+    ------
+    ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.random_features import learning_overlap
+    >>> round(float(learning_overlap(0.14, 0.01)), 5)
+    0.99378
     """
     return generalization_overlap(alpha, alpha_D, 1)
 
 
-def generalization_overlap(alpha: ArrayLike, alpha_D: ArrayLike, n: int) -> Any:
-    """Overlap of the sign of the sum of `n` features with its attractor; 0.0 below `generalization_load`.
+def generalization_overlap(alpha: ArrayLike, alpha_D: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Overlap of the sign of the sum of `n` features with its attractor.
 
-    `alpha` = P / L > 0 and `alpha_D` broadcast; `n` odd, at most 99. Raises ValueError out of range.
+    Parameters
+    ----------
+    alpha : load P / L > 0
+    alpha_D : D / L in [1e-4, 1e6]; broadcasts with `alpha`
+    n : an odd number, 1 to 99
+
+    Returns
+    -------
+    overlap, float64, 0.0 below `generalization_load`
+
+    Raises
+    ------
+    TypeError, ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.random_features import generalization_overlap
+    >>> generalization_overlap([0.4, 0.6], 0.01, 3).round(1).tolist()
+    [0.0, 1.0]
     """
     n = _number(n)
 
@@ -122,11 +224,11 @@ def generalization_overlap(alpha: ArrayLike, alpha_D: ArrayLike, n: int) -> Any:
     return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
 
 
-def _features(alpha_D: ArrayLike) -> Any:
+def _features(alpha_D: ArrayLike) -> NDArray[np.float64]:
     return _gauss.checked("alpha_D", alpha_D, lambda d: (d >= 1e-4) & (d <= 1e6), "in [1e-4, 1e6]")
 
 
-def _number(n: Any) -> int:
+def _number(n: int) -> int:
     n = check.integer("n", n, 1, 99)
     if n % 2 == 0:
         raise ValueError(f"`n` must be odd, got {n}")
@@ -189,7 +291,7 @@ def _mixture(y: float, alpha_D: float, n: int) -> _State:
     return state(_gauss.root(excess, low, high))
 
 
-def _learned(y: float, n: int) -> Any:
+def _learned(y: float, n: int) -> tuple[float, float, float, float, float]:
     """m, dq / t, the overlap of the sign of a mixture, d2, and alpha_D in the limit of many examples."""
     xi, p = _signs(n)
     reply = erf(y * xi / np.sqrt(2))
@@ -199,10 +301,10 @@ def _learned(y: float, n: int) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _signs(n: int) -> Any:
+def _signs(n: int) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
     """The values of a sum of n fair signs, and their probabilities."""
     k = np.arange(n + 1)
-    return 2.0 * k - n, comb(n, k) / 2.0**n
+    return 2.0 * k - n, np.asarray(comb(n, k)) / 2.0**n
 
 
 @lru_cache(maxsize=256)

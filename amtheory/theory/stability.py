@@ -9,7 +9,6 @@ Reference: Kepler and Abbott, J. Physique 49, 1657 (1988).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,8 +22,27 @@ from amtheory.theory import _gauss
 class StabilityDistribution:
     """The discrete distribution with probability `weights[i]` at the stability `nodes[i]`.
 
-    A density is represented by the nodes of a quadrature, dense around Delta = 0. Raises ValueError unless both are
-    one-dimensional, of the same length, finite, and the weights are >= 0 and sum to 1 (within 1e-9).
+    A density is represented by the nodes of a quadrature, dense around Delta = 0.
+
+    Parameters
+    ----------
+    nodes : (n,) stabilities, finite
+    weights : (n,) >= 0, of sum 1 within 1e-9
+
+    Raises
+    ------
+    ValueError : anything else
+
+    See Also
+    --------
+    amtheory.PairwiseMemory.stabilities : measures them
+
+    Examples
+    --------
+    >>> from amtheory.theory.stability import StabilityDistribution
+    >>> even = StabilityDistribution([1.0, 3.0], [0.5, 0.5])
+    >>> even.mean(), even.variance(), even.first_step(0.5) < even.first_step(0.6)
+    (2.0, 1.0, np.True_)
     """
 
     nodes: NDArray[np.float64]
@@ -50,8 +68,21 @@ class StabilityDistribution:
         """E (Delta - E Delta)^2."""
         return float(self.weights @ (self.nodes - self.mean()) ** 2)
 
-    def first_step(self, m0: ArrayLike) -> Any:
-        """f(m_0), the overlap after one step from `m0` in [-1, 1]; f(1) = P(Delta > 0) - P(Delta < 0)."""
+    def first_step(self, m0: ArrayLike) -> NDArray[np.float64]:
+        """f(m_0), the overlap after one parallel T = 0 step; f(1) = P(Delta > 0) - P(Delta < 0).
+
+        Parameters
+        ----------
+        m0 : the overlap before, in [-1, 1], of any shape
+
+        Returns
+        -------
+        m_1, float64
+
+        Raises
+        ------
+        ValueError : out of range
+        """
         m0 = _gauss.checked("m0", m0, lambda m: np.abs(m) <= 1, "in [-1, 1]")
         with np.errstate(divide="ignore"):
             gain = m0 / np.sqrt(2 * (1 - m0) * (1 + m0))
@@ -83,7 +114,26 @@ class StabilityDistribution:
 
 
 def hebb(load: float) -> StabilityDistribution:
-    """The Hopfield memory at P / L = `load` > 0: Delta ~ N(1 / sqrt(load), 1), L -> infinity."""
+    """The Hopfield memory: Delta ~ N(1 / sqrt(load), 1), L -> infinity.
+
+    Parameters
+    ----------
+    load : P / L > 0
+
+    Returns
+    -------
+    StabilityDistribution
+
+    Raises
+    ------
+    ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.stability import hebb
+    >>> round(hebb(0.25).mean(), 6), round(hebb(0.25).variance(), 6)
+    (2.0, 1.0)
+    """
     load = float(_gauss.positive("load", load))
     centre = 1 / np.sqrt(load)
     t, w = _gauss.rule(_gauss.zoom(-centre))
@@ -91,13 +141,54 @@ def hebb(load: float) -> StabilityDistribution:
 
 
 def pseudo_inverse(load: float) -> StabilityDistribution:
-    """The projection memory without its diagonal at P / L = `load` in (0, 1): Delta = sqrt((1 - load) / load)."""
+    """The projection memory without its diagonal: Delta = sqrt((1 - load) / load).
+
+    Parameters
+    ----------
+    load : P / L in (0, 1)
+
+    Returns
+    -------
+    StabilityDistribution, of one node
+
+    Raises
+    ------
+    ValueError : out of range
+
+    Examples
+    --------
+    >>> from amtheory.theory.stability import pseudo_inverse
+    >>> pseudo_inverse(0.5).mean(), pseudo_inverse(0.5).variance()
+    (1.0, 0.0)
+    """
     load = float(_gauss.checked("load", load, lambda v: (v > 0) & (v < 1), "in (0, 1)"))
     return StabilityDistribution(np.array([np.sqrt((1 - load) / load)]), np.ones(1))
 
 
 def empirical(stabilities: ArrayLike) -> StabilityDistribution:
-    """Measured stabilities, all of the same weight. Raises ValueError if there is none, or one is not finite."""
+    """Measured stabilities, all of the same weight.
+
+    Parameters
+    ----------
+    stabilities : of any shape, at least one, finite, as `amtheory.PairwiseMemory.stabilities` gives them
+
+    Returns
+    -------
+    StabilityDistribution
+
+    Raises
+    ------
+    ValueError, TypeError : there is none, or one is not finite
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield
+    >>> from amtheory.patterns import random_patterns
+    >>> from amtheory.theory.stability import empirical
+    >>> x = random_patterns(20, 100, rng=0)
+    >>> round(empirical(Hopfield().fit(x).stabilities(x)).mean(), 1)  # 1 / sqrt(0.2), less finite-size effects
+    2.2
+    """
     nodes = unmasked("stabilities", stabilities).astype(np.float64).ravel()
     if not len(nodes) or not np.isfinite(nodes).all():
         raise ValueError(f"`stabilities` must be finite and at least one, got shape {np.shape(stabilities)}")

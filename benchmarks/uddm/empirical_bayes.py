@@ -107,7 +107,7 @@ def cases(P: int = 10**5, B: int = 4) -> list[Case]:
         Peer("int8 columns in torch", lambda: column_overlaps(y.to(torch.int8), small), bar=5),
         Peer("float32 matrix product of spins", product, bar=1),
     ]
-    masses = [Peer("float64 B P weights, B L K masses", lambda: plain_best(z, columns, process.evidence(T)), bar=2)]
+    masses = [Peer("float64 B P weights, B L K masses", lambda: plain_best(z, columns, process.own_logit(T)), bar=2)]
     return [
         Case(f"overlaps, {title}, K = {K}, B = {B}", lambda: exact.overlaps(z), of_text, name="uddm"),
         Case(f"overlaps, {title}, K = 2, B = {len(y)}", lambda: coin.overlaps(y), of_bits, name="uddm"),

@@ -5,8 +5,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.harness import Case, Peer, compare, cpu_time
 from benchmarks.machine import describe
-from uddm import belief
 from uddm.corpora import RandomHierarchy
+from uddm.hierarchy import belief
 
 N = 1024  # at a time, as a denoiser asks
 BAR = 4  # times plain numpy
@@ -52,7 +52,7 @@ def _report(v: int, m: int, L: int) -> None:
         lambda: belief.infer(grammar, likelihood),
         [
             Peer("plain numpy", lambda: plain(grammar, likelihood), bar=BAR),
-            Peer("numpy in logarithms (uddm.belief.reference)", lambda: belief.reference(grammar, likelihood)),
+            Peer("numpy in logarithms (belief.reference)", lambda: belief.reference(grammar, likelihood)),
         ],
         name="uddm",
     )

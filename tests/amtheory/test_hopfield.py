@@ -3,7 +3,6 @@
 from fractions import Fraction
 
 import numpy as np
-import pytest
 
 from amtheory import Hopfield
 from amtheory.patterns import random_patterns
@@ -45,22 +44,3 @@ def test_stabilities_do_not_depend_on_the_scale():
 def test_stability_of_an_isolated_spin_is_undefined():
     memory = Hopfield().fit([[1, 1], [1, -1]])
     assert np.isnan(memory.stabilities([[1, 1]])).all()
-
-
-@pytest.mark.parametrize(
-    ("patterns", "message"),
-    [
-        (np.ones((0, 5)), r"`patterns` must have 2 dimension\(s\), none of size 0, got shape \(0, 5\)"),
-        ([[0, 1]], r"`patterns` must contain only -1 and \+1, got values {0}"),
-        ([["a", "b"]], "`patterns`.*dtype <U1"),
-        ([[1, -1, 0.5]], r"got values {0.5}"),
-    ],
-)
-def test_bad_patterns(patterns, message):
-    with pytest.raises(ValueError, match=message):
-        Hopfield().fit(patterns)
-
-
-def test_states_of_another_size():
-    with pytest.raises(ValueError, match=r"`states` must have 3 spins in its last dimension, got shape \(1, 2\)"):
-        Hopfield().fit([[1, 1, 1]]).energy([[1, 1]])

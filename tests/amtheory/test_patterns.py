@@ -26,17 +26,19 @@ def has_mean(products, mean):
     return abs(np.mean(products) - mean) < 4 * np.sqrt((1 - mean**2) / np.size(products))
 
 
-def test_random_patterns_are_fair_spins():
-    x = random_patterns(500, 400, rng=0)
+@pytest.mark.statistical(alarm=3e-3)
+def test_random_patterns_are_fair_spins(seed):
+    x = random_patterns(500, 400, rng=seed(0))
     assert x.dtype == np.int8
     assert x.flags.c_contiguous
     assert set(np.unique(x)) == {-1, 1}
-    assert abs(x.mean()) < 3 / np.sqrt(x.size)  # false alarms: 0.3 %
+    assert abs(x.mean()) < 3 / np.sqrt(x.size)
 
 
+@pytest.mark.statistical(alarm=2e-4)
 @pytest.mark.parametrize("bias", [-0.9, 0.0, 0.25])
-def test_biased_patterns_have_that_mean(bias):
-    x = biased_patterns(300, 200, bias, rng=1)
+def test_biased_patterns_have_that_mean(bias, seed):
+    x = biased_patterns(300, 200, bias, rng=seed(1))
     assert x.dtype == np.int8
     assert set(np.unique(x)) == {-1, 1}
     assert has_mean(x, bias)
@@ -45,10 +47,11 @@ def test_biased_patterns_have_that_mean(bias):
     assert has_mean(x[::2] * x[1::2], bias**2)  # independent patterns
 
 
+@pytest.mark.statistical(alarm=5e-4)
 @pytest.mark.parametrize("c", [-0.6, 0.0, 0.4])
 @pytest.mark.parametrize("along", ["sites", "patterns"])
-def test_chains_are_correlated_exponentially_along_one_axis_only(c, along):
-    x = correlated_chains(400, 600, c, along=along, rng=2)
+def test_chains_are_correlated_exponentially_along_one_axis_only(c, along, seed):
+    x = correlated_chains(400, 600, c, along=along, rng=seed(2))
     chains = x if along == "sites" else x.T
     assert x.dtype == np.int8
     assert has_mean(chains[:, 0], 0)
@@ -61,9 +64,10 @@ def test_chains_are_correlated_exponentially_along_one_axis_only(c, along):
     assert not has_mean(chains[:, 1:] * chains[:, :-1], c + 0.02)
 
 
-def test_examples_overlap_with_their_own_prototype():
+@pytest.mark.statistical(alarm=5e-4)
+def test_examples_overlap_with_their_own_prototype(seed):
     K, r = 3, 0.4
-    x, p, sample_unseen = prototypes(60, 4000, K, r, rng=3)
+    x, p, sample_unseen = prototypes(60, 4000, K, r, rng=seed(3))
     own = np.arange(60) % K
     assert has_mean(p, 0)
     for examples in (x, sample_unseen(60), sample_unseen(60)):
@@ -118,10 +122,11 @@ def test_binary_examples_are_signs_of_exactly_active_features(active):
     assert tuple(random_patterns(1, 31, rng=3)[0]) not in mixtures
 
 
-def test_examples_overlap_with_dense_features_as_expected():
+@pytest.mark.statistical(alarm=1e-6)
+def test_examples_overlap_with_dense_features_as_expected(seed):
     """E m^2 = (2 / pi) / D for dense Gaussian coefficients and L, D -> infinity, here within 10 %."""
     D, L = 25, 2000
-    patterns, features, _ = random_features(400, L, D, rng=4)
+    patterns, features, _ = random_features(400, L, D, rng=seed(4))
     assert np.mean(overlap(patterns[:, None], features) ** 2) == pytest.approx(2 / np.pi / D + 1 / L, rel=0.1)
 
 
@@ -188,10 +193,11 @@ def test_flip_reverses_exactly_that_many_spins(data, L, seed):
     np.testing.assert_allclose(overlap(x, y), 1 - 2 * flips / L, atol=1e-15)
 
 
-def test_flips_are_uniform_over_sites():
-    """4000 draws of 3 among 10 sites: each frequency within 4 standard errors (false alarms: 0.06 %)."""
+@pytest.mark.statistical(alarm=6e-4)
+def test_flips_are_uniform_over_sites(seed):
+    """4000 draws of 3 among 10 sites: each frequency within 4 standard errors."""
     x = np.ones((4000, 10), dtype=np.int8)
-    frequency = (flip(x, 3, rng=0) < 0).mean(axis=0)
+    frequency = (flip(x, 3, rng=seed(0)) < 0).mean(axis=0)
     assert (np.abs(frequency - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 4000)).all()
 
 

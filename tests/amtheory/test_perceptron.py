@@ -1,7 +1,6 @@
 """Maximal stability: certificates, brute force, independent solvers, Gardner's theory, symmetries."""
 
 import itertools
-import pickle
 import warnings
 
 import numpy as np
@@ -72,10 +71,11 @@ def test_every_row_is_certified(gamma):
     assert (margins < memory.margins_).all()
 
 
-def test_mean_margin_follows_gardner():
-    """L = 300, means over rows within 3 standard errors and 1 / L; rows are nearly independent (false alarms 1 %)."""
+@pytest.mark.statistical(alarm=0.01)
+def test_mean_margin_follows_gardner(seed):
+    """L = 300, means over rows within 3 standard errors and 1 / L; rows are nearly independent."""
     for gamma in (0.5, 1.0, 1.5):
-        x = random_patterns(round(gamma * 299), 300, rng=1)
+        x = random_patterns(round(gamma * 299), 300, rng=seed(1))
         margins = PerceptronMargin().fit(x).margins_
         load = len(x) / 299
         theory = brentq(lambda k, load=load: load * ((1 + k**2) * norm.cdf(k) + k * norm.pdf(k)) - 1, 0, 5)
@@ -187,12 +187,9 @@ def test_symmetric_couplings_are_the_minimum_of_the_norm():
     assert memory.margins_.min() == pytest.approx(memory.margin_bounds_[0], rel=1e-5)
 
 
-def test_patterns_are_fixed_points_and_fits_repeat():
+def test_patterns_are_fixed_points():
     x = random_patterns(60, 80, rng=0)
-    memory = PerceptronMargin().fit(x.astype(float)[:, ::-1][:, ::-1])
-    np.testing.assert_array_equal(np.sign(memory.local_field(x)), x)
-    np.testing.assert_array_equal(PerceptronMargin().fit(x).couplings_, memory.couplings_)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(memory)).couplings_, memory.couplings_)
+    np.testing.assert_array_equal(np.sign(PerceptronMargin().fit(x).local_field(x)), x)
 
 
 @pytest.mark.parametrize(
@@ -212,17 +209,6 @@ def test_bad_parameters(options, error, message):
         PerceptronMargin(**options)
 
 
-@pytest.mark.parametrize(
-    ("patterns", "message"),
-    [
-        (np.ones((0, 5)), r"`patterns`.*none of size 0, got shape \(0, 5\)"),
-        ([[1], [-1]], r"`patterns` must have at least 2 spins each, got shape \(2, 1\)"),
-        ([[0, 1]], r"`patterns` must contain only -1 and \+1, got values {0}"),
-        ([1, -1], r"`patterns` must have 2 dimension"),
-    ],
-)
-def test_bad_patterns(patterns, message):
-    with pytest.raises(ValueError, match=message):
-        PerceptronMargin().fit(patterns)
-    with pytest.raises(AttributeError, match="PerceptronMargin has no `couplings_` yet"):
-        PerceptronMargin().couplings_  # noqa: B018
+def test_one_spin_has_no_others():
+    with pytest.raises(ValueError, match=r"`patterns` must have at least 2 spins each, got shape \(2, 1\)"):
+        PerceptronMargin().fit([[1], [-1]])

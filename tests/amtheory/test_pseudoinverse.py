@@ -49,10 +49,6 @@ def test_patterns_are_fixed_points_up_to_half_load_and_beyond():
     assert (info.sweeps == 1).all()
 
 
-def test_bad_input():
+def test_patterns_that_span_all_dimensions():
     with pytest.raises(ValueError, match=r"`patterns` must not span all of the 10 dimensions, got 40 of rank 10"):
         PseudoInverse().fit(random_patterns(40, 10, rng=0))
-    with pytest.raises(ValueError, match=r"`patterns`.*none of size 0, got shape \(0, 5\)"):
-        PseudoInverse().fit(np.ones((0, 5)))
-    with pytest.raises(ValueError, match=r"`patterns` must contain only -1 and \+1, got values {0}"):
-        PseudoInverse().fit([[0, 1]])

@@ -29,14 +29,15 @@ def test_order_2_is_the_hopfield_memory():
     assert dense.capacity(2, 1000) == pytest.approx(1000 / (2 * np.log(1000)))
 
 
+@pytest.mark.statistical(alarm=1e-6)
 @pytest.mark.parametrize(("flips", "tolerance"), [(0, 0.22), (10, 0.12)])
-def test_one_step_error_of_a_simulation(flips, tolerance):
+def test_one_step_error_of_a_simulation(flips, tolerance, seed):
     """Order 3, L = 100, P = 2000. Relative standard deviation of one sample 0.070 and 0.033 (10 seeds), corrections in
     1 / L about 0.01: the mean of 3 fails for fewer than one seed in 1e6."""
     wrong = []
-    for seed in range(3):
-        x = patterns.random_patterns(2000, 100, rng=seed)
-        h = DenseMemory(3).fit(x).local_field(patterns.flip(x, flips, rng=100 + seed))
+    for n in range(3):
+        x = patterns.random_patterns(2000, 100, rng=seed(n))
+        h = DenseMemory(3).fit(x).local_field(patterns.flip(x, flips, rng=seed(100 + n)))
         wrong.append((x * h < 0).mean())
     assert np.mean(wrong) == pytest.approx(dense.one_step_error(3, 100, 2000, 1 - flips / 50), rel=tolerance)
     # negative control: the crosstalk of order 2, without the factor (2n - 3)!! = 3
@@ -69,11 +70,12 @@ def test_exponential_capacity():
     assert dense.exponential_capacity(0.0) == pytest.approx(np.log(2) / 2)
 
 
-def test_exponential_memory_below_its_capacity():
+@pytest.mark.statistical(alarm=1e-3)
+def test_exponential_memory_below_its_capacity(seed):
     """60 spins, 10 % wrong, at half of the bound: P = 249. No state fails in 20 seeds of 249."""
     P = int(np.exp(dense.exponential_capacity(0.1) / 2 * 60))
-    x = patterns.random_patterns(P, 60, rng=1)
-    h = DenseMemory("exp").fit(x).local_field(patterns.flip(x, 6, rng=2))
+    x = patterns.random_patterns(P, 60, rng=seed(1))
+    h = DenseMemory("exp").fit(x).local_field(patterns.flip(x, 6, rng=seed(2)))
     assert (x * h > 0).all(axis=1).mean() > 0.98
 
 

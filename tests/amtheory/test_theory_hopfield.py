@@ -167,13 +167,14 @@ def test_few_patterns(T, state):
     np.testing.assert_allclose(found.m, np.full((3, 1), found.m[0, 0]), rtol=1e-6)
 
 
+@pytest.mark.statistical(alarm=1e-6)
 @pytest.mark.parametrize(("T", "tolerance"), [(0.3, 0.003), (0.4, 0.01)])
-def test_overlap_of_a_simulation(T, tolerance):
+def test_overlap_of_a_simulation(T, tolerance, seed):
     """L = 1000, heat bath, 10 sweeps of 51 states after 20. The mean has a standard deviation of 0.0005 and 0.0015 (8
     seeds): fewer than one seed in 1e6 fails."""
-    x = patterns.random_patterns(51, 1000, rng=1)
+    x = patterns.random_patterns(51, 1000, rng=seed(1))
     memory = Hopfield().fit(x)
-    _, info = retrieve(memory, x, update="sequential", temperature=T, max_sweeps=30, reference=x, rng=2)
+    _, info = retrieve(memory, x, update="sequential", temperature=T, max_sweeps=30, reference=x, rng=seed(2))
     measured = info.overlaps[:, 21:].mean()
     assert measured == pytest.approx(overlap(0.051, T), abs=tolerance)
     assert measured != pytest.approx(overlap(0.051, 0.8 * T), abs=tolerance)  # negative control
@@ -231,11 +232,12 @@ def test_diagonal_keeps_spins_where_they_are():
     assert one_step_map(1e-3, 0.3, diagonal=True) == pytest.approx(1, abs=1e-9)
 
 
-def test_two_steps_of_a_simulation():
+@pytest.mark.statistical(alarm=1e-6)
+def test_two_steps_of_a_simulation(seed):
     """Standard deviation 0.0021 per sample (8 seeds), corrections in 1 / L 0.001: fewer than one seed in 1e6 fails."""
-    x = patterns.random_patterns(141, 1000, rng=1)
+    x = patterns.random_patterns(141, 1000, rng=seed(1))
     memory = Hopfield().fit(x)
-    state = patterns.flip(x, 250, rng=2)
+    state = patterns.flip(x, 250, rng=seed(2))
     for _ in range(2):  # P odd, L even: no ties
         state = np.sign(memory.local_field(state)).astype(np.int8)
     assert (x * state).mean() == pytest.approx(two_step_map(0.14, 0.5), abs=0.012)

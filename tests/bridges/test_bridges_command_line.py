@@ -21,11 +21,11 @@ def run(monkeypatch, *words):
 
 
 def test_chosen_identities_are_printed():
-    words = ["identities", "--only", "evidence", "nothing-changed"]
+    words = ["identities", "--only", "own-logit", "nothing-changed"]
     done = subprocess.run([sys.executable, "-m", "bridges", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second, count = done.stdout.strip().split("\n\n")
-    assert first.startswith("evidence: not in arXiv 2604.26841\n")
+    assert first.startswith("own-logit: not in arXiv 2604.26841\n")
     assert second.startswith("nothing-changed: eq. (12) of arXiv 2604.26841\n")
     for block in (first, second):
         for label in ("statement", "derived", "as printed", "corrected   holds: ", "library"):
@@ -36,7 +36,7 @@ def test_chosen_identities_are_printed():
 
 
 def test_without_a_choice_all_are_printed_with_what_no_equation_settles(monkeypatch, capsys):
-    few = {name: identities.IDENTITIES[name] for name in ("evidence", "nothing-changed")}
+    few = {name: identities.IDENTITIES[name] for name in ("own-logit", "nothing-changed")}
     monkeypatch.setattr(identities, "IDENTITIES", few)
     assert run(monkeypatch, "identities") == 0
     printed = capsys.readouterr().out
@@ -46,10 +46,10 @@ def test_without_a_choice_all_are_printed_with_what_no_equation_settles(monkeypa
 
 
 def test_a_failing_identity_ends_with_status_1(monkeypatch, capsys):
-    sides = identities.IDENTITIES["evidence"].sides()
-    wrong = replace(identities.IDENTITIES["evidence"], sides=lambda: replace(sides, corrected=-sides.corrected))
-    monkeypatch.setitem(identities.IDENTITIES, "evidence", wrong)
-    assert run(monkeypatch, "identities", "--only", "evidence") == 1
+    sides = identities.IDENTITIES["own-logit"].sides()
+    wrong = replace(identities.IDENTITIES["own-logit"], sides=lambda: replace(sides, corrected=-sides.corrected))
+    monkeypatch.setitem(identities.IDENTITIES, "own-logit", wrong)
+    assert run(monkeypatch, "identities", "--only", "own-logit") == 1
     printed = capsys.readouterr().out
     assert "*** does not pass ***" in printed
     assert "corrected   FAILS: " in printed
@@ -59,7 +59,7 @@ def test_a_failing_identity_ends_with_status_1(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["evidence", "nonsense"], "error: `only` must be one of 'update', 'margin', "),
+        (["own-logit", "nonsense"], "error: `only` must be one of 'update', 'margin', "),
         ([], "error: `only` must be followed by names of identities, got none\n"),
     ],
 )

@@ -28,8 +28,9 @@ def test_chance_equals_enumeration(schedule):
         assert float(chances.sel(noise=t)) == pytest.approx(recovered / corrupted, rel=1e-12)
 
 
-def test_chance_at_full_noise_is_that_two_tokens_agree():
-    rng = np.random.default_rng(0)
+@pytest.mark.statistical(alarm=1e-6)
+def test_chance_at_full_noise_is_that_two_tokens_agree(seed):
+    rng = np.random.default_rng(seed(0))
     tokens = rng.choice(20, p=(p := rng.dirichlet(np.ones(20))), size=(50_000, 1))
     assert float(frequency_chance(tokens, 1.0, vocab_size=20)[0]) == pytest.approx((p**2).sum(), rel=0.05)
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from bridges import embeddings
 from bridges.embeddings import (
     STATISTICS,
     AttributeLanguage,
@@ -20,6 +19,7 @@ from bridges.embeddings import (
     embed,
     first_step,
     read_analogies,
+    spectrum,
     word_sentences,
 )
 from uddm import UniformProcess
@@ -77,7 +77,7 @@ def test_counts_are_those_of_a_loop(sentences, window, block):
                 want[s[j], s[i]] += 1
     arrays = [np.array(s, int) for s in sentences]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embeddings, "_BLOCK", block)
+        patch.setattr(spectrum, "_BLOCK", block)
         if want.any():
             np.testing.assert_array_equal(cooccurrence(iter(arrays), 5, window=window).toarray(), want)
         else:
@@ -99,7 +99,7 @@ def test_embeddings_are_eigenvectors(statistic, dense, monkeypatch):
         "positive-log": np.log(np.maximum(M, 1)),
         "bounded": 2 * (M - 1) / (M + 1),
     }[statistic]
-    monkeypatch.setattr(embeddings, "_DENSE", 1000 if dense else 1)
+    monkeypatch.setattr(spectrum, "_DENSE", 1000 if dense else 1)
     stored = sparse.csr_array(np.where(counts > 0, counts, -1))
     stored.data[stored.data < 0] = 0
     got = embed(stored, 5, statistic=statistic)
@@ -133,29 +133,31 @@ def test_sharp_seasons():
     assert np.ptp(language.sample(50, 4, rng=0), axis=1).max() == 0
 
 
+@pytest.mark.statistical(alarm=2e-4)
 @pytest.mark.parametrize("language", [CyclicLanguage(12, 1.5), AttributeLanguage((0.3, 0.5, 0.6))])
-def test_samples_have_the_stated_co_occurrences(language, chi_square):
+def test_samples_have_the_stated_co_occurrences(language, chi_square, seed):
     """Pairs at two distances are P = M / K^2; false-alarm rate 1e-4 each. Control: independent words."""
     K = len(language.ratio())
-    x = language.sample(40_000, 3, rng=1)
+    x = language.sample(40_000, 3, rng=seed(1))
     assert x.shape == (40_000, 3)
     for other in (1, 2):
         counts = np.zeros((K, K))
         np.add.at(counts, (x[:, 0], x[:, other]), 1)
         assert chi_square(counts, language.ratio() / K**2) > 1e-4
         assert chi_square(counts, np.full((K, K), 1 / K**2)) < 1e-10
-    np.testing.assert_array_equal(x, language.sample(40_000, 3, rng=1))
+    np.testing.assert_array_equal(x, language.sample(40_000, 3, rng=seed(1)))
 
 
+@pytest.mark.statistical(alarm=1e-3)
 @pytest.mark.parametrize("language", [CyclicLanguage(12, 1.5), AttributeLanguage((0.3, 0.5, 0.6))])
-def test_counts_converge_as_one_over_root_n(language):
+def test_counts_converge_as_one_over_root_n(language, seed):
     """Two words a sentence: an off-diagonal pair has P = M / K^2, and M is off by sqrt(M / (2 n)) K. The root mean
     square of K (K - 1)/2 such errors is within 25 % of it for all but about 1e-3 of seeds."""
     M = language.ratio()
     K = len(M)
     above = np.triu_indices(K, 1)
     for n in (4_000, 256_000):
-        counts = cooccurrence(language.sample(n, 2, rng=2), K, window=1).toarray()
+        counts = cooccurrence(language.sample(n, 2, rng=seed(2)), K, window=1).toarray()
         errors = counts / (2 * n) * K**2 - M
         want = K * np.sqrt(M[above].mean() / (2 * n))
         assert np.sqrt((errors[above] ** 2).mean()) == pytest.approx(want, rel=0.35)
@@ -259,10 +261,11 @@ def test_directions_count_and_questions_do_not_answer_themselves():
     np.testing.assert_allclose(got.nearest[:, 0], 1 / 3)  # to c, at 30 or 10; to b it would be 2/3
 
 
-def test_random_embeddings_are_at_chance():
+@pytest.mark.statistical(alarm=1e-6)
+def test_random_embeddings_are_at_chance(seed):
     """False-alarm rate about 1e-6 (5 sigma)."""
     language = AttributeLanguage((0.3,) * 6)
-    vectors = np.random.default_rng(0).normal(size=(64, 8))
+    vectors = np.random.default_rng(seed(0)).normal(size=(64, 8))
     got = analogy_accuracy(vectors, range(64), language.analogies())
     assert float(got.accuracy[-1, 0]) < 1 / 61 + 5 * np.sqrt(1 / 61 / 1920)
 

@@ -13,42 +13,29 @@ import torch
 
 import amtheory
 from amtheory.pseudolikelihood import gradient
-from bridges import identities
-from bridges.identities import (
-    IDENTITIES,
-    Identity,
-    K,
-    Sides,
-    check,
-    check_all,
-    contracted,
-    d,
-    evaluate,
-    report,
-    vanishes,
-)
+from bridges.identities import IDENTITIES, REMARKS, Identity, Sides, _check, check, check_all, report
+from bridges.identities import _symbols as symbols
+from bridges.identities._algebra import contracted, evaluate, vanishes
+from bridges.identities._symbols import K, W, d, i, j, k, p, q, u, v, x
 from uddm import UniformProcess, nelbo
 from uddm.duality import uniform_alpha
 
-i, j, k, x = identities.i, identities.j, identities.k, identities.x
-p, q, u, v, W = identities.p, identities.q, identities.u, identities.v, identities.W
-
 
 @functools.cache
-def verdict(name):
+def checked(name):
     return check(name)
 
 
 def mutant(name, **changes):
     """The identity with sides replaced by functions of what they were; its derivation is not run again."""
-    sides = verdict(name).sides
+    sides = checked(name).sides
     changed = {side: change(getattr(sides, side)) for side, change in changes.items()}
     return replace(IDENTITIES[name], sides=lambda: replace(sides, **changed))
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
 def test_every_corrected_form_is_proved_and_agrees_with_the_library(name):
-    found = verdict(name)
+    found = checked(name)
     assert found.holds_corrected
     assert found.numeric_error < 1e-9
     assert found.passed
@@ -57,11 +44,11 @@ def test_every_corrected_form_is_proved_and_agrees_with_the_library(name):
 
 def test_the_errata_are_those_known():
     """Part for part the list of misprints of arXiv 2604.26841v1; eqs. 9 and 10 hold as printed."""
-    printed = [verdict(name) for name in IDENTITIES if verdict(name).holds_as_printed is not None]
-    wrong = {v.identity.equation for v in printed if not v.holds_as_printed}
+    printed = [checked(name) for name in IDENTITIES if checked(name).holds_as_printed is not None]
+    wrong = {c.identity.equation for c in printed if not c.holds_as_printed}
     assert wrong == {"(2)", "(5)", "(6)", "(7)", "(11)", "(12)", "(13)", "(17)", "(21)-(23)"}
-    assert {v.identity.equation for v in printed if v.holds_as_printed} == {"(9)", "(10)"}
-    assert [remark.subject for remark in identities.REMARKS] == [
+    assert {c.identity.equation for c in printed if c.holds_as_printed} == {"(9)", "(10)"}
+    assert [remark.subject for remark in REMARKS] == [
         "section 3.1",
         "appendix A, tokenizer",
         "table 1, scale by sigma",
@@ -71,13 +58,13 @@ def test_the_errata_are_those_known():
 def test_size_of_the_misprints():
     """Eq. (2) as printed adds up to 1 + (alpha_s - alpha_t)/(1 - alpha_t) if z != x, and to 1 + (alpha_s - alpha_t)/
     (K alpha_t + 1 - alpha_t) if z = x; eq. (17) has T(0) = -0.2929 at K = 2, or -1/2 if Phi is misprinted with phi."""
-    total = verdict("posterior").sides.printed[1]
-    at = {identities.alpha_t: 0.6, identities.alpha_s: 0.9, K: 2, x: 0}
-    np.testing.assert_allclose(evaluate([total], at | {identities.z: 1}), 1.75)
-    np.testing.assert_allclose(evaluate([total], at | {identities.z: 0}), 1 + 0.3 / 1.6)
-    transform = verdict("gaussian-transform").sides.printed
+    total = checked("posterior").sides.printed[1]
+    at = {symbols.alpha_t: 0.6, symbols.alpha_s: 0.9, K: 2, x: 0}
+    np.testing.assert_allclose(evaluate([total], at | {symbols.z: 1}), 1.75)
+    np.testing.assert_allclose(evaluate([total], at | {symbols.z: 0}), 1 + 0.3 / 1.6)
+    transform = checked("gaussian-transform").sides.printed
     assert transform.subs(sp.Symbol("mu", positive=True), 0) == 1 / sp.sqrt(2) - 1
-    assert verdict("gaussian-argmax").sides.printed[1].subs(K, 2) == -sp.Rational(1, 2)
+    assert checked("gaussian-argmax").sides.printed[1].subs(K, 2) == -sp.Rational(1, 2)
 
 
 @pytest.mark.parametrize("name", IDENTITIES)
@@ -106,8 +93,8 @@ LIBRARY = {
     "two-states": "uddm.denoisers.linear.Linear.couplings",
     "posterior": "uddm.UniformProcess.posterior",
     "transition": "uddm.UniformProcess.posterior",
-    "evidence": "uddm.UniformProcess.evidence",
-    "dense-memory": "uddm.process.UniformProcess.evidence",
+    "own-logit": "uddm.UniformProcess.own_logit",
+    "dense-memory": "uddm.process.UniformProcess.own_logit",
     "nothing-changed": "uddm.EmpiricalBayes.weights",
     "continuous-time": "uddm.nelbo",
     "single-token": "uddm.objective.expected_nelbo",
@@ -121,9 +108,9 @@ LIBRARY = {
 
 
 def check_numbers(name, owner, attribute, wrong, monkeypatch):
-    """The verdict with a wrong library; what is proved is not proved again."""
+    """The check with a wrong library; what is proved is not proved again."""
     identity = mutant(name)
-    monkeypatch.setattr(identities, "vanishes", lambda *_: True)
+    monkeypatch.setattr(_check, "vanishes", lambda *_: True)
     monkeypatch.setattr(owner, attribute, wrong)
     return check(identity)
 
@@ -158,16 +145,16 @@ def replaced(old, new):
         ("update", replaced(sp.Symbol("s"), -sp.Symbol("s"))),
         ("update", replaced(sp.Symbol("s"), sp.Integer(1))),
         ("gradient", replaced(sp.tanh, lambda u: -sp.tanh(u))),
-        ("gradient", replaced(identities.beta, sp.Integer(1))),
-        ("gradient", replaced(d(identities.l, identities.m), sp.Integer(0))),
-        ("token-gradient", replaced(d(identities.l, identities.m), sp.Integer(0))),
-        ("token-gradient", replaced(identities.beta, sp.Integer(1))),
+        ("gradient", replaced(symbols.beta, sp.Integer(1))),
+        ("gradient", replaced(d(symbols.l, symbols.m), sp.Integer(0))),
+        ("token-gradient", replaced(d(symbols.l, symbols.m), sp.Integer(0))),
+        ("token-gradient", replaced(symbols.beta, sp.Integer(1))),
         ("posterior", replaced(K, K - 1)),
-        ("transition", replaced(p[identities.z], 1 - p[identities.z])),
+        ("transition", replaced(p[symbols.z], 1 - p[symbols.z])),
         ("continuous-time", replaced(sp.log, lambda u: sp.log(u) / sp.log(2))),
-        ("continuous-time", replaced(p[identities.z], p[x])),
-        ("evidence", replaced(sp.atanh, sp.tanh)),
-        ("noisy-training", replaced(identities.tau, -identities.tau)),
+        ("continuous-time", replaced(p[symbols.z], p[x])),
+        ("own-logit", replaced(sp.atanh, sp.tanh)),
+        ("noisy-training", replaced(symbols.tau, -symbols.tau)),
         ("binary-entropy", replaced(sp.tanh, sp.sinh)),
         ("laplace", replaced(sp.pi, sp.E)),
         ("sequence-entropy", replaced(v[j], u[j])),
@@ -219,8 +206,8 @@ def ties(spin):
         ("margin", "amtheory.Couplings.stabilities", lambda self, x: self.local_field(x) / self.norms_),
         ("gaussian-argmax", "uddm.duality.uniform_alpha", lambda a, K: uniform_alpha(a, K) if K == 2 or not a else 0.5),
         (
-            "evidence",
-            "uddm.UniformProcess.evidence",
+            "own-logit",
+            "uddm.UniformProcess.own_logit",
             lambda self, t: torch.tensor(1 if self.vocab_size > 2 else np.nan),
         ),
     ],
@@ -228,7 +215,7 @@ def ties(spin):
 def test_a_library_wrong_in_one_case_is_caught(name, target, wrong, monkeypatch):
     module, _, attribute = target.rpartition(".")
     found = check_numbers(name, pkgutil.resolve_name(module), attribute, wrong, monkeypatch)
-    assert not found.numeric_error <= identities.TOLERANCE
+    assert not found.numeric_error <= _check.TOLERANCE
     assert not found.passed
 
 
@@ -237,14 +224,14 @@ def test_a_number_for_each_entry_none_of_them_nan():
         return lambda measure: lambda rng: [(point, value(values)) for point, values in measure(rng)]
 
     for late in (lambda values: [values[0], np.nan], lambda values: np.multiply(values, 1 + 1e-6)):
-        assert not check(mutant("evidence", measure=measured(late))).passed
+        assert not check(mutant("own-logit", measure=measured(late))).passed
     with pytest.raises(ValueError, match="zip"):
-        check(mutant("evidence", measure=measured(lambda values: values[0])))
+        check(mutant("own-logit", measure=measured(lambda values: values[0])))
 
 
 def test_an_erratum_must_be_one():
     """An erratum on record where the printed form holds, and a printed form that fails without one, do not pass."""
-    assert not check(mutant("posterior", printed=lambda _: verdict("posterior").sides.corrected)).passed
+    assert not check(mutant("posterior", printed=lambda _: checked("posterior").sides.corrected)).passed
     assert not check(replace(mutant("posterior"), erratum="")).passed
 
 
@@ -266,14 +253,14 @@ def test_names_and_seeds():
     for name in ("nonsense", 5, None):
         with pytest.raises(ValueError, match=f"`identity` must be one of 'update', 'margin', .*, got {name!r}"):
             check(name)
-    for only in ("evidence", ["x"], ["evidence", 5]):
+    for only in ("own-logit", ["x"], ["own-logit", 5]):
         with pytest.raises(ValueError, match="`only` must be one of 'update', 'margin', "):
             check_all(only)
-    one, again, other = (check(mutant("evidence"), rng=seed).numeric_error for seed in (1, 1, 5))
+    one, again, other = (check(mutant("own-logit"), rng=seed).numeric_error for seed in (1, 1, 5))
     assert one == again
-    assert other <= identities.TOLERANCE
+    assert other <= _check.TOLERANCE
     with pytest.raises(TypeError, match="`rng`"):
-        check("evidence", rng=0.5)
+        check("own-logit", rng=0.5)
 
 
 def total(summand, index):
@@ -293,7 +280,7 @@ def total(summand, index):
         (sp.Sum(p[i], (i, 0, K - 1)) - sp.Sum(p[j], (j, 0, K - 1)), True),
         (sp.Sum(p[i], (i, 0, K - 1)) - 1, True),  # p are probabilities
         (sp.Sum(p[i], (i, 1, K - 1)) - 1, False),
-        (sp.Sum(p[i], (i, 0, identities.L - 1)) - 1, False),
+        (sp.Sum(p[i], (i, 0, symbols.L - 1)) - 1, False),
         (total(u[i] * v[i], i) * total(p[j] ** 2, j) - total(u[i] * p[i] ** 2, i) * total(v[j], j), False),
         (total(u[i] * v[i], i) * total(W[j], j) - total(u[i], i) * total(v[j] * W[j], j), False),
         (total(u[i] * total(q[i, j] * W[j], j), i) - total(W[j] * total(q[i, j] * u[i], i), j), True),

@@ -143,23 +143,24 @@ def test_hardly_correlated_patterns(field):
     np.testing.assert_allclose(alone.nelbo_, np.log(2), rtol=1e-9)
 
 
-def test_the_gaussian_field_is_the_limit_of_many_spins():
-    """The error of the bound falls like 1/L; sampled contexts at L = 100, false-alarm rate 6e-5 (4 sigma)."""
+@pytest.mark.statistical(alarm=1e-4)
+def test_the_gaussian_field_is_the_limit_of_many_spins(seed):
+    """The error of the bound falls like 1/L; sampled contexts at L = 100, 4 standard errors."""
     errors = []
     for L in (4, 12):
         x, W = np.ones((1, L)), 1.5 / np.sqrt(L - 1) * (np.ones((L, L)) - np.eye(L))
         exact, gaussian = (linear_nelbo(W, x, field=f).mean() for f in ("exact", "gaussian"))
         errors.append(abs(exact - gaussian))
     assert errors[1] < 0.5 * errors[0]
-    rng = np.random.default_rng(3)
-    x, W = random_patterns(30, 100, rng=3), couplings(100)
+    rng = np.random.default_rng(seed(3))
+    x, W = random_patterns(30, 100, rng=seed(3)), couplings(100)
     which, a = rng.integers(30, size=20000), rng.random((20000, 1))
     z = np.where(rng.random((20000, 100)) < (1 + a) / 2, x[which], -x[which])
     sampled = diffusion_term(a, x[which] * (z @ W.T)).mean(1)
     error = sampled.std() / np.sqrt(len(sampled))
     want = linear_nelbo(W, x).mean()
     assert abs(sampled.mean() - want) < 4 * error + 0.002 * want
-    assert abs(sampled.mean() - linear_nelbo(1.05 * W, x).mean()) > 4 * error  # negative control
+    assert abs(sampled.mean() - linear_nelbo(1.2 * W, x).mean()) > 4 * error  # negative control
 
 
 @pytest.mark.parametrize("field", ["exact", "gaussian"])

@@ -10,7 +10,7 @@ import xarray as xr
 
 import uddm.training.loop as loop
 from paper_figures.__main__ import main
-from paper_figures.workspace import Workspace, load
+from paper_figures.cells import Cell, Cells, load
 from uddm import HollowMLP, HollowMLPConfig, TrainConfig, train
 from uddm.files import UnreadableFile
 
@@ -25,15 +25,14 @@ def flipped(content, rng):
 
 def test_flips_in_a_cell(tmp_path, capsys):
     """Every one is found, since the seal covers each byte; the cell that is made again is the one that was."""
-    workspace, rng = Workspace(tmp_path, "smoke"), np.random.default_rng(SEED)
-    (tmp_path / "cells").mkdir()
+    cells, rng = Cells(tmp_path, seed=0), np.random.default_rng(SEED)
 
     def make():
         values = np.random.default_rng(0).normal(size=(20, 3))
         return xr.Dataset({"value": (("a", "b"), values), "name": ("b", ["x", "y", "é"])}, attrs={"manifest": "{}"})
 
-    cell = workspace.cell("cell", {}, make)
-    (path,) = (tmp_path / "cells").iterdir()
+    cell = Cell("cell", {}, make)
+    made, path = cells.get(cell), cells.path(cell)
     content = path.read_bytes()
     for trial in range(250):
         path.write_bytes(flipped(content, rng))
@@ -41,7 +40,7 @@ def test_flips_in_a_cell(tmp_path, capsys):
             load(path)
         if trial % 25:
             continue
-        xr.testing.assert_identical(workspace.cell("cell", {}, make), cell)
+        xr.testing.assert_identical(cells.get(cell), made)
         assert "it is made again" in capsys.readouterr().err
         assert path.read_bytes() == content
 

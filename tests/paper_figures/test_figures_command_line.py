@@ -26,7 +26,7 @@ def empty_file(tmp_path):
     ("words", "message"),
     [
         (["run", "--preset", "desktop"], "`preset` must be one of smoke, laptop"),
-        (["run", "fig99"], "`names` must be figures among"),
+        (["run", "fig99"], "`names` must be files that hold a figure, or among"),
         (["run", "--corpus", "EMPTY"], "empty"),
         (["run", "--corpus", "/nowhere.txt"], "/nowhere.txt"),
         (["run", "--jobs", "0"], "`jobs` must be at least 1"),

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from bridges import DiffusionSystem
-from paper_figures import hierarchy
-from paper_figures.hierarchy import GENERALIZATION, MEMORIZATION
+from paper_figures.measure import hierarchy
+from paper_figures.measure.hierarchy import GENERALIZATION, MEMORIZATION, Measured
+from paper_figures.measure.networks import is_row
 from paper_figures.presets import PRESETS
-from paper_figures.workspace import Workspace, is_row
+from paper_figures.workspace import Workspace
 from uddm import EmpiricalBayes, UniformProcess
 
 
@@ -19,12 +20,11 @@ def recovery(tmp_path_factory):
     """Recovery by system, size and split on the first grammar of the laptop preset, and the entropy gap."""
     ws = Workspace(tmp_path_factory.mktemp("sweep"), "smoke")
     ws.preset = replace(PRESETS["smoke"], hierarchy=PRESETS["laptop"].hierarchy)
-    (ws.folder / "cells").mkdir()
     main = hierarchy.networks(ws)[0]
 
     def measured(system, size):
         case = next(case for case in hierarchy.sweep(ws, system) if case.size == size)
-        return hierarchy.cell(ws, case).sel(estimate="value")
+        return hierarchy.measured(ws, case).sel(estimate="value")
 
     return measured, main
 
@@ -71,16 +71,16 @@ def test_generated_strings_are_judged_by_the_grammar_and_the_training_set(tmp_pa
     """A quarter copies of a training string, a quarter other strings of the grammar, half strings that break its
     highest rule: two halves that no symbol has together."""
     ws = Workspace(tmp_path, "smoke")
-    (tmp_path / "cells").mkdir()
     case = hierarchy.sweep(ws, hierarchy.networks(ws)[0])[0]
-    rules, training, test = hierarchy.data(ws, case)
+    measured = Measured(ws, case)
+    rules, training, test = measured.grammar, measured.strings["all"], measured.strings["test"]
     strings = rules.enumerate()
     n = len(strings)
     joined = np.concatenate([strings.repeat(n, 0)[:, :2], np.tile(strings, (n, 1))[:, 2:]], 1)
     broken = joined[~is_row(joined, strings)]
     made = np.stack([training[0], test[0], *broken[:2]])
-    monkeypatch.setattr(hierarchy, "_system", lambda *_: Repeater(made, rules.symbols))
-    found = hierarchy.cell(ws, case)
+    monkeypatch.setattr(Measured, "system", Repeater(made, rules.symbols))
+    found = hierarchy.measured(ws, case)
     assert found.copies.sel(estimate="value") == 1 / 4
     np.testing.assert_allclose(found.valid.sel(estimate="value"), [1, 1 / 2])
     probability = dict(zip(map(bytes, strings), np.exp(rules.log_prob(strings)), strict=True))

@@ -1,4 +1,5 @@
-"""A run killed at any moment leaves no worker behind, and goes on where it stopped."""
+"""A run killed at any moment leaves no worker behind, and goes on where it stopped; one that is asked to end loses no
+step."""
 
 import os
 import signal
@@ -10,6 +11,25 @@ from pathlib import Path
 import pytest
 
 from paper_figures.report import verify
+from uddm.checkpoints import read_tensors
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to see the workers")
+
+LONG = """
+import sys
+from dataclasses import replace
+from paper_figures.__main__ import main
+from paper_figures.presets import PRESETS
+
+smoke = PRESETS["smoke"]
+recipes = {
+    name: replace(recipe, sizes={4: 10**6}, training=replace(recipe.training, checkpoint_every=10**6, log_every=1))
+    for name, recipe in smoke.hierarchy.recipes.items()
+}
+PRESETS["smoke"] = replace(smoke, hierarchy=replace(smoke.hierarchy, recipes=recipes))
+sys.argv = ["paper_figures", "run", "rhm_transition", "--preset", "smoke", "--jobs", "2", "--out", sys.argv[1]]
+main()
+"""
 
 
 def start(folder):
@@ -30,7 +50,7 @@ def wait_until(condition, seconds):
         time.sleep(0.05)
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to see the workers")
+@needs_proc
 def test_kill_and_go_on(tmp_path):
     cells = tmp_path / "cells"
     first = start(tmp_path)
@@ -48,3 +68,45 @@ def test_kill_and_go_on(tmp_path):
     assert out.strip().endswith("report.html")
     assert {cell: cell.stat().st_mtime_ns for cell in finished} == finished, "finished cells are not made again"
     assert verify(tmp_path) == []
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("end", "name"),
+    [
+        (os.kill, "SIGTERM"),
+        pytest.param(os.killpg, "SIGTERM", marks=pytest.mark.long),  # as a scheduler does
+        pytest.param(os.killpg, "SIGINT", marks=pytest.mark.long),  # as a terminal does
+        pytest.param(os.kill, "SIGKILL", marks=pytest.mark.long),
+    ],
+)
+def test_trainings_save_their_state_when_the_run_is_ended(tmp_path, end, name):
+    """Long before the first checkpoint, at a step that nobody has chosen."""
+    number = getattr(signal, name)
+    words = [sys.executable, "-c", LONG, str(tmp_path)]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    cells, workers = tmp_path / "cells", []
+
+    def steps():
+        return [len(path.read_text().splitlines()) for path in sorted(cells.glob("train-*/metrics.jsonl"))]
+
+    try:
+        wait_until(lambda: len(steps()) == 2 and min(steps()) > 20, 240)
+        workers, before = descendants(run.pid), steps()
+        end(run.pid, number)
+        _, err = run.communicate(timeout=60)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)
+    finally:
+        for pid in (run.pid, *workers):
+            if Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+    saved = [int(read_tensors(path)["step"]) for path in sorted(cells.glob("train-*/state.safetensors"))]
+    assert len(saved) == 2, err
+    assert all(after >= step for after, step in zip(saved, before, strict=True))
+    assert max(saved) < 10**6
+    assert list(tmp_path.glob(".stopped-*")) == []
+    if name != "SIGKILL":
+        assert run.returncode == 128 + number
+        assert "run the same command again to go on" in err
+        assert "leaked" not in err
+        assert "Traceback" not in err

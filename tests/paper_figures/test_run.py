@@ -1,24 +1,29 @@
 """The main job, end to end, at the smallest scale: every figure, the report, the checks, the second run."""
 
+import html
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import bridges.manifest
-from paper_figures import runner
+from paper_figures import report, runner
+from paper_figures.cells import load
+from paper_figures.figure import known
 from paper_figures.report import verify, write_report
-from paper_figures.runner import FIGURES, choose, run
-from paper_figures.workspace import Workspace, load, save
+from paper_figures.runner import run
+from paper_figures.workspace import Workspace
+
+FIGURES = list(known())
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results")
-    run(Workspace(folder, "smoke"), jobs=1)
-    return folder
+def results(smoke_results, tmp_path_factory):
+    """A copy, since these tests change it."""
+    return shutil.copytree(smoke_results, tmp_path_factory.mktemp("results") / "smoke")
 
 
 def test_every_figure_is_in_the_report_with_what_it_should_show(results):
@@ -29,7 +34,7 @@ def test_every_figure_is_in_the_report_with_what_it_should_show(results):
     assert page.count("What the paper says") == len(FIGURES)
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page), "the report must be self-contained"
     assert "Manifest" in page
-    assert '"commit"' in page.replace("&quot;", '"')
+    assert '"commit"' in html.unescape(page)
 
 
 def test_the_folder_verifies_and_a_changed_file_is_found(results):
@@ -107,20 +112,19 @@ def test_a_second_run_computes_nothing(results):
     write_report(results)
 
 
-def test_nothing_is_done_where_nothing_changed(tmp_path, monkeypatch):
+def test_nothing_is_done_where_nothing_changed(tmp_path, monkeypatch, nothing):
     code = {"commit": "abc", "modified": False}
     for module in (runner, bridges.manifest):
         monkeypatch.setattr(module, "code_version", lambda: code)
     drawn = []
-    monkeypatch.setattr(runner, "_completed", lambda ws, tasks, jobs, progress: tasks)
+    monkeypatch.setattr(runner, "execute", lambda ws, tasks, **_: tasks)
+    inner = runner._draw
 
-    def draw(ws, name, module):
+    def draw(ws, name, figure):
         drawn.append([name])
-        return draw_nothing(ws, name)
+        return inner(ws, name, nothing)
 
     monkeypatch.setattr(runner, "_draw", draw)
-    for folder in ("data", "figures"):
-        (tmp_path / folder).mkdir()
     first, again = (run(Workspace(tmp_path, "smoke"), ["fig02"]) for _ in range(2))
     assert first == again == tmp_path / "report.html"
     assert drawn == [["fig02_recovery"]]
@@ -134,15 +138,28 @@ def test_nothing_is_done_where_nothing_changed(tmp_path, monkeypatch):
     assert len(drawn) == 4, "modified code"
 
 
-def draw_nothing(ws, name):
-    save(xr.Dataset({"value": 1.0}, attrs={"manifest": "{}"}), ws.folder / "data" / f"{name}.nc")
-    for suffix in ("png", "pdf"):
-        (ws.folder / "figures" / f"{name}.{suffix}").write_bytes(b"figure")
-    return {"title": name, "caption": "", "expected": "", "findings": []}
+def test_files_are_read_once_to_see_that_nothing_changed(smoke_results, tmp_path, monkeypatch):
+    """And the record as often: what was drawn is not read back to write it."""
+    read, inner = [], report._hash
+    monkeypatch.setattr(report, "_hash", lambda content: read.append(content) or inner(content))
+    records, read_json = [], report.read_json
+    monkeypatch.setattr(report, "read_json", lambda path: records.append(path) or read_json(path))
+    assert report.is_done(smoke_results, {})
+    assert len(records) == 1
+    assert len(read) == 4 * len(FIGURES), "three files each, and the picture once more for the page"
+    record = read_json(smoke_results / "figures.json")
+    read.clear()
+    report.write_record(tmp_path, record["manifest"], record["figures"])
+    assert read == []
 
 
-def test_figures_are_chosen_by_short_name():
-    assert choose(["fig03", "am_entropy"]) == ["fig03_token_entropy", "am_entropy"]
-    assert choose([]) == list(FIGURES)
-    with pytest.raises(ValueError, match=r"`names` must be figures among .*, got 'fig99'"):
-        choose(["fig99"])
+def test_what_comes_from_texts_does_not_become_markup(smoke_results):
+    record = report.read_json(smoke_results / "figures.json")
+    evil = "<script>alert('x')</script> & \"y\""
+    for entry in record["figures"].values():
+        entry |= {"title": evil, "caption": evil, "expected": evil, "findings": [evil]}
+    record["manifest"] |= {"corpus": [evil], "about": evil, "missing": [evil]}
+    page = report._page(smoke_results, record).decode()
+    assert "<script" not in page
+    assert html.unescape(page).count(evil) == 5 * len(FIGURES) + 3
+    assert html.escape("<script>") in page

@@ -6,14 +6,12 @@ import sys
 
 import matplotlib
 import pytest
-import xarray as xr
-from matplotlib.figure import Figure
 
 from paper_figures import runner, style
 from paper_figures.__main__ import main
 from paper_figures.report import verify
 from paper_figures.runner import run
-from paper_figures.workspace import Workspace, save
+from paper_figures.workspace import Workspace
 from uddm.corpora import documentation_text
 
 SCRIPT = """
@@ -59,19 +57,11 @@ def test_looks_do_not_depend_on_the_users_settings():
 
 
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(monkeypatch, nothing):
     """Figures that cost nothing."""
-
-    def draw(ws, name, module):
-        for folder in ("data", "figures"):
-            (ws.folder / folder).mkdir(exist_ok=True)
-        save(xr.Dataset({"value": 1.0}, attrs={"manifest": "{}"}), ws.folder / "data" / f"{name}.nc")
-        for suffix in ("png", "pdf"):
-            Figure().savefig(ws.folder / "figures" / f"{name}.{suffix}")
-        return {"title": name, "caption": "", "expected": "", "findings": []}
-
-    monkeypatch.setattr(runner, "_completed", lambda ws, tasks, jobs, progress: tasks)
-    monkeypatch.setattr(runner, "_draw", draw)
+    draw = runner._draw
+    monkeypatch.setattr(runner, "execute", lambda ws, tasks, **_: tasks)
+    monkeypatch.setattr(runner, "_draw", lambda ws, name, figure: draw(ws, name, nothing))
 
 
 @pytest.fixture
@@ -119,7 +109,7 @@ def test_as_many_processes_as_the_system_grants(tmp_path, drawn, monkeypatch):
     """Quotas of containers and LOKY_MAX_CPU_COUNT count, not only how many cores there are."""
     asked = []
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    monkeypatch.setattr(runner, "_completed", lambda ws, tasks, jobs, progress: asked.append(jobs) or tasks)
+    monkeypatch.setattr(runner, "execute", lambda ws, tasks, *, jobs, done: asked.append(jobs) or tasks)
     run(Workspace(tmp_path, "smoke"), ["fig02"])
     assert asked == [1]
 

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import betainc, gammaincc, ndtr
 
-from uddm.curriculum import Curriculum, _distinct, _largest_normals, _log_mean_exp_below, relaxed_argmax
+from uddm import Curriculum
+from uddm.curriculum import _distinct, _largest_normals, _log_mean_exp_below, relaxed_argmax
 from uddm.duality import alpha_of_gamma, gaussian_alpha, uniform_alpha, uniform_alpha_derivative
-from uddm.schedule import GaussianDual
+from uddm.process.schedule import GaussianDual
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every statistical test here
 VOCABULARIES = [2, 3, 100, 30522, 10**6]
@@ -171,20 +172,22 @@ def law(z, x, K, alpha, chi_square):
     return chi_square(counts, alpha * np.eye(K)[x] + (1 - alpha) / K)
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
 @pytest.mark.parametrize(("K", "a"), [(2, 0.5), (5, 0.2), (5, 0.8), (40, 0.9)])
 @pytest.mark.parametrize("top_k", [None, 1, 2, 5, 40])
-def test_hard_tokens_have_the_uniform_law(K, a, top_k, chi_square):
-    soft = relaxed_argmax(torch.full((200, 100), 1), a, K, 0.1, top_k=top_k, generator=K)
+def test_hard_tokens_have_the_uniform_law(K, a, top_k, chi_square, seed):
+    soft = relaxed_argmax(torch.full((200, 100), 1), a, K, 0.1, top_k=top_k, generator=seed(K))
     alpha = uniform_alpha(a, K)
     assert law(soft.hard, 1, K, alpha, chi_square) > ALMOST_NEVER
     assert law(soft.hard, 1, K, alpha + 0.06, chi_square) < ALMOST_NEVER
     assert law(soft.hard, 0, K, alpha, chi_square) < ALMOST_NEVER
 
 
+@pytest.mark.statistical(alarm=3 * ALMOST_NEVER)
 @pytest.mark.parametrize("top_k", [None, 3])
-def test_one_amplitude_for_each_sequence(top_k, chi_square):
+def test_one_amplitude_for_each_sequence(top_k, chi_square, seed):
     a = torch.tensor([0.0, 0.4, 0.9, 1.0])
-    hard = relaxed_argmax(torch.full((4, 20000), 2), a, 6, 1e-3, top_k=top_k, generator=1).hard
+    hard = relaxed_argmax(torch.full((4, 20000), 2), a, 6, 1e-3, top_k=top_k, generator=seed(1)).hard
     for z, amplitude in zip(hard[:3], a[:3].tolist()):
         assert law(z, 2, 6, uniform_alpha(amplitude, 6), chi_square) > ALMOST_NEVER
     assert (hard[3] == 2).all()
@@ -204,13 +207,14 @@ def two_sample(a, b):
     return gammaincc((len(cells) - 1) / 2, sum((n[c] - m[c]) ** 2 / (n[c] + m[c]) for c in cells) / 2)
 
 
+@pytest.mark.statistical(alarm=3 * ALMOST_NEVER)
 @pytest.mark.parametrize("top_k", [2, 3, 5, 9])
-def test_largest_entries_have_their_joint_law(top_k):
+def test_largest_entries_have_their_joint_law(top_k, seed):
     """Tokens in order with the differences w_1 - w_j, against the same from all K = 5 entries."""
     K, tau, x = 5, 0.7, torch.full((300, 100), 3)
 
-    def cells(a, k, seed):
-        soft = relaxed_argmax(x, a, K, tau, top_k=k, generator=seed)
+    def cells(a, k, stream):
+        soft = relaxed_argmax(x, a, K, tau, top_k=k, generator=seed(stream))
         p, kept = totals(soft, K), min(top_k, K)
         tokens = soft.tokens[..., :kept].reshape(-1, kept)
         differences = tau * (p.gather(1, tokens[:, :1]) / p.gather(1, tokens)).log()
@@ -227,11 +231,12 @@ def test_largest_entries_have_their_joint_law(top_k):
     assert two_sample(exact["both"], other["both"]) < ALMOST_NEVER
 
 
-def test_all_entries_have_the_law_of_the_exact_weights():
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
+def test_all_entries_have_the_law_of_the_exact_weights(seed):
     """k = K: the weight of the winner, and of x, in deciles."""
     K, tau, x = 5, 0.7, torch.zeros(400, 100, dtype=torch.int64)
     exact, got, hotter = (
-        totals(relaxed_argmax(x, 0.6, K, t, top_k=k, generator=s), K)
+        totals(relaxed_argmax(x, 0.6, K, t, top_k=k, generator=seed(s)), K)
         for t, k, s in [(tau, None, 1), (tau, K, 2), (0.8, K, 3)]
     )
     deciles = torch.quantile(exact[:20000].max(1).values, torch.linspace(0.1, 0.9, 9, dtype=torch.float64))
@@ -274,11 +279,12 @@ def test_limits_of_the_temperature(top_k):
     np.testing.assert_allclose(hot, 1 / 20, atol=1e-7)
 
 
+@pytest.mark.statistical(alarm=1e-8)
 @pytest.mark.parametrize(("K", "top_k", "tau"), [(2000, 10, 0.3), (2000, 100, 0.3), (2000, 100, 0.1), (300, 299, 1.0)])
-def test_truncated_softmax_has_the_mean_weights_of_the_exact_one(K, top_k, tau):
-    """Mean weight of x, of the winner and of the second, within 6 standard errors (false alarms 1e-8) and 0.002."""
-    x, a = torch.randint(K, (20, 100), generator=torch.Generator().manual_seed(0)), 0.9
-    exact, got = (relaxed_argmax(x, a, K, tau, top_k=k, generator=s) for k, s in [(None, 1), (top_k, 2)])
+def test_truncated_softmax_has_the_mean_weights_of_the_exact_one(K, top_k, tau, seed):
+    """Mean weight of x, of the winner and of the second, within 6 standard errors and 0.002."""
+    x, a = torch.randint(K, (20, 100), generator=torch.Generator().manual_seed(seed(0))), 0.9
+    exact, got = (relaxed_argmax(x, a, K, tau, top_k=k, generator=seed(s)) for k, s in [(None, 1), (top_k, 2)])
 
     def figures(soft):
         p = totals(soft, K)
@@ -316,11 +322,12 @@ def uniform_cells(*coordinates):
     return counts, np.full(counts.shape, 1 / counts.size)
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
 @pytest.mark.parametrize("n", [3, 50, 10**6, 10**12])
-def test_largest_normals(n, chi_square):
+def test_largest_normals(n, chi_square, seed):
     """The upper probabilities q_j of the largest are the smallest of n uniforms: q_3 ~ Beta(3, n - 2), and q_1/q_2,
     (q_2/q_3)^2 and the law of q_3 are independent uniforms."""
-    g = _largest_normals(n, (200, 150, 3), torch.Generator().manual_seed(3)).reshape(-1, 3).numpy()
+    g = _largest_normals(n, (200, 150, 3), torch.Generator().manual_seed(seed(3))).reshape(-1, 3).numpy()
     assert (np.diff(g) <= 0).all()
     q = ndtr(-g)
     ratios = q[:, 0] / q[:, 1], (q[:, 1] / q[:, 2]) ** 2
@@ -333,10 +340,11 @@ def test_a_uniform_number_that_is_zero(monkeypatch):
     assert _largest_normals(100, (3,), torch.Generator()).isfinite().all()
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
 @pytest.mark.parametrize("m", [1, 2, 3, 5])
-def test_distinct_tokens_are_uniform_in_all_orders(m, chi_square):
+def test_distinct_tokens_are_uniform_in_all_orders(m, chi_square, seed):
     K, x = 6, torch.full((200, 100), 2)
-    drawn = Counter(map(tuple, _distinct(x, K, m, torch.Generator().manual_seed(m)).reshape(-1, m).tolist()))
+    drawn = Counter(map(tuple, _distinct(x, K, m, torch.Generator().manual_seed(seed(m))).reshape(-1, m).tolist()))
     allowed = list(itertools.permutations([0, 1, 3, 4, 5], m))
     assert set(drawn) <= set(allowed)
     assert chi_square([drawn[choice] for choice in allowed], np.full(len(allowed), 1 / len(allowed))) > ALMOST_NEVER
@@ -354,13 +362,14 @@ def test_repeated_tokens_are_found_in_a_large_vocabulary():
     assert (ids.min(), ids.max()) == (0, 999)
 
 
-def test_vocabulary_of_a_trillion():
+@pytest.mark.statistical(alarm=6e-7)
+def test_vocabulary_of_a_trillion(seed):
     """Nothing is K wide."""
     x = torch.full((50, 100), 10**12 - 1)
-    soft = relaxed_argmax(x, 0.98, 10**12, 1e-3, top_k=4, generator=0)
+    soft = relaxed_argmax(x, 0.98, 10**12, 1e-3, top_k=4, generator=seed(0))
     kept = (soft.hard == x).double().mean()
     alpha = uniform_alpha(0.98, 10**12)
-    assert abs(kept - alpha) < 5 * math.sqrt(alpha * (1 - alpha) / x.numel())  # 5 standard errors: 6e-7
+    assert abs(kept - alpha) < 5 * math.sqrt(alpha * (1 - alpha) / x.numel())  # 5 standard errors
     assert (soft.tokens.sort(-1).values.diff(dim=-1) > 0).all()
 
 
@@ -393,14 +402,15 @@ def test_temperature_is_geometric():
     assert [curriculum.tau(step) for step in (100, 150, 200)] == pytest.approx([0.1, 0.01, 0.001])
 
 
+@pytest.mark.statistical(alarm=6 * ALMOST_NEVER)
 @pytest.mark.parametrize("top_k", [None, 2, 32])
-def test_curriculum_and_its_process_have_one_law(top_k, chi_square):
+def test_curriculum_and_its_process_have_one_law(top_k, chi_square, seed):
     K, curriculum = 8, Curriculum(gamma_min=-2.0, gamma_max=2.0, top_k=top_k)
     t, x = torch.tensor([0.1, 0.5, 1.0]), torch.full((3, 20000), 5)
     process = curriculum.process(K)
-    soft = curriculum.corrupt(x, t, 10, K, generator=2)
+    soft = curriculum.corrupt(x, t, 10, K, generator=seed(2))
     assert soft.tokens.shape[-1] == min(top_k or K, K)
-    for z, z_process, alpha in zip(soft.hard, process.corrupt(x, t, generator=3), process.alpha(t).tolist()):
+    for z, z_process, alpha in zip(soft.hard, process.corrupt(x, t, generator=seed(3)), process.alpha(t).tolist()):
         assert law(z, 5, K, alpha, chi_square) > ALMOST_NEVER
         assert law(z_process, 5, K, alpha, chi_square) > ALMOST_NEVER
         assert law(z, 5, K, alpha + 0.06, chi_square) < ALMOST_NEVER
@@ -439,5 +449,5 @@ X = torch.tensor([[0, 1, 2]])
     ],
 )
 def test_rejects(words, wrong):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         wrong()

@@ -7,7 +7,7 @@ import torch
 
 from bridges import DiffusionSystem
 from uddm import Denoiser, DiT, DiTConfig, HollowMLP, HollowMLPConfig, UniformProcess, reverse
-from uddm._reverse import LASTS, MODES
+from uddm.choices import LASTS, MODES
 from uddm.prediction import DensePrediction, HeadPrediction
 from uddm.streams import inverse_cdf
 
@@ -93,7 +93,7 @@ def test_draws_and_modes_of_log_probabilities_raise(changes):
         reverse(UniformProcess(K), Table(even(changes)), torch.zeros(50, L).long(), steps=3, generator=0)
 
 
-@pytest.mark.parametrize("where", ["h", "weight", "bias", "evidence"])
+@pytest.mark.parametrize("where", ["h", "weight", "bias", "own_logit"])
 @pytest.mark.parametrize("value", NOT_FINITE)
 def test_the_mode_of_a_head_raises(where, value):
     random = torch.Generator().manual_seed(0)
@@ -102,12 +102,12 @@ def test_the_mode_of_a_head_raises(where, value):
         "weight": torch.randn(K, 5, generator=random),
         "bias": torch.zeros(K),
         "z": torch.zeros(2, L).long(),
-        "evidence": torch.ones(2, L),
+        "own_logit": torch.ones(2, L),
     }
     highest, tokens = HeadPrediction(**given).best()
     assert torch.equal(tokens, HeadPrediction(**given).log_probs().argmax(-1))
     assert highest.isfinite().all()
-    given[where].view(-1)[0] = -value if where == "evidence" else value
+    given[where].view(-1)[0] = -value if where == "own_logit" else value
     with pytest.raises(ValueError, match="`prediction` must be log-probabilities"):
         HeadPrediction(**given).best()
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uddm.corpora import RandomHierarchy, hierarchy
+from uddm.hierarchy import RandomHierarchy
+from uddm.hierarchy import grammar as module
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
 
@@ -79,7 +80,7 @@ def test_blocks_do_not_matter(monkeypatch):
     x = np.random.default_rng(0).integers(3, size=(50, 4))
     whole = [grammar.log_prob(x), grammar.is_valid(x), grammar.level_validity(x)]
     assert 0 < whole[1].sum() < 50
-    monkeypatch.setattr(hierarchy, "_AT_ONCE", 8)
+    monkeypatch.setattr(module, "_AT_ONCE", 8)
     for one, other in zip(whole, [grammar.log_prob(x), grammar.is_valid(x), grammar.level_validity(x)]):
         np.testing.assert_array_equal(one, other)
 
@@ -123,7 +124,8 @@ def test_shared_rules_make_fewer_strings():
         grammar.parse([[0, 0]])
 
 
-def test_levels_of_a_broken_string():
+@pytest.mark.statistical(alarm=1e-6)
+def test_levels_of_a_broken_string(seed):
     """One wrong token breaks its tuple and all above it, at each level one of half as many."""
     grammar = RandomHierarchy(symbols=8, rules=1, depth=3, seed=3)
     x = grammar.sample(1, rng=0)
@@ -140,16 +142,17 @@ def test_levels_of_a_broken_string():
             assert [levels[0, 0] for levels in parsed] == [-1, -1, -1]
             assert (parsed[2][0, 1:] >= 0).all()
     assert (valid[:, 0] == 0.75).any()
-    share = grammar.level_validity(np.random.default_rng(0).integers(8, size=(20_000, 8)))
+    share = grammar.level_validity(np.random.default_rng(seed(0)).integers(8, size=(20_000, 8)))
     np.testing.assert_allclose(share[:, 0].mean(), 1 / 8, atol=0.006)  # f = m/v; five standard errors
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
 @pytest.mark.parametrize("zipf", [None, 1.0])
-def test_samples_have_the_law_of_the_grammar(chi_square, zipf):
+def test_samples_have_the_law_of_the_grammar(chi_square, zipf, seed):
     grammar = RandomHierarchy(symbols=3, rules=2, depth=2, seed=1, zipf=zipf)
     other = RandomHierarchy(symbols=3, rules=2, depth=2, seed=1, zipf=0.9 if zipf else 0.1)
     strings = grammar.enumerate()
-    codes, x = strings @ [27, 9, 3, 1], grammar.sample(100_000, rng=5) @ [27, 9, 3, 1]
+    codes, x = strings @ [27, 9, 3, 1], grammar.sample(100_000, rng=seed(5)) @ [27, 9, 3, 1]
     counts = np.bincount(x, minlength=81)[codes]
     assert counts.sum() == 100_000
     assert chi_square(counts, np.exp(grammar.log_prob(strings))) > ALMOST_NEVER
@@ -177,7 +180,7 @@ def test_samples_do_not_depend_on_how_many_follow():
 def test_distinct_strings(monkeypatch, enumerable, zipf):
     """Both ways of drawing, up to all strings: distinct, valid, nested, disjoint from what follows."""
     grammar = RandomHierarchy(symbols=3, rules=2, depth=2, seed=4, zipf=zipf)
-    monkeypatch.setattr(hierarchy, "_FEW", 2**20 if enumerable else 0)
+    monkeypatch.setattr(module, "_FEW", 2**20 if enumerable else 0)
     x = grammar.unique(24, rng=7)
     assert len(np.unique(x, axis=0)) == grammar.n_strings == 24
     assert grammar.is_valid(x).all()
@@ -196,8 +199,9 @@ def test_distinct_strings_of_a_large_grammar():
     assert many_symbols.is_valid(many_symbols.unique(1000, rng=0)).all()
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
 @pytest.mark.parametrize("enumerable", [True, False])
-def test_law_of_distinct_strings(monkeypatch, chi_square, enumerable):
+def test_law_of_distinct_strings(monkeypatch, chi_square, enumerable, seed):
     """The first two of them: p(x) p(y)/(1 - p(x)), by exponential clocks as by rejection; not a uniform pair."""
     grammar = RandomHierarchy(symbols=2, rules=2, depth=1, zipf=1.0, seed=2)
     strings = grammar.enumerate()
@@ -205,9 +209,9 @@ def test_law_of_distinct_strings(monkeypatch, chi_square, enumerable):
     assert p.max() > 2 * p.min()
     pairs = p[:, None] * p / (1 - p[:, None])
     np.fill_diagonal(pairs, 0)
-    monkeypatch.setattr(hierarchy, "_FEW", 2**20 if enumerable else 0)
-    monkeypatch.setattr(hierarchy, "_AT_ONCE", 8)
-    rng, index = np.random.default_rng(1), {tuple(x): i for i, x in enumerate(strings.tolist())}
+    monkeypatch.setattr(module, "_FEW", 2**20 if enumerable else 0)
+    monkeypatch.setattr(module, "_AT_ONCE", 8)
+    rng, index = np.random.default_rng(seed(1)), {tuple(x): i for i, x in enumerate(strings.tolist())}
     counts = np.zeros_like(pairs)
     for _ in range(4000):
         first, second = grammar.unique(2, rng=rng).tolist()
@@ -219,7 +223,7 @@ def test_law_of_distinct_strings(monkeypatch, chi_square, enumerable):
 
 def test_a_hopeless_wish_for_distinct_strings(monkeypatch):
     """2^8 strings, most of probability below 1e-20: the draws end."""
-    monkeypatch.setattr(hierarchy, "_FEW", 0)
+    monkeypatch.setattr(module, "_FEW", 0)
     grammar = RandomHierarchy(symbols=2, rules=2, depth=3, zipf=60.0)
     with pytest.raises(ValueError, match=r"`P` must be lower: .* gave 2 distinct strings, not 20"):
         grammar.unique(20, rng=0)
@@ -270,7 +274,7 @@ def test_picture(branching, depth, symbols):
 def test_bad_arguments_are_named():
     good = {"symbols": 4, "rules": 2, "depth": 2}
     bad = {
-        "symbols": (1, 2.5),
+        "symbols": (1,),
         "rules": (0, 5),
         "branching": (1, 40),
         "depth": (0,),
@@ -283,6 +287,8 @@ def test_bad_arguments_are_named():
         for value in values:
             with pytest.raises(ValueError, match=f"`{name}`"):
                 RandomHierarchy(**{**good, name: value})
+    with pytest.raises(TypeError, match="`symbols`"):
+        RandomHierarchy(**{**good, "symbols": 2.5})
     for levels, zipf in (((2,), 1.0), ((-1,), 1.0), ((), 1.0), ((0,), None), (0, 1.0), ([0.0], 1.0), ([True], 1.0)):
         with pytest.raises(ValueError, match="`zipf_levels`"):
             RandomHierarchy(**good, zipf=zipf, zipf_levels=levels)
@@ -303,7 +309,7 @@ def test_bad_arguments_are_named():
             call(1, rng="0")
     with pytest.raises(ValueError, match="`n`"):
         grammar.sample(0)
-    with pytest.raises(ValueError, match="`limit`"):
+    with pytest.raises(TypeError, match="`limit`"):
         grammar.enumerate(limit="a")
     with pytest.raises(ValueError, match="`draw`"):
         RandomHierarchy(**good, ambiguous=True).draw([0, 1, 2, 3])

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from uddm import EmpiricalBayes, UniformProcess, belief, reverse
-from uddm.corpora import RandomHierarchy
+from uddm import EmpiricalBayes, UniformProcess, reverse
 from uddm.denoisers import HierarchyBayes
+from uddm.hierarchy import RandomHierarchy, belief
 from uddm.objective import expected_nelbo, nelbo
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
@@ -243,8 +243,9 @@ def test_impossible_observations():
             call(grammar, np.eye(4)[z])
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
 @pytest.mark.parametrize("name", ["deep", "ambiguous", "all at once"])
-def test_joint_samples_have_the_posterior_law(chi_square, name):
+def test_joint_samples_have_the_posterior_law(chi_square, name, seed):
     """And tokens drawn independently from the exact posterior of each do not."""
     grammar, n, t = GRAMMARS[name], 40_000, 0.6
     process = UniformProcess(grammar.symbols)
@@ -254,9 +255,9 @@ def test_joint_samples_have_the_posterior_law(chi_square, name):
     p = np.exp(log_prior + np.log(likelihood[0][np.arange(grammar.length), x]).sum(-1))
     powers = grammar.symbols ** np.arange(grammar.length)
     law = np.bincount(x @ powers, p / p.sum(), minlength=grammar.symbols**grammar.length)
-    samples = exact.sample(z.expand(n, -1), t, generator=3)
+    samples = exact.sample(z.expand(n, -1), t, generator=seed(3))
     assert chi_square(np.bincount(samples.numpy() @ powers, minlength=len(law)), law) > ALMOST_NEVER
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed(0))
     marginals = exact.posterior(z, t)[0].exp()
     independent = torch.stack([torch.multinomial(q, n, replacement=True, generator=generator) for q in marginals], 1)
     assert chi_square(np.bincount(independent.numpy() @ powers, minlength=len(law)), law) < ALMOST_NEVER
@@ -489,13 +490,14 @@ def test_only_the_cavity_gives_a_sampler_that_converges():
     assert posterior[-1] > 0.9 * posterior[-2]
 
 
-def test_the_reverse_process_runs_on_it(chi_square):
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
+def test_the_reverse_process_runs_on_it(chi_square, seed):
     """`uddm.reverse` draws from the law of those transition matrices."""
     grammar, n = TINY[2], 20_000
     states = everything(grammar)
     process = UniformProcess(2, "linear")
     denoiser = HierarchyBayes(grammar, process)
-    x = reverse(process, denoiser, process.prior((n, 4), generator=0), steps=8, generator=1)
+    x = reverse(process, denoiser, process.prior((n, 4), generator=seed(0)), steps=8, generator=seed(1))
     counts = np.bincount(x @ torch.tensor([8, 4, 2, 1]), minlength=16)
     law = generated(grammar, states, 8, "cavity")
     assert chi_square(counts, law) > ALMOST_NEVER

@@ -52,19 +52,20 @@ def test_the_time_and_the_offset_matter():
         assert not torch.allclose(model.cavity(z, 0.1)[0, 0], model.cavity(z.roll(1, 1), 0.1)[0, 1])
 
 
-def test_the_sampled_and_the_averaged_objective_have_one_gradient():
-    """Mean gradient over corruptions within 4 standard errors in every component (false-alarm rate below 1 %)."""
+@pytest.mark.statistical(alarm=0.01)
+def test_the_sampled_and_the_averaged_objective_have_one_gradient(seed):
+    """Mean gradient over corruptions within 4 standard errors in every component."""
     model, n = network(length=4), 3000
     process, x = model.process, torch.tensor([[0, 1, 2, 3]]).expand(n, 4)
     biases = torch.zeros(n, 1, 5, requires_grad=True)  # one for each corruption, on top of that of the network
 
-    def gradients(objective, seed):
-        z = process.corrupt(x, 0.4, generator=seed)
+    def gradients(objective, stream):
+        z = process.corrupt(x, 0.4, generator=stream)
         log_probs = (model.cavity(z, 0.4).detach() + biases).log_softmax(-1)
         return torch.autograd.grad(objective(log_probs, z).sum(), biases)[0].squeeze(1)
 
-    sampled = gradients(lambda p, z: nelbo(process, p, x, z, 0.4), 0)
-    averaged = gradients(lambda p, _: expected_nelbo(process, p, x, 0.4), 1)
+    sampled = gradients(lambda p, z: nelbo(process, p, x, z, 0.4), seed(0))
+    averaged = gradients(lambda p, _: expected_nelbo(process, p, x, 0.4), seed(1))
     error = (sampled.var(0) / len(sampled) + averaged.var(0) / len(averaged)).sqrt()
     assert ((sampled.mean(0) - averaged.mean(0)).abs() < 4 * error).all()
     assert (averaged.var(0) < sampled.var(0)).all(), "averaging must not add variance"
@@ -90,15 +91,5 @@ def test_the_memorization_limit_is_hollow_too():
     ],
 )
 def test_bad_shapes_are_named(changes, message):
-    with pytest.raises(ValueError, match=f"`{message}`"):
+    with pytest.raises((TypeError, ValueError), match=f"`{message}`"):
         HollowMLPConfig(5, **changes)
-
-
-def test_it_reads_back_bit_for_bit(tmp_path):
-    model = network()
-    model.save_pretrained(tmp_path)
-    again = HollowMLP.from_pretrained(tmp_path)
-    z = torch.randint(5, (4, 7))
-    assert torch.equal(model.cavity(z, 0.2), again.cavity(z, 0.2))
-    with pytest.raises(ValueError, match="holds a HollowMLP, not a DiT"):
-        DiT.from_pretrained(tmp_path)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from uddm.corpora import RandomHierarchy, cluster_latents
-from uddm.corpora.latent_clustering import _contexts
+from uddm.hierarchy.clustering import _contexts
 
 
 def purities(symbols, rules, depth, P, *, grammars=6, branching=2):

@@ -153,11 +153,12 @@ class PluggedPosterior(Denoiser):
         return self.exact.posterior(z, t)
 
 
-def test_bound_of_the_exact_denoiser_is_the_entropy():
-    """Mean of the full bound over the data equals H within 3 standard errors (false-alarm rate 0.3 %)."""
+@pytest.mark.statistical(alarm=3e-3)
+def test_bound_of_the_exact_denoiser_is_the_entropy(seed):
+    """Mean of the full bound over the data equals H within 3 standard errors."""
     process = UniformProcess(3)
     exact, x = EmpiricalBayes(DATA, process), DATA.repeat(400, 1)
-    bound = evidence_bound(process, exact, x, times=32, generator=1)
+    bound = evidence_bound(process, exact, x, times=32, generator=seed(1))
     by_row = bound.total.reshape(400, 8).mean(1)
     error = by_row.std().item() / 20
     assert error < 0.03
@@ -165,14 +166,18 @@ def test_bound_of_the_exact_denoiser_is_the_entropy():
     torch.testing.assert_close(bound.total, bound.diffusion + bound.reconstruction + bound.prior)
     torch.testing.assert_close(bound.diffusion, (1 - 1e-3) * bound.published)
 
-    wrong = evidence_bound(process, PluggedPosterior(exact), x, times=32, generator=1).total.reshape(400, 8).mean(1)
+    plugged = evidence_bound(process, PluggedPosterior(exact), x, times=32, generator=seed(1))
+    wrong = plugged.total.reshape(400, 8).mean(1)
     assert wrong.mean().item() - ENTROPY > 10 * wrong.std().item() / 20
 
 
-def test_bound_does_not_depend_on_where_the_reconstruction_takes_over():
+@pytest.mark.statistical(alarm=2e-4)
+def test_bound_does_not_depend_on_where_the_reconstruction_takes_over(seed):
     process = UniformProcess(3)
     exact, x = EmpiricalBayes(DATA, process), DATA.repeat(400, 1)
-    means = {first: evidence_bound(process, exact, x, times=16, first=first, generator=2) for first in (1e-3, 0.05)}
+    means = {
+        first: evidence_bound(process, exact, x, times=16, first=first, generator=seed(2)) for first in (1e-3, 0.05)
+    }
     for bound in means.values():
         by_row = bound.total.reshape(400, 8).mean(1)
         assert abs(by_row.mean().item() - ENTROPY) < 4 * by_row.std().item() / 20
@@ -263,8 +268,9 @@ def test_stratified_times(n, low, seed):
     assert torch.equal(strata.sort().values, torch.arange(n))
 
 
-def test_stratified_times_are_uniform_and_in_random_order(chi_square):
-    draws = torch.stack([stratified_times(4, low=0.2, generator=k) for k in range(8000)])
+@pytest.mark.statistical(alarm=4e-6)
+def test_stratified_times_are_uniform_and_in_random_order(chi_square, seed):
+    draws = torch.stack([stratified_times(4, low=0.2, generator=seed(k)) for k in range(8000)])
     for column in draws.T:  # false-alarm rate 1e-6 each
         assert chi_square(torch.histc(column, 10, 0.2, 1.0), np.full(10, 0.1)) > 1e-6
     assert chi_square(torch.histc(draws.sort(1).values[:, 0], 10, 0.2, 1.0), np.full(10, 0.1)) < 1e-6
@@ -309,12 +315,13 @@ def test_times_stratified_in_the_logarithm(n, log_fraction, seed):
     assert (weights > 0).all()
 
 
+@pytest.mark.statistical(alarm=2e-4)
 @pytest.mark.parametrize("log_fraction", [0.0, 0.3, 0.5, 1.0])
-def test_weights_undo_the_choice_of_times(log_fraction):
+def test_weights_undo_the_choice_of_times(log_fraction, seed):
     """Weighted means of 1, t and t^(-1/2) against their integrals: 4 standard errors of 2000 repetitions."""
     low = 1e-3
     integrals = [1.0, (1 + low) / 2, 2 * (1 - low**0.5) / (1 - low)]
-    t = torch.stack([stratified_times(64, low=low, log_fraction=log_fraction, generator=seed) for seed in range(2000)])
+    t = torch.stack([stratified_times(64, low=low, log_fraction=log_fraction, generator=seed(k)) for k in range(2000)])
     weights = torch.stack([time_weights(row, low=low, log_fraction=log_fraction) for row in t])
     for power, integral in zip((0, 1, -0.5), integrals, strict=True):
         means = (weights * t**power).mean(1)

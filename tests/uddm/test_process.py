@@ -8,8 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_noise import Mixed
 
 from uddm import UniformProcess
+from uddm.process import Process
+from uddm.process.schedule import GaussianDual
+from uddm.sampling import END
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
 SEEDS = st.integers(0, 2**32 - 1)
@@ -58,12 +62,12 @@ def test_posterior_is_bayes_rule(K, t, fraction, schedule, seed):
 
 
 @pytest.mark.parametrize("t", [5e-324, 1e-308, 1e-5, 0.5, 1 - 1e-9, 1.0])
-def test_evidence_keeps_its_digits(t):
+def test_own_logit_keeps_its_digits(t):
     """log(1 + K alpha/(1 - alpha)) in 50 digits, also where c(t) overflows and where b(t) is near 0. Some ten roundings
     and logarithms, each within 2^-52."""
     with mpmath.workdps(50):
         want = mpmath.log1p(30522 * (1 - mpmath.mpf(t)) / mpmath.mpf(t))
-    assert UniformProcess(30522, "linear").evidence(t).item() == pytest.approx(float(want), rel=10 * 2**-52, abs=0)
+    assert UniformProcess(30522, "linear").own_logit(t).item() == pytest.approx(float(want), rel=10 * 2**-52, abs=0)
 
 
 @pytest.mark.parametrize(("t", "s"), [(0.9, 0.4), (1.0, 0.999), (0.5, 0.0), (1e-5, 0.0)])
@@ -127,7 +131,7 @@ def test_exact_reverse_kernel_is_the_plug_in_of_the_cavity_and_not_of_the_poster
 @given(st.integers(2, 100_000), TIMES, st.floats(0, 0.999), st.floats(0, 1), st.sampled_from(["log-linear", "linear"]))
 def test_mixture_weights(K, t, fraction, at_z, schedule):
     process = UniformProcess(K, schedule)
-    weights = process.mixture(torch.tensor([[at_z]], dtype=torch.float64), t, fraction * t)
+    weights = process.mixture(torch.tensor([[at_z]], dtype=torch.float64), torch.tensor([[1]]), t, fraction * t)
     assert all(w.dtype == torch.float64 and w.shape == (1, 1) and w >= 0 for w in weights)
     assert abs(sum(w.item() for w in weights) - 1) < 1e-12
 
@@ -144,12 +148,13 @@ def test_mixture_takes_one_time_for_each_sequence():
     torch.testing.assert_close(together[1], at_equal_times, rtol=0, atol=1e-12)
 
 
+@pytest.mark.statistical(alarm=6 * ALMOST_NEVER)
 @pytest.mark.parametrize("schedule", ["log-linear", "linear"])
-def test_corrupt_has_the_forward_law(schedule, chi_square):
+def test_corrupt_has_the_forward_law(schedule, chi_square, seed):
     K, n, times = 5, 40_000, torch.tensor([0.2, 0.7, 1.0])
     process = UniformProcess(K, schedule)
     x = torch.tensor([[0, 3]]).expand(3, 2).repeat_interleave(n, 0)
-    z = process.corrupt(x, times.repeat_interleave(n), generator=7).reshape(3, n, 2)
+    z = process.corrupt(x, times.repeat_interleave(n), generator=seed(7)).reshape(3, n, 2)
     for i, t in enumerate(times.tolist()):
         for l, token in enumerate((0, 3)):
             counts = torch.bincount(z[i, :, l], minlength=K)
@@ -159,17 +164,19 @@ def test_corrupt_has_the_forward_law(schedule, chi_square):
     assert chi_square(torch.bincount(z[1, :, 0], minlength=K), changed_always) < ALMOST_NEVER
 
 
-def test_corrupt_treats_positions_independently(chi_square):
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
+def test_corrupt_treats_positions_independently(chi_square, seed):
     process = UniformProcess(3)
-    z = process.corrupt(torch.zeros(50_000, 2, dtype=torch.long), 0.5, generator=3)
+    z = process.corrupt(torch.zeros(50_000, 2, dtype=torch.long), 0.5, generator=seed(3))
     counts = torch.bincount(3 * z[:, 0] + z[:, 1], minlength=9)
     one = kernel(process, 0.5)[0]
     assert chi_square(counts, np.outer(one, one)) > ALMOST_NEVER
     assert chi_square(torch.bincount(4 * z[:, 0], minlength=9), np.outer(one, one)) < ALMOST_NEVER
 
 
-def test_prior_is_uniform(chi_square):
-    z = UniformProcess(7).prior((10_000, 3), generator=0)
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
+def test_prior_is_uniform(chi_square, seed):
+    z = UniformProcess(7).prior((10_000, 3), generator=seed(0))
     assert z.shape == (10_000, 3)
     assert chi_square(torch.bincount(z.flatten(), minlength=7), np.full(7, 1 / 7)) > ALMOST_NEVER
 
@@ -199,9 +206,8 @@ def test_schedules(schedule, floor):
     assert process.one_minus_alpha(1e-5).item() == pytest.approx((1 - floor) * 1e-5, rel=1e-14)
     torch.testing.assert_close(process.sigma(t), -process.alpha(t).log(), rtol=1e-9, atol=1e-12)
     assert process.sigma(1.0).item() == pytest.approx(-np.log(1e-3))
-    torch.testing.assert_close(process.signal(t), 10 * process.alpha(t) / (1 - process.alpha(t)), rtol=1e-12, atol=0)
     forward = kernel(process, 0.37)
-    assert process.evidence(0.37).item() == pytest.approx(np.log(forward[0, 0] / forward[0, 1]), rel=1e-12)
+    assert process.own_logit(0.37).item() == pytest.approx(np.log(forward[0, 0] / forward[0, 1]), rel=1e-12)
 
 
 def test_own_schedule():
@@ -235,7 +241,11 @@ GOOD = {"log_probs": random_log_probs((2, 3, 4), 0), "z": random_ids((2, 3), 4, 
         (ValueError, "`t`", lambda p: p.rate(0.0)),
         (ValueError, "`t`", lambda p: p.posterior(GOOD["log_probs"], GOOD["z"], 0.0, 0.0)),
         (ValueError, "`s`", lambda p: p.posterior(GOOD["log_probs"], GOOD["z"], 0.3, 0.4)),
-        (ValueError, "`s`", lambda p: p.mixture(torch.rand(2, 3), torch.tensor([0.3, 0.9]), torch.tensor([0.2, 0.95]))),
+        (
+            ValueError,
+            "`s`",
+            lambda p: p.mixture(torch.rand(2, 3), GOOD["z"], torch.tensor([0.3, 0.9]), torch.tensor([0.2, 0.95])),
+        ),
         (ValueError, "`x`", lambda p: p.corrupt(torch.tensor([[0, 4]]), 0.5)),
         (ValueError, "`x`", lambda p: p.corrupt(torch.tensor([[0, -1]]), 0.5)),
         (ValueError, "`x`", lambda p: p.corrupt(torch.tensor([0, 1]), 0.5)),
@@ -247,7 +257,7 @@ GOOD = {"log_probs": random_log_probs((2, 3, 4), 0), "z": random_ids((2, 3), 4, 
         (ValueError, "`cavity_log_probs`", lambda p: p.posterior(GOOD["log_probs"][:1], GOOD["z"], 0.5, 0.2)),
         (ValueError, "`cavity_log_probs`", lambda p: p.clean_posterior(GOOD["log_probs"][0], GOOD["z"], 0.5)),
         (ValueError, "`vocab_size`", lambda _: UniformProcess(1)),
-        (ValueError, "`vocab_size`", lambda _: UniformProcess(3.0)),
+        (TypeError, "`vocab_size`", lambda _: UniformProcess(3.0)),
         (ValueError, "`schedule`", lambda _: UniformProcess(3, "cubic")),
     ],
 )
@@ -276,3 +286,52 @@ def test_a_bad_earlier_time_is_named(s):
 
 def test_numpy_integers_are_integers():
     assert UniformProcess(np.int64(4)).vocab_size == 4
+
+
+def test_the_string_at_time_zero_is_clean_where_the_schedule_is_not():
+    process = UniformProcess(3, GaussianDual(3, gamma_min=0.0, gamma_max=2.0))
+    assert process.alpha(0.0) < 0.9
+    for t in (1e-9, 0.4):
+        assert process.transition(t, 0.0).removed.item() == process.one_minus_alpha(t).item()
+    later = 1 - (process.alpha(0.4) / process.alpha(1e-9)).item()
+    assert process.transition(0.4, 1e-9).removed.item() == pytest.approx(later, rel=1e-12)
+
+
+@pytest.mark.parametrize(("mask", "error"), [(5, ValueError), (-1, ValueError), (1.0, TypeError)])
+def test_a_bad_mask_is_named(mask, error):
+    with pytest.raises(error, match="`mask`"):
+        Mixed(4, share=0.5, mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("t", "s", "name"),
+    [
+        (0.0, 0.0, "`t`"),
+        (1.1, 0.0, "`t`"),
+        (0.3, 0.4, "`s`"),
+        (0.3, -0.1, "`s`"),
+        (torch.tensor([0.5, 0.1]), 0.2, "`s`"),
+    ],
+)
+def test_bad_times_of_a_transition_are_named(t, s, name):
+    with pytest.raises(ValueError, match=name):
+        UniformProcess(3).transition(t, s)
+
+
+def test_a_transition_has_one_time_for_each_sequence():
+    with pytest.raises(ValueError, match=r"`t` must be a scalar or have shape \(3,\)"):
+        UniformProcess(3).transition(torch.tensor([0.1, 0.2])).sample(torch.zeros(3, 2, dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", sorted(Process.__abstractmethods__))
+def test_what_differs_by_noise_must_be_there(name):
+    own = {method: getattr(UniformProcess, method) for method in Process.__abstractmethods__ - {name}}
+    with pytest.raises(TypeError, match=name):
+        type("Unfinished", (Process,), own)(3)
+    assert type("Finished", (Process,), own | {name: getattr(UniformProcess, name)})(3).vocab_size == 3
+
+
+def test_how_it_shows_itself():
+    assert repr(UniformProcess(3, "linear")) == "UniformProcess(vocab_size=3, schedule=Linear(floor=0.0))"
+    assert repr(Mixed(3, share=0.5)) == "Mixed(vocab_size=3, schedule=Linear(floor=0.0), mask=3)"
+    assert END == 1e-5

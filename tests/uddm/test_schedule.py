@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uddm import UniformProcess
-from uddm.schedule import Cosine, GaussianDual, Linear, LogLinear, get_schedule
+from uddm.process.schedule import Cosine, GaussianDual, Linear, LogLinear, get_schedule
 
 K = 50
 TIMES = [1e-12, 0.01, 0.5, 0.999, 1.0]

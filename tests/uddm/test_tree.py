@@ -209,7 +209,7 @@ def test_it_reads_back_bit_for_bit(tmp_path, changes):
     ],
 )
 def test_bad_shapes_are_named(name, changes):
-    with pytest.raises(ValueError, match=f"`{name}`"):
+    with pytest.raises((TypeError, ValueError), match=f"`{name}`"):
         initial(**changes)
 
 

@@ -43,15 +43,33 @@ class TokenBlocks:
     A file is read through and compared with its sha256 when a process opens it for the first time; after that only
     if it is another file, or its size or time of modification has changed, or with `verify`.
 
+    Parameters
+    ----------
+    directory : the folder
+    verify : compare the sha256 again in any case; default False
+
     Attributes
     ----------
-    directory : the folder.
-    vocab_size, length : K and the number of tokens in a block.
-    train_size, test_size : how many blocks there are.
-    sha256 : of the training and the test blocks together.
+    directory : the folder
+    vocab_size, length : K and the number of tokens in a block
+    train_size, test_size : how many blocks there are
+    sha256 : of the training and the test blocks together
 
-    Raises FileNotFoundError for a folder that lacks a file, UnreadableFile (a ValueError) for an index or blocks that
-    differ from those written; `prepare_blocks` makes them again.
+    Raises
+    ------
+    FileNotFoundError : the folder lacks a file
+    UnreadableFile : a ValueError; an index or blocks that differ from those written, which `prepare_blocks` makes again
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from uddm.corpora import CharacterTokenizer, Corpus, TokenBlocks, prepare_blocks
+    >>> corpus = Corpus("alphabet", ["abcdefghijkl", "mnopqrstuvwx"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     directory = prepare_blocks(corpus, CharacterTokenizer(), 4, test_fraction=0.0, cache_dir=folder).directory
+    ...     blocks = TokenBlocks(directory)
+    ...     blocks.train_size, blocks.test_size, blocks.train(2).shape, blocks.size_of(0.5)
+    (6, 0, (2, 4), 3)
     """
 
     def __init__(self, directory: str | Path, *, verify: bool = False):
@@ -75,32 +93,61 @@ class TokenBlocks:
 
     @property
     def train_size(self) -> int:
+        """Number of training blocks."""
         return len(self._train)
 
     @property
     def test_size(self) -> int:
+        """Number of test blocks."""
         return len(self._test)
 
     def train(self, n: int | None = None, *, copy: bool = True) -> np.ndarray:
-        """The first `n` training blocks (all for None), shape (n, length), int64.
+        """The first training blocks. Subsets are nested: train(64) is train(512)[:64].
 
-        With `copy` False, a read-only view of the file, uint16 or uint32, of which only what is indexed is read:
-        `train(copy=False)[rows].astype(np.int64)` is a batch. Subsets are nested: train(64) is train(512)[:64].
-        Raises ValueError unless 1 <= n <= train_size.
+        Parameters
+        ----------
+        n : how many, in [1, train_size]; None, the default, for all
+        copy : with False, a read-only view of the file, uint16 or uint32, of which only what is indexed is read:
+            `train(copy=False)[rows].astype(np.int64)` is a batch; default True
+
+        Returns
+        -------
+        (n, length) ids, int64
+
+        Raises
+        ------
+        ValueError : n out of range
         """
         return _prefix(self._train, n, copy, "training")
 
     def test(self, n: int | None = None, *, copy: bool = True) -> np.ndarray:
-        """The first `n` test blocks (all for None), shape (n, length), int64; nested and viewed like `train`.
+        """The first test blocks, nested like those of `train`.
 
-        Raises ValueError unless 1 <= n <= test_size.
+        Parameters
+        ----------
+        n : how many, in [1, test_size]; None, the default, for all
+        copy : as for `train`
+
+        Returns
+        -------
+        (n, length) ids, int64
+
+        Raises
+        ------
+        ValueError : n out of range
         """
         return _prefix(self._test, n, copy, "test")
 
     def size_of(self, fraction: float) -> int:
-        """floor(fraction * train_size), with `fraction` taken as the decimal it prints as: 0.29 of 100 is 29.
+        """floor(fraction * train_size), the size of a training subset.
 
-        Raises ValueError unless 0 < fraction <= 1 and the size is at least 1.
+        Parameters
+        ----------
+        fraction : in (0, 1], taken as the decimal it prints as: 0.29 of 100 is 29
+
+        Raises
+        ------
+        ValueError : `fraction` is out of range, or leaves no block
         """
         if not 0 < fraction <= 1:
             raise ValueError(f"`fraction` must lie in (0, 1], got {fraction}")
@@ -138,18 +185,36 @@ def prepare_blocks(
 
     Parameters
     ----------
-    length : tokens in a block, special tokens included.
-    test : a corpus of test documents; then `test_fraction` is not used.
-    cache_dir : where the folder of blocks is made; None for $UDDM_CACHE or ~/.cache/uddm.
-    packing : "stream" puts the separator between documents and cuts. "sentences" ends every document,
+    corpus : the training documents, and those held out
+    tokenizer : of its text; it must have the special tokens that `packing` needs
+    length : tokens in a block, special tokens included, >= 1, or >= 3 for "sentences"
+    test : a corpus of test documents, with which `test_fraction` is not used; None, the default, to hold some out
+    cache_dir : where the folder of blocks is made; None, the default, for $UDDM_CACHE or ~/.cache/uddm
+    packing : "stream", the default, puts the separator between documents and cuts. "sentences" ends every document,
         a sentence in LM1B, with the separator, cuts in length - 2, and adds BOS and EOS to each piece.
         Either way only the end of the whole stream is left over.
-    test_fraction : in [0, 1).
-    seed : of the choice of test documents and of the order of the blocks.
+    test_fraction : of the characters, in [0, 1), held out; default 0.1
+    seed : of the choice of test documents and of the order of the blocks; default 0
 
-    Raises ValueError for arguments out of range, a tokenizer without the special tokens that `packing` needs or with
-    ids outside [0, vocab_size), text that cannot be read (found before any work is done), or a corpus too short for one
-    training block (and one test block, unless there is no test corpus and test_fraction is 0).
+    Returns
+    -------
+    TokenBlocks
+
+    Raises
+    ------
+    ValueError : arguments out of range, a tokenizer without the special tokens that `packing` needs or with ids outside
+        [0, vocab_size), text that cannot be read (found before any work is done), or a corpus too short for one
+        training block (and one test block, unless there is no test corpus and test_fraction is 0)
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from uddm.corpora import CharacterTokenizer, Corpus, prepare_blocks
+    >>> training, test = Corpus("start", ["abcdefghijkl"]), Corpus("end", ["uvwxyz"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     blocks = prepare_blocks(training, CharacterTokenizer(), 3, test=test, cache_dir=folder)
+    ...     sorted(blocks.train().tolist()), blocks.test_size
+    ([[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]], 2)
     """
     special = packing == "sentences"
     if packing not in ("stream", "sentences"):

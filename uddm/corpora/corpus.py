@@ -29,11 +29,21 @@ class Corpus:
 
     Parameters
     ----------
-    name : for messages.
-    documents : a list, `Shards`, or anything else that gives the same documents whenever it is iterated.
+    name : for messages
+    documents : a list of texts, `Shards`, or anything else that gives the same documents whenever it is iterated
 
-    Raises TypeError for an iterator, which could be read once only, and ValueError if no document has any text
-    (for a tarball, not before it is read), or if one has NUL characters (when it is hashed or read from a file).
+    Raises
+    ------
+    TypeError : `documents` is an iterator, which could be read once only
+    ValueError : no document has any text (for a tarball, not before it is read), or one has NUL characters (when it is
+        hashed or read from a file)
+
+    Examples
+    --------
+    >>> from uddm.corpora import Corpus
+    >>> corpus = Corpus("greetings", ["good morning", "good night"])
+    >>> corpus.sha256 == Corpus("the same text", ("good morning", "good night")).sha256
+    True
     """
 
     name: str
@@ -48,7 +58,12 @@ class Corpus:
 
     @cached_property
     def sha256(self) -> str:
-        """Equal for equal text: that of all documents, each ended by a zero byte, or of the files of `Shards`."""
+        """Equal for equal text: that of all documents, each ended by a zero byte, or of the files of `Shards`.
+
+        Raises
+        ------
+        ValueError : a document has NUL characters
+        """
         if isinstance(self.documents, Shards):
             return self.documents.sha256
         digest = hashlib.sha256()
@@ -63,7 +78,10 @@ class Corpus:
         """Pieces of the corpus, each under a key; sorting the keys gives the order of the documents.
 
         The pieces come in the order that is quickest to read; each must be read, or given up, before the next.
-        With `clean` False the documents come as they stand in the files: as many, sooner.
+
+        Parameters
+        ----------
+        clean : with False the documents come as they stand in the files: as many, sooner; default True
         """
         if isinstance(self.documents, Shards):
             yield from self.documents.parts(clean=clean)
@@ -102,7 +120,10 @@ def files_in(folder: Path) -> list[Path]:
     """The files in a folder and its folders, sorted, without hidden ones. Links to folders are followed, but every
     folder is read once, under its own name if it has one here.
 
-    Raises OSError for what cannot be read, ValueError for a pipe or device.
+    Raises
+    ------
+    OSError : what cannot be read
+    ValueError : a pipe or device
     """
     files, folders, links, seen = [], [folder], [], set()
     while folders or links:
@@ -236,8 +257,15 @@ class Shards:
     At most one document is in memory. Within a tarball documents come in its own order, which need not be that of
     the names of its files.
 
-    Raises, when read, FileNotFoundError, or ValueError naming a file that is not UTF-8 (with or without a byte order
-    mark) or has NUL bytes, or a tarball that is damaged, incomplete or without the files looked for.
+    Parameters
+    ----------
+    sources : in the order of the documents
+
+    Raises
+    ------
+    FileNotFoundError : a file has gone, when it is read
+    ValueError : when it is read, naming it: a file that is not UTF-8 (with or without a byte order mark) or has NUL
+        bytes, or a tarball that is damaged, incomplete or without the files looked for
     """
 
     sources: Sequence[Source]

@@ -48,6 +48,10 @@ def lm1b_detokenize(sentence: str) -> str:
 
     These are the rules with which published LM1B diffusion models (MDLM, Duo) were trained; like them it
     leaves "did n't" and "10 %" alone.
+
+    Parameters
+    ----------
+    sentence : words and punctuation with spaces between
     """
     for pattern, replacement in _RULES:
         sentence = pattern.sub(replacement, sentence)
@@ -70,12 +74,18 @@ def load_lm1b(path: str | Path, split: Literal["train", "test"] = "train") -> Co
     ----------
     path : the tarball `1-billion-word-language-modeling-benchmark-r13output.tar.gz`, unzipped or not, or a folder
         with shards somewhere in it, behind links, too. Shards that a folder lacks are told on stderr.
-    split : "train", the shards `news.en-00001-of-00100` to `-00099-` (30,301,028 sentences), or "test", all 50
-        shards `news.en.heldout-*` (306,688 sentences), as in TFDS and the Hugging Face hub. Perplexities in the
+    split : "train", the default, the shards `news.en-00001-of-00100` to `-00099-` (30,301,028 sentences), or "test",
+        all 50 shards `news.en.heldout-*` (306,688 sentences), as in TFDS and the Hugging Face hub. Perplexities in the
         tradition of Chelba et al. are measured on the first of these only: load_corpus of that one file.
 
-    Raises FileNotFoundError, or ValueError for another kind of file, or a folder without shards of that split or with
-    two of one name. A tarball is read when the documents are, with the errors of `Shards`.
+    Returns
+    -------
+    Corpus; a tarball is read when its documents are, with the errors of `uddm.corpora.corpus.Shards`
+
+    Raises
+    ------
+    FileNotFoundError : there is nothing at `path`
+    ValueError : another split, another kind of file, or a folder without shards of that split or with two of one name
     """
     if split not in SHARDS:
         raise ValueError(f"`split` must be 'train' or 'test', got {split!r}")

@@ -25,8 +25,28 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
 
     Documents are not kept in memory, but read from the files whenever they are iterated.
 
-    Raises FileNotFoundError for a missing path, ValueError for JSON, pipes, compressed files, text that is not UTF-8
-    (on reading it) or an empty corpus.
+    Parameters
+    ----------
+    spec : the word, or a path, or several paths
+
+    Returns
+    -------
+    Corpus
+
+    Raises
+    ------
+    FileNotFoundError : there is nothing at a path
+    ValueError : JSON, a pipe, a compressed file, text that is not UTF-8 (on reading it), or an empty corpus
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from uddm.corpora import load_corpus
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     count = Path(folder, "animals.txt").write_text("A cat.\\n\\nA dog and\\na bird.\\n")
+    ...     list(load_corpus(folder).documents)
+    ['A cat.', 'A dog and\\na bird.']
     """
     names = [spec] if isinstance(spec, str | Path) else list(spec)
     if names == ["python-docs"]:
@@ -68,9 +88,12 @@ def documentation_text(cache_dir: str | Path | None = None) -> Corpus:
     """English prose from the documentation of the running Python: the corpus "python-docs".
 
     One document per paragraph, about 1.2 million characters in all. The text depends on the Python
-    version and on the rules of extraction only. It is kept in `cache_dir` (None for $UDDM_CACHE or
-    ~/.cache/uddm) beside its sha256; a cached text that no longer has it is made again. Where nothing can be kept, the
-    text is made each time.
+    version and on the rules of extraction only.
+
+    Parameters
+    ----------
+    cache_dir : where the text is kept beside its sha256; a text that no longer has it is made again, and where nothing
+        can be kept, it is made each time; None, the default, for $UDDM_CACHE or ~/.cache/uddm
     """
     data = None
     with contextlib.suppress(OSError):  # never made, or no place to keep it

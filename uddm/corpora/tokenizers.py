@@ -39,9 +39,24 @@ class Tokenizer(ABC):
 
     Attributes
     ----------
-    vocab_size : K; all ids are in [0, K).
-    bos_id, eos_id : ids that open and close a packed sequence, or None.
-    separator_id : id put between two documents, or None.
+    vocab_size : K; all ids are in [0, K)
+    bos_id, eos_id : ids that open and close a packed sequence, or None
+    separator_id : id put between two documents, or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from uddm.corpora import Tokenizer
+    >>> class Digits(Tokenizer):
+    ...     vocab_size = 10
+    ...     def encode(self, text):
+    ...         return np.array([int(c) for c in text if c in "0123456789"], np.int64)
+    ...     def decode(self, ids):
+    ...         return "".join(str(i) for i in ids)
+    ...     def definition(self):
+    ...         return {"type": "digits"}
+    >>> Digits().decode(Digits().encode("3.14")), [ids.tolist() for ids in Digits().encode_batch(["31", "4"])]
+    ('314', [[3, 1], [4]])
     """
 
     vocab_size: int
@@ -55,18 +70,24 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of `ids`, shape (n,). Raises ValueError for ids outside [0, vocab_size)."""
+        """The text of `ids`, shape (n,).
+
+        Raises
+        ------
+        TypeError : masked ids, or what is no array
+        ValueError : ids outside [0, vocab_size), or of another shape
+        """
 
     @abstractmethod
     def definition(self) -> dict[str, Any]:
         """Everything that determines the ids, as a JSON object with a "type"."""
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """`encode` of each text."""
+        """`encode` of each of the `texts`."""
         return [self.encode(text) for text in texts]
 
     def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
-        """The ids of `encode` in consecutive pieces; in bounded memory for the tokenizers that say so."""
+        """The ids of `encode` of `text` in consecutive pieces; in bounded memory for the tokenizers that say so."""
         yield self.encode(text)
 
     @cached_property
@@ -76,7 +97,7 @@ class Tokenizer(ABC):
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def save(self, path: str | Path) -> None:
-        """Write the definition as one JSON file, which `load_tokenizer` reads back."""
+        """Write the definition as one JSON file at `path`, which `load_tokenizer` reads back."""
         write_atomically(as_path("path", path), to_json(self.definition()))
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -101,11 +122,20 @@ class CharacterTokenizer(Tokenizer):
 
     Parameters
     ----------
-    alphabet : distinct characters, the space among them; the id of a character is its index.
-    lowercase : whether to fold accents (NFKD without combining marks) and lower-case first.
-    replacement : a character of the alphabet.
+    alphabet : distinct characters, the space among them; the id of a character is its index; default `LETTERS`
+    lowercase : whether to fold accents (NFKD without combining marks) and lower-case first; default True
+    replacement : a character of the alphabet; default the space
 
-    Raises ValueError for an alphabet with repeats, without the space or without the replacement.
+    Raises
+    ------
+    ValueError : an alphabet with repeats, without the space or without the replacement
+
+    Examples
+    --------
+    >>> from uddm.corpora import CharacterTokenizer
+    >>> letters = CharacterTokenizer()
+    >>> letters.vocab_size, letters.encode("A  bee!").tolist(), letters.decode([3, 1, 2])
+    (27, [1, 0, 2, 5, 5, 0], 'cab')
     """
 
     def __init__(self, alphabet: str = LETTERS, *, lowercase: bool = True, replacement: str = " "):
@@ -122,10 +152,18 @@ class CharacterTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int, *, lowercase: bool = False) -> CharacterTokenizer:
-        """Alphabet of the space, the `vocab_size` - 2 most frequent characters of a text or of several, and U+FFFD,
-        which replaces all others.
+        """Alphabet of the space, the most frequent characters of a text or of several, and U+FFFD, which replaces all
+        others.
 
-        Raises ValueError unless 2 <= vocab_size <= 2 + the number of distinct characters in the texts.
+        Parameters
+        ----------
+        texts : one or several
+        vocab_size : K >= 2, at most 2 + the number of distinct characters in the texts
+        lowercase : whether to fold accents and lower-case first; default False
+
+        Raises
+        ------
+        ValueError : `vocab_size` is out of range
         """
         counts = Counter()
         for text in (texts,) if isinstance(texts, str) else texts:
@@ -198,6 +236,12 @@ class ByteTokenizer(Tokenizer):
     """The 256 bytes of UTF-8; a newline separates documents. Ids that are not UTF-8 decode to U+FFFD.
 
     `encode_pieces` needs little memory.
+
+    Examples
+    --------
+    >>> from uddm.corpora import ByteTokenizer
+    >>> ByteTokenizer().encode("née").tolist(), ByteTokenizer().decode([104, 105])
+    ([110, 195, 169, 101], 'hi')
     """
 
     vocab_size = 256
@@ -225,11 +269,23 @@ class SubwordTokenizer(Tokenizer):
     Parameters
     ----------
     backend : the library's tokenizer, which is taken over: it neither truncates nor pads from now on, and the name of
-        a special token that stands in a text is text.
-    bos, eos, separator : special tokens of its vocabulary.
+        a special token that stands in a text is text
+    bos, eos, separator : special tokens of its vocabulary
 
-    Raises ValueError for a vocabulary whose ids are not 0, 1, ..., K - 1, for a special token that it lacks, and for
-    one that is the token of an ordinary text.
+    Raises
+    ------
+    ValueError : a vocabulary whose ids are not 0, 1, ..., K - 1, a special token that it lacks, or one that is the
+        token of an ordinary text
+
+    Examples
+    --------
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> from uddm.corpora import SubwordTokenizer
+    >>> backend = Tokenizer(models.WordLevel({"?": 0, "to": 1, "be": 2, "<end>": 3}, unk_token="?"))
+    >>> backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    >>> words = SubwordTokenizer(backend, bos="<end>", eos="<end>", separator="<end>")
+    >>> words.encode("to be or").tolist(), words.separator_id, words.decode([1, 2])
+    ([1, 2, 0], 3, 'to be')
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, bos: str, eos: str, separator: str):
@@ -295,10 +351,16 @@ def _check_vocabulary(ids: dict[str, int]) -> None:
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
-    """Byte-level byte-pair encoding learnt from `texts`, with `<|endoftext|>` as the only special token.
+    """Byte-level byte-pair encoding learnt from texts, with `<|endoftext|>` as the only special token.
 
-    Raises ValueError for vocab_size < 257 (the bytes and the special token), or when the texts are
-    too short for that many tokens.
+    Parameters
+    ----------
+    texts : to learn from
+    vocab_size : K >= 257, the bytes and the special token
+
+    Raises
+    ------
+    ValueError : `vocab_size` is out of range, or the texts are too short for that many tokens
     """
     if vocab_size < 257:
         raise ValueError(f"`vocab_size` must be at least 257 for byte-level BPE, got {vocab_size}")
@@ -320,8 +382,15 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
 def gpt2_tokenizer(encoder_json: str | Path, vocab_bpe: str | Path, *, pad_token: bool = True) -> SubwordTokenizer:
     """The GPT-2 tokenizer from its published files; `<|endoftext|>` (50256) opens, closes and separates.
 
-    With `pad_token` (as in published uniform diffusion models) the vocabulary ends with an unused
-    `[PAD]`, K = 50258; without it K = 50257. Raises FileNotFoundError or ValueError naming the file.
+    Parameters
+    ----------
+    encoder_json, vocab_bpe : paths of the vocabulary and of the merges
+    pad_token : whether the vocabulary ends with an unused `[PAD]`, K = 50258, as in published uniform diffusion
+        models, the default; without it K = 50257
+
+    Raises
+    ------
+    FileNotFoundError, ValueError : naming the file that is missing or something else
     """
     vocabulary = _read_vocabulary(encoder_json)
     merges = [
@@ -363,9 +432,17 @@ def _byte_level_bpe(
 def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> SubwordTokenizer:
     """The uncased BERT WordPiece tokenizer from its `vocab.txt` (K = 30522 for bert-base-uncased).
 
-    `[CLS]` (101) opens and `[SEP]` (102) closes a sequence. Published uniform diffusion models were
-    trained with sentences separated by `[CLS]`: pass `separator="[CLS]"` to pack text as they saw it.
-    Raises FileNotFoundError or ValueError naming the file.
+    `[CLS]` (101) opens and `[SEP]` (102) closes a sequence.
+
+    Parameters
+    ----------
+    vocab_txt : path of the vocabulary, a token a line
+    separator : a token of it, put between two documents; default "[SEP]". Published uniform diffusion models were
+        trained with sentences separated by "[CLS]", with which text is packed as they saw it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError : naming the file that is missing or something else
     """
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -391,7 +468,12 @@ def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> Subwor
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Read back what `Tokenizer.save` wrote. Raises FileNotFoundError, or ValueError naming the path."""
+    """Read back what `Tokenizer.save` wrote at `path`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError : naming the file that is missing, damaged or something else
+    """
     definition = read_json(path)
     try:
         match definition:
@@ -418,10 +500,12 @@ def read_tokenizer(path: str | Path, *, bert_separator: str = "[SEP]") -> Tokeni
     ----------
     path : our `tokenizer.json`; that of the `tokenizers` library, if it has the special tokens of BERT or GPT-2;
         BERT's `vocab.txt`; GPT-2's `encoder.json` and `vocab.bpe`, also called `vocab.json` and `merges.txt`; or a
-        folder with one of these.
-    bert_separator : the separator of BERT's tokens; see `bert_tokenizer`.
+        folder with one of these
+    bert_separator : the separator of BERT's tokens, see `bert_tokenizer`; default "[SEP]"
 
-    Raises FileNotFoundError, or ValueError naming the file, for anything else.
+    Raises
+    ------
+    FileNotFoundError, ValueError : naming the file, for anything else
     """
     path = as_path("path", path)
     if path.is_dir():
@@ -469,7 +553,7 @@ TOKENIZER_FORMS = "letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_
 
 
 def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
-    """The tokenizer that a command-line word names.
+    """The tokenizer that a command-line word names:
 
     letters          26 lower-case letters and the space, K = 27
     characters:K     the most frequent characters of the corpus
@@ -479,7 +563,22 @@ def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
     bert:VOCAB_FILE  BERT WordPiece from its vocab.txt
     FILE or FOLDER   anything that `read_tokenizer` reads, such as a saved tokenizer.json
 
-    Raises ValueError, listing these forms, for anything else.
+    Parameters
+    ----------
+    name : one of these
+    corpus : to learn from, where something is learnt
+
+    Raises
+    ------
+    FileNotFoundError : a file that is named is missing
+    ValueError : anything else, listing these forms; or a file or a number K that is not of this kind
+
+    Examples
+    --------
+    >>> from uddm.corpora import Corpus, tokenizer_from_name
+    >>> corpus = Corpus("song", ["la la la", "do re mi"])
+    >>> [tokenizer_from_name(name, corpus).vocab_size for name in ("letters", "characters:4", "bytes")]
+    [27, 4, 256]
     """
     kind, _, argument = name.partition(":")
     match kind:

@@ -1,7 +1,9 @@
-"""What predicts clean tokens from noisy ones: networks and exact limits."""
+"""What predicts clean tokens from noisy ones: networks, each known to the registry by being imported here, and exact
+limits, which load numba on first use."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 from uddm.denoisers.base import Denoiser as Denoiser
 from uddm.denoisers.hollow import HollowMLP as HollowMLP
@@ -10,6 +12,7 @@ from uddm.denoisers.linear import Linear as Linear
 from uddm.denoisers.linear import LinearConfig as LinearConfig
 from uddm.denoisers.network import NETWORKS as NETWORKS
 from uddm.denoisers.network import Network as Network
+from uddm.denoisers.network import network_of as network_of
 from uddm.denoisers.transformer import DiT as DiT
 from uddm.denoisers.transformer import DiTConfig as DiTConfig
 from uddm.denoisers.tree import TreeUNet as TreeUNet
@@ -19,10 +22,23 @@ if TYPE_CHECKING:
     from uddm.denoisers.empirical_bayes import EmpiricalBayes as EmpiricalBayes
     from uddm.denoisers.hierarchy_bayes import HierarchyBayes as HierarchyBayes
 
-_COMPILED = {"EmpiricalBayes": "empirical_bayes", "HierarchyBayes": "hierarchy_bayes"}  # load numba
+__getattr__, _, _ = lazy_loader.attach(
+    __name__, submod_attrs={"empirical_bayes": ["EmpiricalBayes"], "hierarchy_bayes": ["HierarchyBayes"]}
+)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _COMPILED:
-        return getattr(import_module(f"uddm.denoisers.{_COMPILED[name]}"), name)
-    raise AttributeError(f"module 'uddm.denoisers' has no attribute {name!r}")
+__all__ = [
+    "NETWORKS",
+    "Denoiser",
+    "DiT",
+    "DiTConfig",
+    "EmpiricalBayes",
+    "HierarchyBayes",
+    "HollowMLP",
+    "HollowMLPConfig",
+    "Linear",
+    "LinearConfig",
+    "Network",
+    "TreeUNet",
+    "TreeUNetConfig",
+    "network_of",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,20 +11,40 @@ from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
 from uddm.prediction import DensePrediction, Prediction
-from uddm.process import UniformProcess
+from uddm.process import Process
 
 
-class Denoiser:
+class Denoiser(ABC):
     """Predicts clean tokens from noisy ones, under a given process.
 
     Two distributions, never to be confused:
 
     - `cavity`: log p(x_l | z_t without position l). It is the x_theta of the reverse process and the optimum of the
       NELBO (the plug-in reverse kernel is rational in x_theta, and exact only for the cavity).
-    - `posterior`: log p(x_l | z_t), the cavity with the token's own evidence b(t) restored.
+    - `posterior`: log p(x_l | z_t), the cavity with what the token's own z says, b(t), restored.
+
+    To implement: set `process` and `length`, and define `cavity`. `hollow` may be True only if the cavity at a position
+    never depends on that position's own z. `predict` may be overridden where the K probabilities of a batch need not
+    exist, and `posterior` where it is known without the cavity. In all methods `z` are noisy tokens, (B, L) ids, and
+    `t` their times, one number in (0, 1] or (B,). Not to be confused with a measured system
+    (`bridges.MemorySystem`), which `bridges.as_system` makes of a denoiser.
+
+    Examples
+    --------
+    A language of independent tokens, 0 more frequent than 1:
+
+    >>> import torch
+    >>> from uddm import Denoiser, UniformProcess
+    >>> class Unigram(Denoiser):
+    ...     process, length, hollow = UniformProcess(2), 3, True
+    ...     def cavity(self, z, t):
+    ...         return torch.tensor([0.75, 0.25]).log().expand(*z.shape, 2)
+    >>> z = torch.tensor([[0, 1, 1]])
+    >>> [[round(p, 2) for p in row] for row in Unigram().posterior(z, 0.5).exp()[0].tolist()]
+    [[0.9, 0.1], [0.5, 0.5], [0.5, 0.5]]
     """
 
-    process: UniformProcess
+    process: Process
     length: int
     hollow: bool = False
     """Whether `cavity` at a position does not depend on that position's own z, by construction."""

@@ -2,10 +2,11 @@
 
     p(mu | z_t) = softmax_mu( b(t) n_mu(z) ),    n_mu = number of positions where z equals data[mu],
 
-with b(t) = log(1 + K alpha_t/(1 - alpha_t)): an exponential dense associative memory (modern Hopfield network) whose
-patterns are the training sequences and whose inverse temperature b(t) is annealed by the reverse process. At K = 2 the
-inverse temperature for each spin is b/2 = atanh alpha_t. A perfectly trained network that only memorizes equals it.
-Its success on random data is that of a random code: `amtheory.theory.channel`.
+with b(t) that of `Process.own_logit`, log(1 + K alpha_t/(1 - alpha_t)) for uniform noise: an exponential dense
+associative memory (modern Hopfield network) whose patterns are the training sequences and whose inverse temperature
+b(t) is annealed by the reverse process. At K = 2 the inverse temperature for each spin is b/2 = atanh alpha_t. A
+perfectly trained network that only memorizes equals it. Its success on random data is that of a random code:
+`amtheory.theory.channel`.
 
 The overlaps n_mu are integers, so all sums over mu are kept as integers, or as the largest exponent and the sum in
 units of it: nothing under- or overflows, and nothing is subtracted.
@@ -21,11 +22,12 @@ import torch
 from torch import Tensor
 
 from uddm._jit import jit
-from uddm._validation import check_array, check_time, check_tokens
+from uddm._validation import check_array, check_tokens
 from uddm.denoisers.base import Denoiser
 from uddm.head import VocabularySums
 from uddm.prediction import SummedPrediction
-from uddm.process import UniformProcess, _column
+from uddm.process import Process
+from uddm.process.base import _column
 from uddm.streams import as_generator
 
 CHUNK = 2**19  # pairs of a noisy sequence and a pattern (or a token) that are in memory together
@@ -42,25 +44,41 @@ class EmpiricalBayes(Denoiser):
 
     Parameters
     ----------
-    data : training sequences, (P, L) ids of any integer type; repeated rows count with their multiplicity.
-    process : the forward process.
+    data : training sequences, (P, L) ids of any integer type; repeated rows count with their multiplicity
+    process : the forward process
 
     Raises
     ------
     TypeError : `data` does not hold integers.
     ValueError : `data` has another shape, ids outside the vocabulary, or rows longer than 32767.
+
+    In all methods `z` are noisy tokens, (B, L) ids, `t` their times, one number in (0, 1] or (B,), and `generator` a
+    seed or a torch.Generator.
+
+    Examples
+    --------
+    Near a training sequence, only the sequences themselves are possible:
+
+    >>> import torch
+    >>> from uddm import EmpiricalBayes, UniformProcess
+    >>> memory = EmpiricalBayes(torch.tensor([[0, 1, 2], [2, 1, 0]]), UniformProcess(3))
+    >>> z = torch.tensor([[0, 0, 2]])
+    >>> memory.weights(z, 0.1).argmax().item(), memory.overlaps(z).tolist()
+    (0, [[2, 0]])
+    >>> memory.cavity(z, 0.1).argmax(-1).tolist()
+    [[0, 1, 2]]
     """
 
     hollow = True
 
-    def __init__(self, data: Tensor, process: UniformProcess):
+    def __init__(self, data: Tensor, process: Process):
         data = data if isinstance(data, Tensor) else torch.as_tensor(check_array("data", data))
         if data.ndim != 2 or not 0 < data.shape[1] < 2**15:
             raise ValueError(f"`data` must have shape (P, L) with 0 < L < {2**15}, got {tuple(data.shape)}")
         (P, L), K = data.shape, process.vocab_size
         self.process, self.length, self.device = process, L, data.device
         chunks = data.split(max(1, CHUNK // L))
-        seen = torch.zeros(L, K, dtype=torch.bool, device=data.device)
+        seen = torch.zeros(L, process.state_size, dtype=torch.bool, device=data.device)
         for chunk in chunks:
             seen.scatter_(1, check_tokens("data", chunk, K).T, True)
         sizes = seen.sum(1).tolist()
@@ -83,27 +101,29 @@ class EmpiricalBayes(Denoiser):
     def weights(self, z: Tensor, t: float | Tensor) -> Tensor:
         """p(mu | z_t), (B, P) float64."""
         ranks = self._ranks(z)
-        b = _column(self.process.evidence(t), ranks).expand(len(ranks), 1)
+        b = self._own_logit(t, ranks)
         result = torch.empty(len(ranks), self._data.shape[1], dtype=torch.float64, device=self.device)
         for r, n in self._blocks(ranks):
             result[r] = (b[r] * n).softmax(-1)
         return result.to(z.device)
 
     def log_prob(self, z: Tensor, t: float | Tensor) -> Tensor:
-        """log p(z_t) = log( (1/P) sum_mu s^n_mu ((1 - alpha_t)/K)^(L - n_mu) ), s = alpha_t + (1 - alpha_t)/K, nats,
-        (B,) float64."""
-        ranks, K = self._ranks(z), self.process.vocab_size
-        noise = _column(self.process.one_minus_alpha(check_time("t", t)), ranks).expand(len(ranks), 1)
-        right, wrong = torch.log1p(-noise * (1 - 1 / K)), noise.log() - math.log(K)
+        """log p(z_t) = log( (1/P) sum_mu q_t(z | x_mu) ), nats, (B,) float64; for uniform noise
+        q_t(z | x_mu) = s^n_mu ((1 - alpha_t)/K)^(L - n_mu), s = alpha_t + (1 - alpha_t)/K."""
+        ranks = self._ranks(z)
+        logs = [_column(value, ranks).expand(len(ranks), 1) for value in self.process.log_likelihoods(t)]
+        tokens = self.process.is_token(z).sum(1, keepdim=True).to(self.device)
         matches = torch.arange(self.length + 1, device=self.device)
         found = []
         for r, n in self._blocks(ranks):
             log_count = _histogram(n, self.length).double().log()
-            log_p = matches * right[r] + (self.length - matches) * wrong[r]
+            numbers = matches, tokens[r] - matches, self.length - tokens[r]  # right, wrong, masked
+            log_p = sum(torch.where(number > 0, number * log[r], 0.0) for number, log in zip(numbers, logs))
             found.append((log_count + log_p).logsumexp(1))
         return torch.cat(found).to(z.device) - math.log(self._data.shape[1])
 
     def predict(self, z: Tensor, t: float | Tensor) -> _OnSupport:
+        """The cavity, kept as one number for each row of the data."""
         return _OnSupport(self, z, t, leave_out=True)
 
     def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
@@ -111,12 +131,13 @@ class EmpiricalBayes(Denoiser):
         return _OnSupport(self, z, t, leave_out=True).log_probs()
 
     def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:
+        """log p(x_l | z_t), (B, L, K): each row with the weight exp(b n_mu)."""
         return _OnSupport(self, z, t, leave_out=False).log_probs()
 
     def sample(self, z: Tensor, t: float | Tensor, *, generator: int | torch.Generator | None = None) -> Tensor:
         """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps."""
         ranks = self._ranks(z)
-        b = _column(self.process.evidence(t), ranks).expand(len(ranks), 1)
+        b = self._own_logit(t, ranks)
         generator = as_generator(generator)
         uniform = torch.rand(len(ranks), 2, dtype=torch.float64, device=generator.device, generator=generator)
         drawn = []
@@ -132,8 +153,12 @@ class EmpiricalBayes(Denoiser):
 
     def _ranks(self, z: Tensor) -> Tensor:
         """Ranks of the tokens of z among those of the data, -1 for those that the data do not have, (B, L)."""
-        z = check_tokens("z", z, self.process.vocab_size, length=self.length)
+        z = check_tokens("z", z, self.process.state_size, length=self.length)
         return self._rank.gather(1, z.to(self.device).T).T.contiguous()
+
+    def _own_logit(self, t: float | Tensor, ranks: Tensor) -> Tensor:
+        """b(t), (B, 1), no larger than what makes exp(-b) zero."""
+        return _column(self.process.own_logit(t), ranks).expand(len(ranks), 1).clamp_max(1e3)
 
     def _rows(self, which: Tensor) -> Tensor:
         result = torch.empty(len(which), self.length, dtype=torch.int64, device=self.device)
@@ -168,7 +193,7 @@ class _OnSupport(SummedPrediction):
         self.model, self.z, self.leave_out = model, z, leave_out
         self.vocab_size = model.process.vocab_size
         self.ranks = model._ranks(z)
-        self.b = _column(model.process.evidence(t), self.ranks).expand(len(z), 1)
+        self.b = model._own_logit(t, self.ranks)
 
     def log_probs(self, where: Tensor | None = None) -> Tensor:
         if where is not None and (where.shape != self.z.shape or where.dtype is not torch.bool):

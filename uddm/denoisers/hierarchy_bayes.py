@@ -2,8 +2,9 @@
 
 A perfectly trained network that has learned the grammar equals it. For equally probable strings it is also the
 `EmpiricalBayes` denoiser, an exponential dense associative memory, whose patterns are all P_max strings of the grammar;
-belief propagation (`uddm.belief`) evaluates it without a sum over them. It is exact for any noise that factorises over
-tokens: a time for each token is an alpha for each, a mask is alpha = 0, and `field` adds external fields.
+belief propagation (`uddm.hierarchy.belief`) evaluates it without a sum over them. It is exact for any noise that
+factorises over tokens: a time for each token is an alpha for each, a mask is alpha = 0, and `field` adds external
+fields.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from uddm import belief
 from uddm._validation import check_array, check_time, check_tokens
-from uddm.corpora.hierarchy import RandomHierarchy
 from uddm.denoisers.base import Denoiser, batches
-from uddm.process import UniformProcess, _column
+from uddm.hierarchy import RandomHierarchy, belief
+from uddm.process import Process
+from uddm.process.base import _column
 from uddm.streams import as_generator
 
 
@@ -35,16 +36,37 @@ class HierarchyBayes(Denoiser):
 
     Parameters
     ----------
-    grammar : the grammar, ambiguous ones included.
-    process : the forward process, whose vocabulary is that of the grammar.
-    field : h, (L, K) nats below inf; a token 690 below the highest of its position may become impossible.
+    grammar : the grammar, ambiguous ones included
+    process : the forward process, whose vocabulary is that of the grammar
+    field : h, (L, K) nats below inf; a token 690 below the highest of its position may become impossible
 
-    Raises ValueError if the vocabulary sizes differ, or for a field of another shape, or that excludes all strings.
+    Raises
+    ------
+    ValueError : the vocabulary sizes differ, or a field of another shape, or that excludes all strings.
+
+    In all methods `z` are noisy tokens, (B, L) ids, `t` their times, one number in (0, 1], (B,) or (B, L), and
+    `generator` a seed or a torch.Generator.
+
+    Examples
+    --------
+    A valid string is recovered from one that is not:
+
+    >>> import torch
+    >>> from uddm import HierarchyBayes, UniformProcess
+    >>> from uddm.corpora import RandomHierarchy
+    >>> grammar = RandomHierarchy(symbols=4, rules=2, depth=2, seed=0)
+    >>> x = torch.from_numpy(grammar.sample(1, rng=0))
+    >>> z = x.clone()
+    >>> z[0, 0] = (x[0, 0] + 1) % 4
+    >>> denoiser = HierarchyBayes(grammar, UniformProcess(4))
+    >>> mended, _ = denoiser.map(z, 0.2)
+    >>> grammar.is_valid(mended.numpy()).tolist()
+    [True]
     """
 
     hollow = True
 
-    def __init__(self, grammar: RandomHierarchy, process: UniformProcess, *, field: ArrayLike | None = None):
+    def __init__(self, grammar: RandomHierarchy, process: Process, *, field: ArrayLike | None = None):
         if process.vocab_size != grammar.symbols:
             raise ValueError(f"`process` must have vocabulary size {grammar.symbols}, got {process.vocab_size}")
         self.grammar = grammar
@@ -62,11 +84,13 @@ class HierarchyBayes(Denoiser):
                 raise ValueError("`field` must allow some string of the grammar, got one that excludes all")
 
     def likelihood(self, z: Tensor, t: float | Tensor) -> Tensor:
-        """p(z_l | x_l = a) = alpha_t 1[z_l = a] + (1 - alpha_t)/K, (B, L, K) float64."""
-        z = check_tokens("z", z, self.process.vocab_size, length=self.length).cpu()
-        return self._likelihood(z, self._noise(z, t))
+        """q(z_l | x_l = a) = alpha_t 1[z_l = a] + (1 - alpha_t) pi_t(z_l), (B, L, K) float64."""
+        z = check_tokens("z", z, self.process.state_size, length=self.length).cpu()
+        return self._likelihood(z, *self._times(z, t))
 
     def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+        """log p(x_l | z without l), (B, L, K), by belief propagation."""
+
         def own_field(likelihood: np.ndarray) -> list[np.ndarray]:
             """With that of the token itself, which belongs to p(x), where `belief` has left it out."""
             cavity = belief.infer(self.grammar, likelihood).cavity
@@ -79,6 +103,7 @@ class HierarchyBayes(Denoiser):
         return self._rows(z, t, own_field)[0].log()
 
     def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:
+        """log p(x_l | z_t), (B, L, K), by belief propagation."""
         return self._rows(z, t, lambda likelihood: [belief.infer(self.grammar, likelihood).posterior])[0].log()
 
     def latents(self, z: Tensor, t: float | Tensor) -> list[Tensor]:
@@ -92,7 +117,7 @@ class HierarchyBayes(Denoiser):
 
     def sample(self, z: Tensor, t: float | Tensor, *, generator: int | torch.Generator | None = None) -> Tensor:
         """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps."""
-        z, generator = check_tokens("z", z, self.process.vocab_size), as_generator(generator)
+        z, generator = check_tokens("z", z, self.process.state_size), as_generator(generator)
         shape = (len(z), 1 + self.grammar.n_latents)
         uniform = torch.rand(shape, dtype=torch.float64, device=generator.device, generator=generator).cpu().numpy()
         return self._rows(z, t, lambda likelihood, u: [belief.sample(self.grammar, likelihood, u)], uniform)[0]
@@ -110,22 +135,23 @@ class HierarchyBayes(Denoiser):
         x, value = self._rows(z, t, best)
         return x, value
 
-    def _noise(self, z: Tensor, t: float | Tensor) -> Tensor:
-        """1 - alpha_t, (B, 1), or (B, L) if t is."""
-        noise = self.process.one_minus_alpha(check_time("t", t)).to(z.device)
-        return noise if noise.shape == z.shape else _column(noise, z).expand(len(z), 1)
+    def _times(self, z: Tensor, t: float | Tensor) -> list[Tensor]:
+        """t and 1 - alpha_t, each (B, 1), or (B, L) if t is."""
+        t = check_time("t", t)
+        values = (value.to(z.device) for value in (t, self.process.one_minus_alpha(t)))
+        return [value if value.shape == z.shape else _column(value, z).expand(len(z), 1) for value in values]
 
-    def _likelihood(self, z: Tensor, noise: Tensor) -> Tensor:
-        result = (noise[..., None] / self.process.vocab_size).expand(*z.shape, self.process.vocab_size)
-        return result.scatter_add(-1, z[..., None], (1 - noise).expand(z.shape)[..., None])
+    def _likelihood(self, z: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        result = self.process.fresh_mass(noise, z, t)[..., None].expand(*z.shape, self.process.vocab_size)
+        return self.process.added_at(result, z, (1 - noise).expand(z.shape))
 
     def _rows(self, z: Tensor, t: float | Tensor, function: Callable[..., list[np.ndarray]], *more: np.ndarray):
         """What `function` makes of the likelihoods, field included, and rows of `more`, in batches of rows."""
-        z = check_tokens("z", z, self.process.vocab_size, length=self.length)
-        tokens, noise = z.cpu(), self._noise(z.cpu(), t)
+        z = check_tokens("z", z, self.process.state_size, length=self.length)
+        tokens, times = z.cpu(), self._times(z.cpu(), t)
 
         def at(rows: slice) -> list[np.ndarray]:
-            likelihood = self._likelihood(tokens[rows], noise[rows]).numpy()
+            likelihood = self._likelihood(tokens[rows], *(value[rows] for value in times)).numpy()
             if self._weight is not None:
                 likelihood = likelihood * self._weight
             return function(likelihood, *(array[rows] for array in more))

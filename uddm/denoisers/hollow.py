@@ -9,45 +9,33 @@ thousand training steps teach what a transformer needs many more for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uddm._validation import check_positive_int
-from uddm.denoisers.network import Network, NoiseLevel, ReadOut, ResidualBlock, ResidualConfig
-
-
-@dataclass(frozen=True)
-class HollowMLPConfig(ResidualConfig):
-    """Shape of a `HollowMLP`: as `ResidualConfig`, and
-
-    Parameters
-    ----------
-    embed_dim : width of the token embeddings
-    window : how far each position sees to either side; None for the whole sequence, length - 1
-    expansion : hidden units of a block, in units of hidden_dim
-    """
-
-    embed_dim: int = 32
-    window: int | None = None
-    expansion: int = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("embed_dim", "expansion"):
-            check_positive_int(name, getattr(self, name))
-        if self.window is None:
-            object.__setattr__(self, "window", max(self.length - 1, 1))
-        check_positive_int("window", self.window)
-        if self.predicts == "posterior":
-            raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
+from uddm.config import HollowMLPConfig as HollowMLPConfig
+from uddm.denoisers.layers import NoiseLevel, ReadOut, ResidualBlock
+from uddm.denoisers.network import Network
 
 
 class HollowMLP(Network):
-    """Two-sided neural n-gram: logits of x_theta at each position from all other tokens of its window."""
+    """Two-sided neural n-gram: logits of x_theta at each position from all other tokens of its window.
+
+    Parameters
+    ----------
+    config : its shape
+
+    Examples
+    --------
+    >>> import torch
+    >>> from uddm import HollowMLP, HollowMLPConfig
+    >>> model = HollowMLP(HollowMLPConfig(4, length=3, hidden_dim=8, blocks=1, cond_dim=4))
+    >>> one, other = (model.hidden(torch.tensor([[0, own, 2]]), torch.ones(1)) for own in (1, 3))
+    >>> torch.equal(one[:, 1], other[:, 1]), torch.equal(one[:, 0], other[:, 0])
+    (True, False)
+    """
 
     Config: ClassVar = HollowMLPConfig
     config: HollowMLPConfig
@@ -57,7 +45,7 @@ class HollowMLP(Network):
 
     def __init__(self, config: HollowMLPConfig):
         super().__init__(config)
-        self.window = config.window or 1
+        self.window = self.config.window or 1
         span, d = 2 * self.window + 1, config.hidden_dim
         # one more row for positions beyond the ends
         self.embedding = nn.Parameter(0.3 * torch.randn(config.vocab_size + 1, config.embed_dim))
@@ -72,6 +60,7 @@ class HollowMLP(Network):
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
     def hidden(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """What the read-out sees of tokens z (B, L) at noise levels sigma (B,): (B, L, d)."""
         condition = F.silu(self.sigma_map(sigma))
         padded = F.pad(z, (self.window, self.window), value=self.config.vocab_size)
         context = self.embedding[padded].unfold(1, len(self.own_token_hidden), 1).flatten(2)

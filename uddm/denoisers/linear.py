@@ -20,7 +20,6 @@ so that the first step of training is the Hebb rule on centred co-occurrences.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -30,24 +29,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from uddm._validation import check_array
-from uddm.denoisers.network import Network, NetworkConfig
-
-
-@dataclass(frozen=True)
-class LinearConfig(NetworkConfig):
-    """Shape of a `Linear`, of L^2 K^2 couplings in memory: as `NetworkConfig`, and
-
-    Parameters
-    ----------
-    self_coupling : whether A_ll is learnt too; the logits are then not those of a cavity by construction
-    """
-
-    self_coupling: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.self_coupling and self.predicts == "posterior":
-            raise ValueError("`predicts` must be 'cavity' without self-coupling, got 'posterior'")
+from uddm.choices import ScheduleName
+from uddm.config import LinearConfig as LinearConfig
+from uddm.denoisers.network import Network
 
 
 class Linear(Network):
@@ -55,6 +39,20 @@ class Linear(Network):
 
     x_theta determines h and A up to a gauge: a change of A_lm[k, j] that does not depend on k has no effect, and one
     that does not depend on j acts as a change of h_l[k]. `gauge_fixed` gives what is determined.
+
+    Parameters
+    ----------
+    config : its shape
+
+    Examples
+    --------
+    The two-state model of a memory's couplings has them as those of its field:
+
+    >>> import numpy as np
+    >>> from uddm.denoisers import Linear
+    >>> W = np.array([[0.0, 0.5], [-0.25, 0.0]])
+    >>> Linear.from_couplings(W).couplings().tolist()
+    [[0.0, 0.5], [-0.25, 0.0]]
     """
 
     Config: ClassVar = LinearConfig
@@ -72,7 +70,7 @@ class Linear(Network):
 
     @classmethod
     def from_couplings(
-        cls, W: ArrayLike, bias: ArrayLike = 0.0, *, beta: float = 1.0, schedule: str = "log-linear"
+        cls, W: ArrayLike, bias: ArrayLike = 0.0, *, beta: float = 1.0, schedule: ScheduleName = "log-linear"
     ) -> Linear:
         """The two-state model of a memory with couplings W: f_l = beta ( sum_m W_lm s_m + bias_l ).
 

@@ -12,51 +12,35 @@ are those of the published checkpoints (Sahoo et al. 2025, s-sahoo/duo), which l
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uddm._validation import check_positive_int
+from uddm.config import DiTConfig as DiTConfig
 from uddm.curriculum import SoftTokens
-from uddm.denoisers.network import Network, NoiseLevel, Norm, ReadOut, ResidualConfig, zero_linear
-
-
-@dataclass(frozen=True)
-class DiTConfig(ResidualConfig):
-    """Shape of a DiT: as `ResidualConfig`, with `heads` attention heads; `hidden_dim` is a multiple of 2 * heads.
-
-    The defaults are those of `tiny`.
-    """
-
-    heads: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive_int("heads", self.heads)
-        if self.hidden_dim % (2 * self.heads):
-            raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
-
-    @classmethod
-    def tiny(cls, vocab_size: int, **changes: Any) -> DiTConfig:
-        """8 blocks, d = 256 (23.66M parameters at K = 30522)."""
-        return replace(cls(vocab_size), **changes)
-
-    @classmethod
-    def small(cls, vocab_size: int, **changes: Any) -> DiTConfig:
-        """12 blocks, d = 768 (139.29M parameters at K = 30522)."""
-        return replace(cls(vocab_size, hidden_dim=768, blocks=12, heads=12), **changes)
-
-    @classmethod
-    def medium(cls, vocab_size: int, **changes: Any) -> DiTConfig:
-        """24 blocks, d = 1024 (384.04M parameters at K = 30522)."""
-        return replace(cls(vocab_size, hidden_dim=1024, blocks=24, heads=16), **changes)
+from uddm.denoisers.layers import NoiseLevel, Norm, ReadOut, zero_linear
+from uddm.denoisers.network import Network
 
 
 class DiT(Network):
-    """Diffusion transformer: logits of the cavity distribution x_theta from tokens and noise level."""
+    """Diffusion transformer: logits of the cavity distribution x_theta from tokens and noise level.
+
+    Parameters
+    ----------
+    config : its shape
+
+    Examples
+    --------
+    Before training, every token is as probable as any other:
+
+    >>> import torch
+    >>> from uddm import DiT, DiTConfig
+    >>> model = DiT(DiTConfig(4, length=3, hidden_dim=8, blocks=1, heads=2, cond_dim=4))
+    >>> model.cavity(torch.tensor([[0, 1, 2]]), 0.5).exp()[0, 0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
 
     Config: ClassVar = DiTConfig
     config: DiTConfig
@@ -72,6 +56,7 @@ class DiT(Network):
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
     def hidden(self, z: Tensor | SoftTokens, sigma: Tensor) -> Tensor:
+        """What the read-out sees of tokens z (B, L), or relaxed ones, at noise levels sigma (B,): (B, L, d)."""
         condition = F.silu(self.sigma_map(sigma))
         h = self.vocab_embed(z)
         rotation = self.rotary_emb(h.shape[1])

@@ -15,56 +15,32 @@ Networks of this shape, but with the own token, learn that grammar by diffusion 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uddm._validation import check_positive_int
-from uddm.denoisers.network import Network, NoiseLevel, ReadOut, ResidualBlock, ResidualConfig
-
-
-@dataclass(frozen=True)
-class TreeUNetConfig(ResidualConfig):
-    """Shape of a `TreeUNet`: as `ResidualConfig`, and
-
-    Parameters
-    ----------
-    length : branching ** depth, which it is by default
-    blocks : residual blocks of each level, on the way up and again on the way down
-    branching : children s of a node, >= 2
-    depth : levels D below the root
-    expansion : hidden units of a block, in units of hidden_dim
-    hollow : whether a child does not hear itself on the way down
-    """
-
-    length: int = 0
-    hidden_dim: int = 64
-    blocks: int = 1
-    cond_dim: int = 32
-    dropout: float = 0.0
-    branching: int = 2
-    depth: int = 4
-    expansion: int = 2
-    hollow: bool = True
-
-    def __post_init__(self) -> None:
-        check_positive_int("branching", self.branching, at_least=2)
-        for name in ("depth", "expansion"):
-            check_positive_int(name, getattr(self, name))
-        leaves = self.branching**self.depth
-        if self.length not in (0, leaves):
-            raise ValueError(f"`length` must be branching ** depth = {leaves}, got {self.length}")
-        object.__setattr__(self, "length", leaves)
-        super().__post_init__()
-        if self.hollow and self.predicts == "posterior":
-            raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
+from uddm.config import TreeUNetConfig as TreeUNetConfig
+from uddm.denoisers.layers import NoiseLevel, ReadOut, ResidualBlock
+from uddm.denoisers.network import Network
 
 
 class TreeUNet(Network):
-    """U-Net on a tree of given branching and depth: logits of x_theta at the leaves."""
+    """U-Net on a tree of given branching and depth: logits of x_theta at the leaves.
+
+    Parameters
+    ----------
+    config : its shape
+
+    Examples
+    --------
+    >>> import torch
+    >>> from uddm.denoisers import TreeUNet, TreeUNetConfig
+    >>> model = TreeUNet(TreeUNetConfig(4, branching=2, depth=3, hidden_dim=8))
+    >>> model.cavity(torch.zeros(1, 8, dtype=torch.long), 0.5).shape
+    torch.Size([1, 8, 4])
+    """
 
     Config: ClassVar = TreeUNetConfig
     config: TreeUNetConfig
@@ -81,6 +57,7 @@ class TreeUNet(Network):
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
     def hidden(self, z: Tensor, sigma: Tensor) -> Tensor:
+        """What the read-out sees of tokens z (B, L) at noise levels sigma (B,): (B, L, d)."""
         if z.shape[1] != self.length:
             raise ValueError(f"`z` must have length {self.length}, got {z.shape[1]}")
         condition = F.silu(self.sigma_map(sigma))

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from uddm._validation import check_array, check_tokens
 from uddm.checkpoints import dump_tensors
+from uddm.config import TrainConfig
 from uddm.curriculum import SoftTokens
 from uddm.denoisers.network import Network
 from uddm.files import write_atomically
 from uddm.objective import stratified_times, time_weights
-from uddm.process import UniformProcess
+from uddm.process import Process
 from uddm.streams import keyed_generator, keyed_seed
-from uddm.training.config import TrainConfig
 from uddm.training.distributed import rank, world_size
 
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     z: Tensor
     t: Tensor
     weights: Tensor
-    process: UniformProcess
+    process: Process
 
 
 class Batches:
@@ -47,7 +47,7 @@ class Batches:
         self,
         sequences: Sequences,
         config: TrainConfig,
-        process: UniformProcess,
+        process: Process,
         micro_batch: int,
         device: torch.device,
     ):

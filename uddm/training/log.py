@@ -10,8 +10,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from uddm.config import TrainConfig
 from uddm.files import naming, write_atomically
-from uddm.training.config import TrainConfig
 from uddm.training.distributed import rank
 
 

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from uddm._validation import check_choice, check_device, check_positive_int
-from uddm.denoisers.network import Network, NetworkConfig
+from uddm.config import NetworkConfig, TrainConfig
+from uddm.denoisers.network import Network
 from uddm.files import as_path, locked, read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
 from uddm.training.batches import Batch, Batches, Sequences
-from uddm.training.config import TrainConfig
 from uddm.training.distributed import any_rank, on_first, world_size
 from uddm.training.log import Log
 from uddm.training.signals import deferred
@@ -62,27 +62,48 @@ def train(
 
     Parameters
     ----------
-    model : initial weights; used only if the run has not started.
-    data : training sequences, (N, L) ids; a memory-mapped array stays on disk.
+    model : initial weights; used only if the run has not started
+    data : training sequences, (N, L) ids; a memory-mapped array stays on disk
+    config : optimizer, loss, numbers of steps and of sequences in a batch, seed
+    run_dir : folder of the run, new or that of this run
+    tokenizer : saved with the model; default None
+    device : of the network; default "cpu"
     micro_batch : sequences in a forward pass on one process; gradients accumulate over as many passes as the batch
-        takes, which changes what is drawn by dropout and a curriculum. By default the whole share of the process.
-    parallel : on several processes, copies of the model ("ddp") or shards of it ("fsdp").
-    compile : torch.compile the network up to its read-out.
-    deterministic : only algorithms that give the same bits each time, also on a GPU; slower. Where cuBLAS has been used
-        already, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before.
-    tokenizer : saved with the model, if given.
-    device : of the network.
-    tensorboard : also write the metrics as TensorBoard events (the extra `tensorboard`).
-    progress : screen line of the progress bar, 0 for the current one; None for no bar.
+        takes, which changes what is drawn by dropout and a curriculum; None, the default, for the whole share of the
+        process
+    parallel : on several processes, copies of the model, "ddp", the default, or shards of it, "fsdp"
+    compile : torch.compile the network up to its read-out; default False
+    deterministic : only algorithms that give the same bits each time, also on a GPU; slower; default False. Where
+        cuBLAS has been used already, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before.
+    tensorboard : also write the metrics as TensorBoard events (the extra `tensorboard`); default False
+    progress : screen line of the progress bar; default 0, the current one; None for no bar
+
+    Returns
+    -------
+    Network in evaluation mode, with averaged weights: `model` itself, or what was saved where the run had ended
 
     Raises
     ------
     ValueError : `run_dir` holds a run of another configuration or data, or an unreadable state; `micro_batch` or the
-        number of processes does not divide the batch; `model` has frozen parameters.
+        number of processes does not divide the batch; `model` has frozen parameters, or does not read the relaxed
+        tokens of a curriculum; data that are no sequences of the model
+    KeyboardInterrupt : Ctrl-C or one of the signals, after the state is saved
     FloatingPointError : loss or gradient is not finite. The weights were not touched, and the last saved state is kept,
         which had a finite loss and gradient itself. The batch is in `offending-RANK.safetensors` of `run_dir`: clean
         tokens x, noisy tokens z and what the network read instead under a curriculum, times t, step. Or the trained
         weights are not finite.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import torch
+    >>> from uddm import HollowMLP, HollowMLPConfig, TrainConfig, train
+    >>> data = torch.arange(40).reshape(8, 5) % 3
+    >>> model = HollowMLP(HollowMLPConfig(3, length=5, hidden_dim=4, cond_dim=4, embed_dim=4, blocks=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model = train(model, data, TrainConfig(steps=2, batch_size=4), folder, progress=None)
+    >>> model.training, model.cavity(data, 0.5).shape
+    (False, torch.Size([8, 5, 3]))
     """
     check_choice("parallel", parallel, ("ddp", "fsdp"))
     if config.curriculum and not model.reads_relaxed:

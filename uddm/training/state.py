@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from uddm.checkpoints import check_tensors, dump_tensors, read_tensors
+from uddm.config import TrainConfig
 from uddm.denoisers.network import Network
 from uddm.files import write_atomically
-from uddm.training.config import TrainConfig
 from uddm.training.distributed import mean_over_ranks, rank
 
 _PARTS = ("weights", "average", "first", "second")  # of the saved state; the last two are AdamW's moments

@@ -1,0 +1,87 @@
+"""Figure 3: conditional entropy of recovered and of failed tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bridges import TOKEN_CLASSES
+from paper_figures import style
+from paper_figures.cells import stack
+from paper_figures.measure import language
+from paper_figures.workspace import Workspace
+
+ORDER = 53
+TITLE = "Conditional entropy of tokens by what became of them (language model)"
+EXPECTED = (
+    "Recovered tokens have near-zero conditional entropy, failed ones a broad distribution at higher entropy; many "
+    "stable low-entropy tokens remain in the generalization phase (arXiv 2604.26841, Fig. 3)."
+)
+CAPTION = (
+    "Density of the conditional entropy of single tokens (nats, network told t = 1e-5) in the sequences that the "
+    "stochastic reverse process ended in, started from training (top) and test sequences (bottom) at noise {noise:g},"
+    " for the smallest, a middle and the largest training set. Recovered: corrupted and restored; failed: corrupted "
+    "and not restored. The vertical axis is logarithmic."
+)
+CLASSES = {"recovered": style.GREEN, "failed": style.VERMILION}
+
+tasks = language.tasks
+
+
+def compute(ws: Workspace) -> xr.Dataset:
+    top = np.log(ws.blocks.vocab_size)
+    edges = np.linspace(0, top, 41)
+
+    def densities(dataset_size: int, split: str) -> xr.Dataset:
+        tokens = language.class_entropy(ws, dataset_size, split)
+        entropy, classes = tokens.token_entropy.values, tokens.token_class.values
+        parts = [entropy[classes == code] for code in range(len(TOKEN_CLASSES))]
+        counts = np.array([np.histogram(part, edges)[0] for part in parts])
+        mean = [part.mean() if len(part) else np.nan for part in parts]
+        median = [np.median(part) if len(part) else np.nan for part in parts]
+        return xr.Dataset(
+            {
+                "tokens": (("token_class", "entropy"), counts),
+                "mean": (("token_class",), mean),
+                "median": (("token_class",), median),
+            }
+        )
+
+    dataset = stack(densities, dataset_size=language.three_sizes(ws), split=language.SPLITS)
+    coords = {"token_class": list(TOKEN_CLASSES), "entropy": (edges[1:] + edges[:-1]) / 2}
+    return dataset.assign_coords(coords).assign_attrs(noise=language.class_noise(ws))
+
+
+def plot(ds: xr.Dataset) -> Figure:
+    fig, axes = style.figure(2, ds.sizes["dataset_size"], width=3.2, height=2.5, sharex=True, sharey=True)
+    width = float(ds.entropy[1] - ds.entropy[0])
+    for row, split in zip(axes, ds.split.values, strict=True):
+        for ax, size in zip(row, ds.dataset_size.values, strict=True):
+            for name, colour in CLASSES.items():
+                counts = ds.tokens.sel(dataset_size=size, split=split, token_class=name)
+                density = counts / max(float(counts.sum()), 1) / width
+                line = "-" if name == "recovered" else "--"
+                label = f"{name} ({int(counts.sum())})"
+                ax.stairs(density, np.append(ds.entropy - width / 2, ds.entropy[-1] + width / 2), color=colour,
+                          linestyle=line, label=label, fill=False, linewidth=1.4)  # fmt: skip
+            ax.set_yscale("log")
+            if split == "train":
+                ax.set_title(f"{size} training sequences", loc="left")
+            ax.margins(y=0.3)
+            ax.legend(loc="upper right")
+        row[0].set_ylabel(f"{split} sequences\ndensity (1/nat)")
+    for ax in axes[-1]:
+        ax.set_xlabel("conditional entropy (nats)")
+    return fig
+
+
+def findings(ds: xr.Dataset) -> list[str]:
+    lines = []
+    for size in ds.dataset_size.values:
+        for split in ds.split.values:
+            at = ds.sel(dataset_size=size, split=split)
+            median = {name: float(at["median"].sel(token_class=name)) for name in TOKEN_CLASSES}
+            told = ", ".join(f"{name} {value:.3f}" for name, value in median.items())
+            lines.append(f"{size} training sequences, {split}: median entropy (nats) {told}")
+    return lines

@@ -1,0 +1,197 @@
+"""Networks trained on strings of the Random Hierarchy Model, beside the two exact limits they must lie between: Bayes
+inference on their training set, and on the grammar itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+import bridges
+import uddm
+from amtheory.intervals import bootstrap_mean, wilson
+from paper_figures.cells import Cell, stack
+from paper_figures.measure.networks import Training, is_row
+from paper_figures.task import Task
+from paper_figures.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bridges import MemorySystem
+    from uddm.corpora import RandomHierarchy
+
+MEMORIZATION, GENERALIZATION = "memorization limit", "generalization limit"
+LIMITS = (MEMORIZATION, GENERALIZATION)
+SPLITS = ("train", "test")
+SEQUENCES = ("train", "test", "generated")
+COST = 0.3
+"""Of a training step, where one of a language model is 1."""
+
+
+def networks(ws: Workspace) -> list[str]:
+    """The trained networks, the main one first."""
+    return list(ws.preset.hierarchy.recipes)
+
+
+class Case(NamedTuple):
+    """A system, the name of the rule probabilities, the grammar's seed, the number of training strings, and that of
+    training steps."""
+
+    system: str
+    rules: str
+    grammar: int
+    size: int
+    steps: int = 0
+
+
+def sweep(ws: Workspace, system: str) -> list[Case]:
+    """A system at all its training-set sizes, with the first rule probabilities: the main network and the limits on all
+    grammars, others on the first."""
+    settings, main = ws.preset.hierarchy, networks(ws)[0]
+    rules, grammars = next(iter(settings.rules)), settings.grammars if system in (*LIMITS, main) else 1
+    if system in LIMITS:
+        return [Case(system, rules, seed, size) for seed in range(grammars) for size in settings.recipes[main].sizes]
+    sizes = settings.recipes[system].sizes
+    return [Case(system, rules, seed, size, steps) for seed in range(grammars) for size, steps in sizes.items()]
+
+
+def course(ws: Workspace, rules: str) -> list[Case]:
+    """The main network after ever longer training on the same number of strings."""
+    settings, main = ws.preset.hierarchy, networks(ws)[0]
+    size, lengths = settings.course
+    return [Case(main, rules, seed, size, steps) for seed in range(settings.grammars) for steps in lengths]
+
+
+def sweep_tasks(ws: Workspace) -> list[Task]:
+    return [_task(case) for system in (*networks(ws), *LIMITS) for case in sweep(ws, system)]
+
+
+def course_tasks(ws: Workspace) -> list[Task]:
+    """With the main network's part of the sweep."""
+    return [
+        *(_task(case) for case in sweep(ws, networks(ws)[0])),
+        *(_task(case) for rules in ws.preset.hierarchy.rules for case in course(ws, rules)),
+    ]
+
+
+def _task(case: Case) -> Task:
+    return Task(cells, case, 50 + COST * case.steps)
+
+
+def cells(ws: Workspace, case: Case) -> list[Cell]:
+    """Everything measured on one system."""
+    measured = Measured(ws, case)
+    return [measured.recovery(), measured.generation()]
+
+
+class Measured:
+    """One system and its strings, and the cells of what is measured on it."""
+
+    def __init__(self, ws: Workspace, case: Case):
+        self.ws, self.case, self.settings = ws, case, ws.preset.hierarchy
+        arguments = {**self.settings.grammar, **self.settings.rules[case.rules], "seed": case.grammar}
+        self.grammar: RandomHierarchy = uddm.corpora.RandomHierarchy(**arguments)
+        self.training = None if case.system in LIMITS else self._training()
+        self.name = self.training.name if self.training else case.system.split()[0]
+        determined = self.training.key if self.training else {"system": case.system}
+        self.origin: dict[str, Any] = {"grammar": self.grammar.to_dict(), "size": case.size, **determined}
+        # None: joint samples, which differ by no more than noise here, and whose cost does not grow with the steps
+        self.steps = None if case.system == MEMORIZATION else self.settings.steps
+        self.largest = max(size for recipe in self.settings.recipes.values() for size in recipe.sizes)
+
+    def _training(self) -> Training:
+        recipe, grammar, steps = self.settings.recipes[self.case.system], self.grammar, self.case.steps
+        return Training(recipe, vocab_size=grammar.symbols, length=grammar.length, steps=steps, seed=self.ws.seed)
+
+    @cached_property
+    def strings(self) -> dict[str, np.ndarray]:
+        """All distinct training strings ("all"; nested subsets), those that are measured ("train"), and test strings
+        that no training set holds: with unequal rule probabilities these are rarer than the first, as all are drawn
+        without repetition."""
+        n, ws = self.settings.sequences, self.ws
+        drawn = self.grammar.unique(self.largest + n, rng=ws.keyed_seed("strings", self.case.grammar))
+        training = drawn[: self.case.size]
+        return {"all": training, "train": training[:n], "test": drawn[self.largest :]}
+
+    @cached_property
+    def system(self) -> MemorySystem:
+        """The network, read, resumed or trained; or a limit."""
+        import torch
+
+        training, process = self.strings["all"], uddm.UniformProcess(self.grammar.symbols)
+        if self.case.system == MEMORIZATION:
+            return bridges.as_system(uddm.EmpiricalBayes(torch.from_numpy(training), process))
+        if self.training is None:
+            return bridges.as_system(uddm.HierarchyBayes(self.grammar, process))
+        weights = self.ws.keyed_seed("weights", self.case.grammar)
+        return bridges.as_system(self.training.run(self.ws, f"train-{self._label}", self.origin, training, weights))
+
+    def recovery(self) -> Cell:
+        """`recovery` (split, estimate): tokens corrupted at the preset's noise that are restored."""
+        noise = self.settings.noise
+
+        def recovery(split: str) -> xr.Dataset:
+            strings = self.strings
+            x = np.resize(strings[split], strings["test"].shape)  # few training strings are corrupted several times
+            found = bridges.token_recovery(self.system, x, noise=noise, steps=self.steps, rng=self.ws.seed)
+            return found[["recovery"]].squeeze("noise", drop=True)
+
+        return self._cell(f"recovery-{noise:g}", {"noise": noise}, lambda: stack(recovery, split=SPLITS))
+
+    def generation(self) -> Cell:
+        """Everything else:
+
+        - `entropy` (sequences, estimate): conditional entropy at t = 1e-5 in nats per token;
+        - `valid` (level, estimate): tuples of generated strings that the grammar has, level 1 being that of the tokens;
+        - `copies` (estimate): generated strings that are training strings, and `chance` of it for a sampler of the
+          grammar;
+        - `memorized`, `overproduced`, `probability` of `bridges.substring_memorization`.
+        """
+        ws, grammar = self.ws, self.grammar
+
+        def make() -> xr.Dataset:
+            training = self.strings["all"]
+            rng = np.random.default_rng([ws.seed, self.case.grammar, self.case.size])
+            generated = self.system.generate(self.settings.sequences, rng, steps=self.steps)
+            samples = {**self.strings, "generated": generated}
+
+            def entropy(sequences: str) -> xr.Dataset:
+                found = bridges.conditional_entropy(self.system, samples[sequences], rng=ws.seed)
+                return found[["mean_entropy"]].rename(mean_entropy="entropy")
+
+            valid = [bootstrap_mean(level, rng) for level in grammar.level_validity(generated).T]
+            generation = {
+                "valid": (("level", "estimate"), np.array(valid)),
+                "copies": ("estimate", np.array(wilson(is_row(generated, training).sum(), len(generated)))),
+                "chance": np.exp(grammar.log_prob(training)).sum(),
+            }
+            parts = [
+                stack(entropy, sequences=SEQUENCES),
+                xr.Dataset(generation, {"level": range(1, grammar.depth + 1)}),
+                bridges.substring_memorization(grammar, training, generated, rng=ws.seed),
+            ]
+            return xr.merge(parts, combine_attrs="drop")
+
+        return self._cell("generation", {}, make)
+
+    @property
+    def _label(self) -> str:
+        return "-".join([self.name, *map(str, self.case[2:])])
+
+    def _cell(self, what: str, key: dict[str, Any], make: Callable[[], xr.Dataset]) -> Cell:
+        measured = {"sequences": self.settings.sequences, "first_test": self.largest, "steps": self.steps}
+        return Cell(f"{self._label}-{what}", {**self.origin, "measured": measured, **key}, make)
+
+
+def measured(ws: Workspace, case: Case) -> xr.Dataset:
+    """Everything measured on one system."""
+    return xr.merge([ws.get(cell) for cell in cells(ws, case)], combine_attrs="drop")
+
+
+def measurements(ws: Workspace, every: Sequence[Case], along: str) -> xr.Dataset:
+    """The cells of the cases over (grammar, `along`, ...), a field of `Case`."""
+    cases = {(case.grammar, getattr(case, along)): case for case in every}
+    axes = {"grammar": sorted({g for g, _ in cases}), along: sorted({x for _, x in cases})}
+    return stack(lambda **at: measured(ws, cases[at["grammar"], at[along]]), **axes)

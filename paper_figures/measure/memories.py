@@ -1,0 +1,149 @@
+"""Binary memories on random-features data at each load, with the measurements made on the language model."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+import amtheory
+import bridges
+from amtheory.patterns import random_features
+from paper_figures.cells import Cell, joined, stack
+from paper_figures.task import Task
+from paper_figures.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bridges import BinarySystem
+
+SYSTEMS = ("pseudo-likelihood", "Hopfield")
+SPLITS = ("train", "test", "features")
+MEASURED = ("train", "test", "generated")
+
+
+def loads(ws: Workspace) -> list[float]:
+    return list(ws.preset.memories.loads)
+
+
+def disorders(ws: Workspace) -> list[int]:
+    return list(range(ws.preset.memories.disorder))
+
+
+def tasks(ws: Workspace) -> list[Task]:
+    return [Task(cells, (load, disorder), 20 + load / 2) for load in loads(ws) for disorder in disorders(ws)]
+
+
+def cells(ws: Workspace, load_and_disorder: tuple[float, int]) -> list[Cell]:
+    """Every measurement at one load on one data set."""
+    measured = Measured(ws, *load_and_disorder)
+    return [*(measured.recovery(noise) for noise in ws.preset.memories.noise), measured.entropy()]
+
+
+class Measured:
+    """The memories of one data set, and the cells of what is measured on them."""
+
+    def __init__(self, ws: Workspace, load: float, disorder: int):
+        self.ws, self.load, self.disorder, self.memories = ws, load, disorder, ws.preset.memories
+
+    @cached_property
+    def data(self) -> dict[str, np.ndarray]:
+        """All training patterns ("patterns"), and the spins that are measured: some of them ("train"), of as many
+        unseen patterns ("test"), and of the features."""
+        memories, seeds = self.memories, [self.ws.seed, self.disorder]
+        patterns, features, unseen = random_features(
+            round(self.load * memories.length),
+            memories.length,
+            round(memories.features * memories.length),
+            active=memories.active,
+            coefficients="binary",
+            rng=np.random.default_rng(seeds),
+        )
+        n = memories.sequences
+        test = unseen(n, np.random.default_rng([*seeds, 1]))
+        return {"patterns": patterns, "train": patterns[:n], "test": test, "features": features[:n]}
+
+    @cached_property
+    def systems(self) -> dict[str, BinarySystem]:
+        patterns = self.data["patterns"]
+        pseudo = amtheory.PseudoLikelihood(beta=1.0, ridge=self.memories.ridge).fit(patterns)
+        hopfield = amtheory.Hopfield().fit(patterns)
+        return {
+            "pseudo-likelihood": bridges.BinarySystem(pseudo),
+            "Hopfield": bridges.BinarySystem(hopfield, beta=bridges.likelihood_beta(hopfield, patterns)),
+        }
+
+    def recovery(self, noise: float) -> Cell:
+        """Recovery rates at one noise, over (system, split, noise, estimate)."""
+
+        def rates(system: str, split: str) -> xr.Dataset:
+            full = bridges.token_recovery(
+                self.systems[system],
+                bridges.to_tokens(self.data[split]),
+                noise=noise,
+                mode="posterior_mode",
+                steps=self.memories.sweeps,
+                rng=self.ws.seed,
+            )
+            return full.drop_vars(["original", "corrupted", "final"])
+
+        return self._cell(f"recovery-{noise:g}", {"noise": noise}, lambda: stack(rates, system=SYSTEMS, split=SPLITS))
+
+    def entropy(self) -> Cell:
+        """Sequence entropies in nats over (system, sequences, sample), and the learned inverse temperature
+        beta ||W_l|| averaged over rows, over `system`."""
+        n = self.memories.sequences
+
+        def entropy(system: str, sequences: str) -> xr.Dataset:
+            measured = self.systems[system]
+            if sequences == "generated":
+                rng = np.random.default_rng([self.ws.seed, self.disorder, 2])
+                x = measured.generate(n, steps=self.memories.sweeps, rng=rng)
+            else:
+                x = bridges.to_tokens(self.data[sequences])
+            per_sequence = bridges.conditional_entropy(measured, x, rng=self.ws.seed)["sequence_entropy"]
+            # fewer training patterns than n are filled with NaN
+            numbered = per_sequence.assign_coords(sample=range(len(per_sequence)))
+            return numbered.reindex(sample=range(n)).to_dataset(name="sequence_entropy")
+
+        def make() -> xr.Dataset:
+            entropies = stack(entropy, system=SYSTEMS, sequences=MEASURED)
+            strength = [(s := self.systems[name]).beta * s.memory.norms_.mean() for name in SYSTEMS]
+            return entropies.assign(beta_norm=("system", strength))
+
+        return self._cell("entropy", {}, make)
+
+    def _cell(self, what: str, key: dict[str, Any], make: Any) -> Cell:
+        memories = self.memories
+        origin = {
+            "length": memories.length,
+            "load": self.load,
+            "features": memories.features,
+            "active": memories.active,
+            "coefficients": "binary",
+            "ridge": memories.ridge,
+            "disorder": self.disorder,
+            "sequences": memories.sequences,
+            "sweeps": memories.sweeps,
+        }
+        return Cell(f"memories-{self.load:g}-{self.disorder}-{what}", {**origin, **key}, make)
+
+
+def recoveries(ws: Workspace) -> xr.Dataset:
+    """Recovery rates over (alpha, disorder, ...), alpha being the load."""
+
+    def at(alpha: float, disorder: int) -> xr.Dataset:
+        measured = Measured(ws, alpha, disorder)
+        return joined([ws.get(measured.recovery(noise)) for noise in ws.preset.memories.noise], "noise")
+
+    return stack(at, alpha=loads(ws), disorder=disorders(ws))
+
+
+def entropies(ws: Workspace) -> xr.Dataset:
+    """Sequence entropies and inverse temperatures over (alpha, disorder, ...), alpha being the load."""
+
+    def at(alpha: float, disorder: int) -> xr.Dataset:
+        return ws.get(Measured(ws, alpha, disorder).entropy())
+
+    return stack(at, alpha=loads(ws), disorder=disorders(ws))

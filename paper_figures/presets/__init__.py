@@ -1,0 +1,12 @@
+"""Named scales of the same figures, one a file; loads no torch."""
+
+from paper_figures.presets.laptop import LAPTOP
+from paper_figures.presets.schema import Hierarchy as Hierarchy
+from paper_figures.presets.schema import Language as Language
+from paper_figures.presets.schema import Memories as Memories
+from paper_figures.presets.schema import Preset as Preset
+from paper_figures.presets.schema import Recipe as Recipe
+from paper_figures.presets.schema import Relaxation as Relaxation
+from paper_figures.presets.smoke import SMOKE
+
+PRESETS: dict[str, Preset] = {"smoke": SMOKE, "laptop": LAPTOP}

@@ -1,0 +1,104 @@
+"""What a preset says: everything a figure depends on besides the corpus and the seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from uddm.config import NetworkConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network, its training, and `sizes`: optimizer steps by training-set size. Vocabulary, length, steps and seed
+    are those of the data, the size and the run, whatever the configurations say."""
+
+    network: NetworkConfig
+    training: TrainConfig
+    sizes: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Language:
+    """Diffusion language models trained on nested subsets of one corpus.
+
+    recipes: by the name in the figures; the first is the main one, drawn in all figures. sequences, generated: how many
+    are measured. steps, greedy_steps, generation_steps: of the reverse process in Experiments 2, 1 and 3.
+    """
+
+    tokenizer: str
+    length: int
+    recipes: dict[str, Recipe]
+    sequences: int
+    generated: int
+    greedy_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
+    noise: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
+    steps: int = 16
+    greedy_steps: int = 50
+    generation_steps: int = 64
+
+
+@dataclass(frozen=True)
+class Memories:
+    """Binary memories trained on random-features data x = sgn(sum_k c_k f_k), c_k = +-1 for `active` features, else 0.
+
+    loads: alpha = P / L. features: alpha_D = D / L. disorder: number of independent data sets.
+    """
+
+    length: int
+    loads: tuple[float, ...]
+    features: float
+    active: int
+    ridge: float
+    disorder: int
+    sequences: int
+    noise: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75)
+    sweeps: int = 100
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """Networks trained on nested sets of distinct strings of the Random Hierarchy Model.
+
+    grammar: arguments of `uddm.corpora.RandomHierarchy`. recipes: by the name in the figures; the first is trained on
+    `grammars` grammars, others on the first of these. rules: further arguments, by the name in the figures; the first
+    hold for all recipes. course: a training-set size and numbers of training steps, at which the first recipe is used
+    on all rules. sequences: how many of each kind are measured. noise: of the corruption whose recovery is measured.
+    steps: of the reverse process.
+    """
+
+    grammar: dict[str, Any]
+    recipes: dict[str, Recipe]
+    rules: dict[str, dict[str, Any]]
+    course: tuple[int, tuple[int, ...]]
+    grammars: int
+    sequences: int
+    noise: float = 0.5
+    steps: int = 32
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Chains of U-turns with the exact denoiser of a Random Hierarchy Model.
+
+    grammar: arguments of `uddm.corpora.RandomHierarchy`. alphas: signal levels alpha_t of the U-turns, falling; shown:
+    the two whose chains are drawn. turns, chains: in each of `grammars` grammars.
+    """
+
+    grammar: dict[str, Any]
+    alphas: tuple[float, ...]
+    shown: tuple[float, float]
+    turns: int
+    chains: int
+    grammars: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named scale of the same figures."""
+
+    about: str
+    language: Language
+    memories: Memories
+    hierarchy: Hierarchy
+    relaxation: Relaxation

@@ -1,0 +1,64 @@
+"""Every figure in under two minutes, to see that all works."""
+
+from paper_figures.presets.schema import Hierarchy, Language, Memories, Preset, Recipe, Relaxation
+from uddm.config import DiTConfig, HollowMLPConfig, TrainConfig, TreeUNetConfig
+
+FAST = TrainConfig(batch_size=64, learning_rate=1e-2, betas=(0.9, 0.99), warmup=10, decay="cosine", ema=0.98)
+STEEP = TrainConfig(batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=5, decay="cosine")
+
+SMOKE = Preset(
+    about="every figure in under two minutes, to see that all works; too little training to show the transition",
+    language=Language(
+        tokenizer="letters",
+        length=12,
+        recipes={
+            "hollow network": Recipe(
+                HollowMLPConfig(2, hidden_dim=32, blocks=2, embed_dim=16, cond_dim=16, dropout=0.0),
+                FAST,
+                {32: 100, 256: 100, 2048: 100},
+            ),
+            "transformer": Recipe(
+                DiTConfig(2, hidden_dim=32, blocks=2, heads=4, cond_dim=16, dropout=0.0), FAST, {32: 60}
+            ),
+        },
+        sequences=48,
+        generated=48,
+        noise=(0.25, 0.5, 1.0),
+        greedy_noise=(0.1, 0.2, 0.5),
+        steps=20,
+        greedy_steps=40,
+        generation_steps=20,
+    ),
+    memories=Memories(
+        length=60,
+        loads=(0.1, 1.0, 8.0),
+        features=0.15,
+        active=3,
+        ridge=1e-2,
+        disorder=3,
+        sequences=50,
+        noise=(0.1, 0.25, 0.5),
+    ),
+    hierarchy=Hierarchy(
+        grammar={"symbols": 4, "rules": 2, "depth": 2},
+        recipes={
+            "tree network": Recipe(TreeUNetConfig(2, branching=2, depth=2, hidden_dim=16), STEEP, {4: 60, 24: 60}),
+            "transformer": Recipe(
+                DiTConfig(2, hidden_dim=32, blocks=3, heads=4, cond_dim=64, dropout=0.0), STEEP, {4: 40}
+            ),
+        },
+        rules={"equal rules": {}, "Zipf": {"zipf": 1.0}},
+        course=(24, (20, 60)),
+        grammars=2,
+        sequences=8,
+        steps=8,
+    ),
+    relaxation=Relaxation(
+        grammar={"symbols": 4, "rules": 2, "depth": 3},
+        alphas=(0.8, 0.5),
+        shown=(0.8, 0.5),
+        turns=4,
+        chains=20,
+        grammars=2,
+    ),
+)

@@ -1,0 +1,205 @@
+"""Keys hold what determines the numbers: more of anything computes what is new, another drawing computes nothing, and
+another setting computes all that depends on it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from paper_figures import cells as store
+from paper_figures.figure import choose
+from paper_figures.measure import hierarchy, language
+from paper_figures.presets import PRESETS, Recipe
+from paper_figures.sweep import execute, plan
+from paper_figures.workspace import Workspace
+
+SMOKE = PRESETS["smoke"]
+HOLLOW, DIT = SMOKE.language.recipes.values()
+TREE, SMALL = SMOKE.hierarchy.recipes.values()
+
+
+def of_text(main=HOLLOW, other=DIT, **more):
+    return {"hollow network": main, "transformer": other, **more}
+
+
+def of_strings(main=TREE, other=SMALL):
+    return {"tree network": main, "transformer": other}
+
+
+def more(recipe, **sizes):
+    """With further training-set sizes, size_512=100 for 100 steps on 512."""
+    return replace(recipe, sizes=recipe.sizes | {int(size[5:]): steps for size, steps in sizes.items()})
+
+
+def other(recipe):
+    """With another training."""
+    return replace(recipe, training=replace(recipe.training, ema=0.9))
+
+
+def wider(recipe):
+    return replace(recipe, network=replace(recipe.network, hidden_dim=48))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """One whose preset has other settings in one part."""
+    folder, texts = tmp_path_factory.mktemp("keys"), {}
+
+    def make(part="language", *, seed=0, **changes):
+        ws = Workspace(folder, "smoke", seed=seed)
+        ws.preset = replace(SMOKE, **{part: replace(getattr(SMOKE, part), **changes)})
+        same = seed, ws.preset.language.tokenizer, ws.preset.language.length
+        vars(ws)["_text"] = texts[same] if same in texts else texts.setdefault(same, ws._text)  # it takes seconds
+        return ws
+
+    return make
+
+
+def cells(ws):
+    """Names of the files of all cells that the figures need."""
+    return {ws.path(cell).name for task in plan(ws, choose()).tasks for cell in task.cells(ws)}
+
+
+def trainings(ws):
+    """What determines each training."""
+    cases = [case for system in hierarchy.networks(ws) for case in hierarchy.sweep(ws, system)]
+    cases += [case for rules in ws.preset.hierarchy.rules for case in hierarchy.course(ws, rules)]
+    measured = [hierarchy.Measured(ws, case) for case in cases]
+    for system in ws.preset.language.recipes:
+        measured += [language.Measured(ws, system, size) for size in language.sizes(ws, system)]
+    return {json.dumps([ws.seed, one.origin]) for one in measured}
+
+
+CELLS = 165  # text: 3 * 17 of the main network, 9 of the other, 3 * 9 of the limit; spins: 9 * 4; strings: 19 * 2; 4
+TRAININGS = 4 + 11
+
+
+def test_there_are_as_many_as_there_should_be(workspace):
+    assert len(cells(workspace())) == CELLS
+    assert len(trainings(workspace())) == TRAININGS
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "new_cells", "new_trainings"),
+    [
+        ("language", {"noise": (0.25, 0.5, 0.75, 1.0)}, 7 * 2, 0),
+        ("language", {"greedy_noise": (0.1, 0.2, 0.35, 0.5)}, 3 * 2, 0),
+        ("language", {"recipes": of_text(more(HOLLOW, size_512=100))}, 17 + 9, 1),
+        ("language", {"recipes": of_text(other=more(DIT, size_256=60))}, 9, 1),
+        ("language", {"recipes": of_text(wide=wider(DIT))}, 9, 1),
+        ("memories", {"noise": (0.1, 0.25, 0.5, 0.75)}, 9, 0),
+        ("memories", {"loads": (0.1, 1.0, 2.0, 8.0)}, 3 * 4, 0),
+        ("memories", {"disorder": 4}, 3 * 4, 0),
+        ("hierarchy", {"grammars": 3}, (2 + 4 + 3) * 2, 2 + 3),
+        ("hierarchy", {"noise": 0.25}, 19, 0),
+        ("hierarchy", {"recipes": of_strings(more(TREE, size_12=60))}, (2 + 4) * 2, 2),
+        ("hierarchy", {"course": (24, (20, 40, 60))}, 4 * 2, 4),
+        ("hierarchy", {"rules": {**SMOKE.hierarchy.rules, "steep": {"zipf": 2.0}}}, 4 * 2, 4),
+        ("relaxation", {"alphas": (0.8, 0.5, 0.3)}, 2, 0),
+        ("relaxation", {"grammars": 3}, 2, 0),
+    ],
+    ids=str,
+)
+def test_one_more_is_one_more(workspace, part, changes, new_cells, new_trainings):
+    before, after = workspace(), workspace(part, **changes)
+    assert len(cells(after) - cells(before)) == new_cells
+    assert len(trainings(after) - trainings(before)) == new_trainings
+    if changes != {"noise": 0.25}:  # another one, not one more
+        assert cells(before) < cells(after)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("relaxation", {"shown": (0.5, 0.8)}),
+        ("language", {"recipes": {"a": HOLLOW, "b": DIT}}),
+        ("hierarchy", {"recipes": {"a": TREE, "b": SMALL}}),
+        ("hierarchy", {"rules": {"a": {}, "b": {"zipf": 1.0}}}),
+    ],
+    ids=str,
+)
+def test_another_drawing_computes_nothing(workspace, part, changes):
+    assert cells(workspace(part, **changes)) == cells(workspace())
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "same_cells", "same_trainings"),
+    [
+        ("language", {"length": 13}, CELLS - 87, 11),
+        ("language", {"tokenizer": "bytes"}, CELLS - 87, 11),
+        ("language", {"recipes": of_text(other(HOLLOW))}, CELLS - 51, TRAININGS - 3),
+        ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 51, TRAININGS - 3),
+        ("language", {"recipes": of_text(replace(HOLLOW, sizes={32: 50, 256: 100, 2048: 100}))}, CELLS - 17, 14),
+        ("language", {"sequences": 40}, CELLS - 87 + 7 + 8 + 4 + 4, TRAININGS),
+        ("language", {"generated": 40}, CELLS - 7, TRAININGS),
+        ("language", {"steps": 21}, CELLS - 4 * 6 - 3 * 2, TRAININGS),
+        ("language", {"greedy_steps": 41}, CELLS - 3 * 6, TRAININGS),
+        ("language", {"generation_steps": 21}, CELLS - 4, TRAININGS),
+        *(
+            ("memories", {name: value}, CELLS - 36, TRAININGS)
+            for name, value in [("length", 61), ("features", 0.2), ("active", 5), ("ridge", 0.1)]
+        ),
+        ("memories", {"sequences": 51}, CELLS - 36, TRAININGS),
+        ("memories", {"sweeps": 101}, CELLS - 36, TRAININGS),
+        ("hierarchy", {"grammar": {"symbols": 5, "rules": 2, "depth": 2}}, CELLS - 38, 4),
+        ("hierarchy", {"recipes": of_strings(other(TREE))}, CELLS - 10 * 2, 4 + 1),
+        ("hierarchy", {"recipes": of_strings(other=wider(SMALL))}, CELLS - 2, TRAININGS - 1),
+        ("hierarchy", {"sequences": 9}, CELLS - 38, TRAININGS),
+        ("hierarchy", {"steps": 9}, CELLS - 15 * 2, TRAININGS),
+        ("relaxation", {"grammar": {"symbols": 4, "rules": 2, "depth": 2}}, CELLS - 4, TRAININGS),
+        ("relaxation", {"turns": 5}, CELLS - 4, TRAININGS),
+        ("relaxation", {"chains": 21}, CELLS - 4, TRAININGS),
+    ],
+    ids=str,
+)
+def test_what_determines_numbers_is_in_the_key(workspace, part, changes, same_cells, same_trainings):
+    before, after = workspace(), workspace(part, **changes)
+    assert len(cells(after) & cells(before)) == same_cells
+    assert len(trainings(after) & trainings(before)) == same_trainings
+
+
+def test_another_seed_is_another_run(workspace):
+    first, second = workspace(), workspace(seed=1)
+    assert not cells(first) & cells(second)
+    assert not trainings(first) & trainings(second)
+
+
+def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):
+    """Counted: files that are written and trainings that take a step."""
+    written, trained = [], []
+    save, train = store.save, store.uddm.train
+    monkeypatch.setattr(store, "save", lambda dataset, path, how: written.append(path.name) or save(dataset, path, how))
+
+    def counted(model, data, config, run, **options):
+        trained.extend([] if (run / "model").exists() else [run.name])
+        return train(model, data, config, run, **options)
+
+    monkeypatch.setattr(store.uddm, "train", counted)
+
+    def made(part="hierarchy", **changes):
+        """New cells and new trainings of a small sweep."""
+        ws = Workspace(tmp_path, "smoke")
+        recipes = {"tree network": Recipe(TREE.network, TREE.training, {4: 2}), "transformer": replace(SMALL, sizes={})}
+        small = {"hierarchy": {"recipes": recipes, "course": (4, (2,)), "rules": {"equal rules": {}}, "grammars": 1}}
+        small |= {"relaxation": {"grammars": 1}, "memories": {"loads": (0.1,), "disorder": 1}}
+        small[part] |= changes
+        ws.preset = replace(SMOKE, **{name: replace(getattr(SMOKE, name), **own) for name, own in small.items()})
+        written.clear(), trained.clear()
+        names = ["rhm_transition", "rhm_memorization", "rhm_relaxation", "am_recovery"]
+        list(execute(ws, plan(ws, choose(names)).tasks, jobs=1, done=lambda task, seconds: None))
+        assert len(set(written)) == len(written)
+        return len(written), len(trained)
+
+    assert made() == ((1 + 2) * 2 + 2 + 4, 1)
+    assert made() == (0, 0)
+    assert made("relaxation", shown=(0.5, 0.8)) == (0, 0)
+    assert made(noise=0.25) == (1 + 2, 0), "recovery at another noise, of the network that is there"
+    assert made(grammars=2) == ((1 + 2) * 2, 1)
+    assert made(course=(4, (2, 3))) == (2, 1)
+    assert made("relaxation", alphas=(0.8, 0.5, 0.3)) == (1, 0)
+    assert made("relaxation", grammars=2) == (2, 0)
+    assert made("memories", noise=(0.1, 0.2, 0.25, 0.5)) == (1, 0)
+    assert made("memories", disorder=2) == (4, 0)
+    assert made("memories", loads=(0.1, 1.0)) == (4, 0)
+    assert made(steps=7) == ((1 + 1) * 2, 0), "negative control: all but the exact memory depends on it"
+    assert made() == (0, 0)

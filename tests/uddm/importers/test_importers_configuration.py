@@ -1,0 +1,140 @@
+"""Configurations: read where there are any, compared with the tensors, asked for where both are silent."""
+
+import pytest
+from published_files import AVERAGE, HUB, RAW, ROTARY, SETTINGS, L, hub_folder, same, save, state
+
+from uddm import DiT, DiTConfig
+from uddm.importers import import_published, inspect_published
+
+
+def test_tokenizer_is_inferred_from_the_vocabulary(tmp_path):
+    config = DiTConfig(30522, length=4, hidden_dim=8, blocks=1, heads=2, cond_dim=4)
+    shape = {"vocab_size": 30522, "model_length": 4, "hidden_dim": 8, "n_blocks": 1, "cond_dim": 4}
+    report = inspect_published(hub_folder(tmp_path / "hub", HUB | shape, state(DiT(config))))
+    assert report.training["tokenizer"] == "bert-base-uncased"
+
+
+@pytest.mark.parametrize(
+    "hyper", [None, {}, {"config": None}, {"config": 3}, {"config": {"model": "${model}"}}, "missing"]
+)
+def test_without_a_configuration(tmp_path, hyper):
+    path = save(tmp_path / "a.ckpt", hyper_parameters=hyper)
+    with pytest.raises(ValueError, match=r"a\.ckpt does not say `length`: pass it"):
+        import_published(path)
+    assert same(import_published(path, length=L), AVERAGE)
+    report = inspect_published(path)
+    assert report.config["length"] is None
+    assert "L = ?" in str(report)
+    assert any("no readable configuration" in note for note in report.notes)
+    assert any("heads" in note for note in report.notes)
+
+
+def test_configuration_that_is_the_hyper_parameters(tmp_path):
+    path = save(tmp_path / "a.ckpt", hyper_parameters=SETTINGS)
+    assert inspect_published(path).settings == SETTINGS
+
+
+def test_namespaces_are_read(tmp_path):
+    import argparse
+
+    path = save(tmp_path / "a.ckpt", hyper_parameters={"config": argparse.Namespace(**SETTINGS)})
+    assert same(import_published(path), AVERAGE)
+
+
+def without_rotary(model):
+    return {name: tensor for name, tensor in state(model).items() if not name.endswith(ROTARY)}
+
+
+def test_heads_are_asked_for(tmp_path):
+    path = save(tmp_path / "a.ckpt", state_dict=without_rotary(RAW), hyper_parameters={})
+    with pytest.raises(ValueError, match=r"a\.ckpt does not say `heads`: pass it"):
+        import_published(path, length=L)
+    assert same(import_published(path, heads=2, length=L), AVERAGE)
+    assert not same(import_published(path, heads=4, length=L), AVERAGE)
+    settings = {**SETTINGS, "model": {**SETTINGS["model"], "n_heads": 4}}
+    path = save(tmp_path / "b.ckpt", state_dict=without_rotary(RAW), hyper_parameters={"config": settings})
+    assert import_published(path).config.heads == 4
+
+
+def test_the_caller_has_the_last_word(ckpt):
+    model = import_published(ckpt, length=20, schedule="linear", dropout=0.0)
+    assert (model.config.length, model.config.schedule, model.config.dropout) == (20, "linear", 0.0)
+    assert same(model, AVERAGE)
+
+
+def changed(settings, path, value):
+    if not path:
+        return value
+    return {**settings, path[0]: changed(settings.get(path[0], {}), path[1:], value)}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model.hidden_size", 32, "the configuration says hidden_dim = 32, the tensors say 16"),
+        ("model.n_blocks", 3, "blocks = 3, the tensors say 2"),
+        ("model.cond_dim", 129, "cond_dim = 129, the tensors say 8"),
+        ("model.n_heads", 4, "heads = 4, the tensors say 2"),
+        ("model.length", 1.5, "`length` must be an integer"),
+        ("model.dropout", 2.0, "`dropout` must lie in"),
+        ("noise.type", "geometric", "noise.type = 'geometric' is unknown; pass `schedule`"),
+        ("noise.eps", 0.01, "noise.eps = 0.01"),
+        ("noise", {"type": "cosine", "eps": 0}, "noise.eps = 0, but our cosine schedule has 1e-3"),
+        ("algo.name", "mdlm", "not of a uniform-state diffusion model: algorithm 'mdlm'"),
+        ("algo.name", "d3pm-absorb", "algorithm 'd3pm-absorb'"),
+        ("algo.parameterization", "subs", "parameterization 'subs'"),
+        ("algo.causal_attention", True, "causal attention"),
+        ("algo.time_conditioning", False, "no conditioning on the noise level"),
+        ("diffusion", "absorbing_state", "diffusion = absorbing_state"),
+    ],
+)
+def test_configuration_that_contradicts(tmp_path, path, value, message):
+    settings = changed(SETTINGS, path.split("."), value)
+    file = save(tmp_path / "a.ckpt", hyper_parameters={"config": settings})
+    with pytest.raises(ValueError, match=message) as error:
+        import_published(file)
+    assert str(file) in str(error.value)
+    with pytest.raises(ValueError, match=message):
+        inspect_published(file)
+
+
+@pytest.mark.parametrize(
+    ("noise", "schedule", "eps"),
+    [
+        ("loglinear", "log-linear", 1e-3),
+        ("log-linear", "log-linear", 0),
+        ("cosine", "cosine", 1e-3),
+    ],
+)
+def test_noise_schedules(tmp_path, noise, schedule, eps):
+    settings = {**SETTINGS, "noise": {"type": noise, "eps": eps}}
+    report = inspect_published(save(tmp_path / "a.ckpt", hyper_parameters={"config": settings}))
+    assert report.config["schedule"] == schedule
+    assert bool(report.notes) == (eps == 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocab_size": 12}, "vocab_size = 12, the tensors say 11"),
+        ({"hidden_dim": 768}, "hidden_dim = 768"),
+        ({"cond_dim": 129}, "cond_dim = 129, the tensors say 8"),
+        ({"model_type": "mdlm"}, "algorithm 'mdlm'"),
+        ({"time_conditioning": False}, "no conditioning on the noise level"),
+        ({"causal": True}, "causal attention"),
+        ({"model": "DiT", "format": 1}, "DiT.from_pretrained reads it"),
+    ],
+)
+def test_hub_configuration_that_contradicts(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        import_published(hub_folder(tmp_path / "hub", **change))
+
+
+def test_a_configuration_that_grows_without_bound(tmp_path):
+    """Thirty levels, each naming the next one ten times."""
+    bomb = ["ha"]
+    for _ in range(30):
+        bomb = [bomb] * 10
+    path = save(tmp_path / "a.ckpt", hyper_parameters={"config": {**SETTINGS, "bomb": bomb}})
+    assert same(import_published(path, length=L), AVERAGE)
+    assert inspect_published(path).settings == {}

@@ -1,0 +1,20 @@
+"""Words that functions, configurations and command lines choose from, each said once; loads nothing."""
+
+from typing import Literal, get_args
+
+Mode = Literal["sample", "posterior_mode", "x0_mode", "one_shot"]
+"""How an update of the reverse process chooses its tokens (`uddm.sampling`)."""
+Last = Literal["ancestral", "greedy", "none"]
+"""The last update of the reverse process, at t = 1e-5 (`uddm.sampling`)."""
+ScheduleName = Literal["log-linear", "linear", "cosine", "gaussian"]
+"""Noise schedules (`uddm.process.schedule`)."""
+Predicts = Literal["cavity", "posterior"]
+"""What the logits of a network are those of (`uddm.denoisers`)."""
+Loss = Literal["nelbo", "jump", "cross-entropy"]
+"""What is trained on (`uddm.objective`)."""
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+LASTS: tuple[Last, ...] = get_args(Last)
+SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
+PREDICTS: tuple[Predicts, ...] = get_args(Predicts)
+LOSSES: tuple[Loss, ...] = get_args(Loss)

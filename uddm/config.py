@@ -1,0 +1,469 @@
+"""Every setting once: shapes of networks, training, whole runs and their presets, as plain data that loads no torch.
+
+What is here is what the command line offers, with these words; what `uddm.train` and `Network.save_pretrained` record;
+and what the figures are made from.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from uddm._validation import check_choice, check_positive_int, check_seed
+from uddm.choices import LOSSES, PREDICTS, SCHEDULES, Loss, Predicts, ScheduleName
+
+if TYPE_CHECKING:
+    import torch
+    import tyro
+
+    from uddm.curriculum import SoftTokens
+    from uddm.process import UniformProcess
+    from uddm.process.schedule import GaussianDual
+else:
+    with suppress(ImportError):  # its marks in annotations are for the command line, which cannot do without it
+        import tyro
+
+
+def _shown(metavar: str) -> object:
+    """How the help of the command line writes a value that may be left out."""
+    return tyro.conf.arg(metavar=metavar)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What every network's configuration holds.
+
+    Examples
+    --------
+    >>> from uddm.config import NetworkConfig
+    >>> NetworkConfig(27, length=16).to_dict()
+    {'vocab_size': 27, 'length': 16, 'schedule': 'log-linear', 'predicts': 'cavity'}
+    """
+
+    vocab_size: Annotated[int, tyro.conf.Suppress]
+    """K >= 2; in a preset a placeholder, which the tokenizer's takes the place of."""
+    length: int = 128
+    """Tokens in a sequence, L."""
+    schedule: ScheduleName = "log-linear"
+    """Noise schedule of the process."""
+    predicts: Predicts = "cavity"
+    """Whether the logits are those of the cavity x_theta, as published, or of the distribution given all tokens."""
+
+    def __post_init__(self) -> None:
+        check_positive_int("vocab_size", self.vocab_size, at_least=2)
+        check_positive_int("length", self.length)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("predicts", self.predicts, PREDICTS)
+
+    def resolved(self) -> Self:
+        """The same with what follows from other settings written out, as a network has it."""
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is stored, from which the class makes an equal configuration."""
+        return asdict(self.resolved())
+
+
+@dataclass(frozen=True)
+class ResidualConfig(NetworkConfig):
+    """Shape of a network of residual blocks conditioned on the noise level.
+
+    Examples
+    --------
+    >>> from uddm.config import ResidualConfig
+    >>> ResidualConfig(27, dropout=1.5)
+    Traceback (most recent call last):
+    ValueError: `dropout` must lie in [0, 1), got 1.5
+    """
+
+    hidden_dim: int = 256
+    """Width d of the network."""
+    blocks: int = 8
+    """Number of residual blocks."""
+    cond_dim: int = 128
+    """Width of the vector that conditions on the noise level."""
+    dropout: float = 0.1
+    """On the residual branches, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("hidden_dim", "blocks", "cond_dim"):
+            check_positive_int(name, getattr(self, name))
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"`dropout` must lie in [0, 1), got {self.dropout}")
+
+
+@dataclass(frozen=True)
+class DiTConfig(ResidualConfig):
+    """Shape of the published transformer; the defaults are those of `tiny`.
+
+    Examples
+    --------
+    >>> from uddm import DiTConfig
+    >>> DiTConfig.small(30522, length=64).hidden_dim
+    768
+    """
+
+    heads: int = 8
+    """Attention heads; the width is a multiple of twice their number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive_int("heads", self.heads)
+        if self.hidden_dim % (2 * self.heads):
+            raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
+
+    @classmethod
+    def tiny(cls, vocab_size: int, **changes: Any) -> DiTConfig:
+        """8 blocks, d = 256: 23.66M parameters at `vocab_size` 30522; `changes` to it by name."""
+        return replace(cls(vocab_size), **changes)
+
+    @classmethod
+    def small(cls, vocab_size: int, **changes: Any) -> DiTConfig:
+        """12 blocks, d = 768: 139.29M parameters at `vocab_size` 30522; `changes` to it by name."""
+        return replace(cls(vocab_size, hidden_dim=768, blocks=12, heads=12), **changes)
+
+    @classmethod
+    def medium(cls, vocab_size: int, **changes: Any) -> DiTConfig:
+        """24 blocks, d = 1024: 384.04M parameters at `vocab_size` 30522; `changes` to it by name."""
+        return replace(cls(vocab_size, hidden_dim=1024, blocks=24, heads=16), **changes)
+
+
+@dataclass(frozen=True)
+class HollowMLPConfig(ResidualConfig):
+    """Shape of a two-sided neural n-gram, which learns in minutes on a CPU.
+
+    Examples
+    --------
+    >>> from uddm import HollowMLPConfig
+    >>> HollowMLPConfig(27, length=16).resolved().window
+    15
+    """
+
+    embed_dim: int = 32
+    """Width of the token embeddings."""
+    window: Annotated[int | None, _shown("INT")] = None
+    """How far each position sees to either side; None for the whole sequence, length - 1."""
+    expansion: int = 2
+    """Hidden units of a block, in units of the width."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("embed_dim", "expansion"):
+            check_positive_int(name, getattr(self, name))
+        if self.window is not None:
+            check_positive_int("window", self.window)
+        if self.predicts == "posterior":
+            raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
+
+    def resolved(self) -> Self:
+        return replace(self, window=max(self.length - 1, 1) if self.window is None else self.window)
+
+
+@dataclass(frozen=True)
+class TreeUNetConfig(ResidualConfig):
+    """Shape of a U-Net on a tree, for strings of the Random Hierarchy Model.
+
+    Examples
+    --------
+    >>> from uddm.denoisers import TreeUNetConfig
+    >>> TreeUNetConfig(8, branching=2, depth=4).length
+    16
+    """
+
+    length: int = 0
+    """branching ** depth, which it is by default."""
+    hidden_dim: int = 64
+    blocks: int = 1
+    """Residual blocks of each level, on the way up and again on the way down."""
+    cond_dim: int = 32
+    dropout: float = 0.0
+    branching: int = 2
+    """Children s of a node, >= 2."""
+    depth: int = 4
+    """Levels D below the root."""
+    expansion: int = 2
+    """Hidden units of a block, in units of the width."""
+    hollow: bool = True
+    """Whether a child does not hear itself on the way down."""
+
+    def __post_init__(self) -> None:
+        check_positive_int("branching", self.branching, at_least=2)
+        for name in ("depth", "expansion"):
+            check_positive_int(name, getattr(self, name))
+        leaves = self.branching**self.depth
+        if self.length not in (0, leaves):
+            raise ValueError(f"`length` must be branching ** depth = {leaves}, got {self.length}")
+        object.__setattr__(self, "length", leaves)
+        super().__post_init__()
+        if self.hollow and self.predicts == "posterior":
+            raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
+
+
+@dataclass(frozen=True)
+class LinearConfig(NetworkConfig):
+    """Shape of logits linear in the tokens, of L^2 K^2 couplings in memory.
+
+    Examples
+    --------
+    >>> from uddm.denoisers import LinearConfig
+    >>> LinearConfig(2, length=30).self_coupling
+    False
+    """
+
+    self_coupling: bool = False
+    """Whether A_ll is learnt too; the logits are then not those of a cavity by construction."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.self_coupling and self.predicts == "posterior":
+            raise ValueError("`predicts` must be 'cavity' without self-coupling, got 'posterior'")
+
+
+SHAPES: dict[str, type[NetworkConfig]] = {
+    "DiT": DiTConfig,
+    "HollowMLP": HollowMLPConfig,
+    "TreeUNet": TreeUNetConfig,
+    "Linear": LinearConfig,
+}
+"""The configuration of each network of the package, by the network's name."""
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """The training steps during which the network reads softmax(w / tau), not z (Sahoo et al. 2025).
+
+    At time t of the process of `process(vocab_size)`, whose schedule is `GaussianDual`:
+
+        soft = curriculum.corrupt(x, t, step, vocab_size, generator=generator)
+        prediction = network.predict_at(soft, soft.hard, process, t)
+        loss = nelbo(process, prediction, x, soft.hard, t)
+
+    The defaults are those of the published LM1B models (K = 30522), except that there `top_k` is None, which at
+    tau = 1e-3 makes no difference that float32 resolves.
+
+    Examples
+    --------
+    >>> from uddm import Curriculum
+    >>> curriculum = Curriculum(start=0, end=100, tau_start=1e-1, tau_end=1e-3)
+    >>> curriculum.active(99), curriculum.active(100), round(curriculum.tau(50), 6)
+    (True, False, 0.01)
+    """
+
+    start: int = 0
+    """First step at which it is on."""
+    end: int = 500_000
+    """First step at which it is off again."""
+    gamma_min: float = -3.5
+    """gamma at t = 0; uniform in t."""
+    gamma_max: float = -1.75
+    """gamma at t = 1."""
+    tau_start: float = 1e-3
+    """Temperature at `start`; its logarithm is linear in the step."""
+    tau_end: float = 1e-3
+    """Temperature at `end`."""
+    top_k: int | None = 32
+    """Entries of the softmax that are kept, as in `uddm.curriculum.relaxed_argmax`; None for all."""
+
+    def __post_init__(self) -> None:
+        check_positive_int("start", self.start, at_least=0)
+        check_positive_int("end", self.end, at_least=self.start + 1)
+        self.schedule(2)  # checks gamma
+        for name in ("tau_start", "tau_end"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")
+        if self.top_k is not None:
+            check_positive_int("top_k", self.top_k)
+
+    def active(self, step: int) -> bool:
+        """Whether the curriculum is on at step 0, 1, ..."""
+        return self.start <= step < self.end
+
+    def tau(self, step: int) -> float:
+        """Temperature at a step from `start` to `end`."""
+        return self.tau_start * (self.tau_end / self.tau_start) ** ((step - self.start) / (self.end - self.start))
+
+    def schedule(self, vocab_size: int) -> GaussianDual:
+        """That of `process`."""
+        from uddm.process.schedule import GaussianDual
+
+        return GaussianDual(vocab_size, self.gamma_min, self.gamma_max)
+
+    def process(self, vocab_size: int) -> UniformProcess:
+        """The process whose alpha_t and rate the objective takes; z = `corrupt(x, t, ...).hard` has its forward law."""
+        from uddm.process import UniformProcess
+
+        return UniformProcess(vocab_size, self.schedule(vocab_size))
+
+    def corrupt(
+        self,
+        x: torch.Tensor,
+        t: float | torch.Tensor,
+        step: int,
+        vocab_size: int,
+        *,
+        generator: int | torch.Generator | None = None,
+    ) -> SoftTokens:
+        """Sample what the network reads at a step for clean tokens x (B, L) at times t, () or (B,) in (0, 1]."""
+        from uddm.curriculum import relaxed_tokens
+
+        schedule, tau = self.schedule(vocab_size), self.tau(step)
+        return relaxed_tokens(x, t, schedule, tau, top_k=self.top_k, generator=generator)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation of the NELBO; the defaults are the published recipe (Sahoo et al. 2025; arXiv 2604.26841).
+
+    Examples
+    --------
+    >>> from uddm import TrainConfig
+    >>> config = TrainConfig(steps=100, learning_rate=1e-3, warmup=10, decay="cosine")
+    >>> [round(config.rate(step), 6) for step in (0, 9, 50)]
+    [0.0001, 0.00098, 0.0005]
+    """
+
+    steps: int = 1_000_000
+    """Optimizer steps."""
+    batch_size: int = 512
+    """Sequences in a step, on all processes together."""
+    learning_rate: float = 3e-4
+    """Of AdamW, after the warm-up."""
+    warmup: int = 2500
+    """Linear steps up to the learning rate."""
+    decay: Literal["constant", "cosine"] = "constant"
+    """Of the learning rate after that; "cosine" to zero."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+    clip: float = 1.0
+    """Bound on the norm of the gradient."""
+    loss: Loss = "nelbo"
+    """The bound, or "jump", the same without a sum over the vocabulary; or denoising cross-entropy, which is none."""
+    curriculum: Annotated[Curriculum | None, tyro.conf.Suppress] = None
+    """Relaxed inputs for some steps (Sahoo et al. 2025), or None."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network up to its read-out (autocast); weights, read-out and loss are float32."""
+    ema: float = 0.9999
+    """Decay of the weight average, warmed up as min(ema, (1 + n)/(10 + n))."""
+    first_time: float = 1e-3
+    """Times are stratified over (first_time, 1]."""
+    log_fraction: float = 0.0
+    """Share of the times stratified in log t instead, in [0, 1], reweighted so that the objective stays the NELBO."""
+    seed: int = 1
+    """Of data split, weights, data order, times, corruption and dropout, the last four keyed by step."""
+    log_every: int = 100
+    """Steps between lines of metrics.jsonl."""
+    checkpoint_every: int = 1000
+    """Steps between saved states."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+            check_positive_int(name, getattr(self, name))
+        check_positive_int("warmup", self.warmup, at_least=0)
+        check_seed("seed", self.seed)
+        check_choice("decay", self.decay, ("constant", "cosine"))
+        check_choice("loss", self.loss, LOSSES)
+        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"`betas` must be two numbers in [0, 1), got {self.betas}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"`weight_decay` must be >= 0 and finite, got {self.weight_decay}")
+        for name, value in (("ema", self.ema), ("first_time", self.first_time)):
+            if not 0 < value < 1:
+                raise ValueError(f"`{name}` must lie in (0, 1), got {value}")
+        if not 0 <= self.log_fraction <= 1:
+            raise ValueError(f"`log_fraction` must lie in [0, 1], got {self.log_fraction}")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step 0, 1, ..., steps - 1."""
+        rate = self.learning_rate * min(1.0, (step + 1) / max(self.warmup, 1))
+        if self.decay == "cosine":
+            rate *= 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return rate
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run from text to model (`uddm.training.run`).
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from uddm.config import RUNS
+    >>> run = replace(RUNS["letters"], fraction=0.1)
+    >>> run.network.length, run.training.steps
+    (16, 2000)
+    """
+
+    network: Annotated[NetworkConfig, tyro.conf.arg(name="")]
+    """Its shape; of which class it is, says which network."""
+    training: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    """Its optimisation."""
+    corpus: Annotated[tuple[str, ...] | None, _shown("PATH...")] = None
+    """"python-docs" (documentation of this Python installation), texts, tar archives of texts, or LM1B."""
+    test_corpus: Annotated[tuple[str, ...] | None, _shown("PATH...")] = None
+    """Texts of the test set. By default LM1B's own; of other texts, a tenth of the documents."""
+    tokenizer: Annotated[str | None, _shown("TEXT")] = None
+    """letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or a tokenizer file or folder."""
+    packing: Literal["stream", "sentences"] = "stream"
+    """"stream" puts a separator between documents and cuts; "sentences" adds BOS and EOS to each piece, as for LM1B."""
+    sequences: Annotated[int | None, _shown("INT")] = None
+    """Size of the training subset, a prefix of one permutation; by default all."""
+    fraction: Annotated[float | None, _shown("FLOAT")] = None
+    """Size of the training subset as a share of all training sequences, in (0, 1]."""
+    curriculum: bool = False
+    """Relaxed inputs for the first half of the steps (DiT)."""
+
+    def __post_init__(self) -> None:
+        check_choice("packing", self.packing, ("stream", "sentences"))
+        if self.sequences is not None:
+            check_positive_int("sequences", self.sequences)
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise ValueError(f"`fraction` must lie in (0, 1], got {self.fraction}")
+        if self.fraction is not None and self.sequences is not None:
+            raise ValueError("`fraction` and `sequences` exclude each other")
+
+    @property
+    def recipe(self) -> TrainConfig:
+        """`training` with the curriculum in it."""
+        half = Curriculum(end=max(self.training.steps // 2, 1)) if self.curriculum else self.training.curriculum
+        return replace(self.training, curriculum=half)
+
+
+def _published(network: DiTConfig) -> RunConfig:
+    """The defaults of `TrainConfig` on sentence-packed LM1B, with the curriculum (arXiv 2604.26841, Table 1).
+
+    The published parameter counts are those of BERT's vocabulary, K = 30522; the paper's text says GPT-2. Both go.
+    """
+    return RunConfig(network, TrainConfig(precision="bfloat16"), packing="sentences", curriculum=True)
+
+
+RUNS: dict[str, RunConfig] = {
+    "letters": RunConfig(
+        HollowMLPConfig(2, length=16, hidden_dim=160, blocks=3, dropout=0.0),
+        TrainConfig(
+            steps=2000,
+            batch_size=64,
+            learning_rate=3e-3,
+            warmup=100,
+            decay="cosine",
+            betas=(0.9, 0.99),
+            ema=0.998,
+            checkpoint_every=500,
+            seed=0,
+        ),
+        corpus=("python-docs",),
+        tokenizer="letters",
+    ),
+    "paper-tiny": _published(DiTConfig.tiny(2)),
+    "paper-small": _published(DiTConfig.small(2)),
+    "paper-medium": _published(DiTConfig.medium(2)),
+}
+"""Named runs: what `python -m uddm train` does, each setting of which an option replaces."""

@@ -1,0 +1,250 @@
+"""Published checkpoints of the transformer, read safely and turned into our own folders.
+
+Three layouts hold the same parameters under the same names:
+
+- Lightning files `.ckpt` (`lemoncmd/lldms-associative-memory`, and whatever github.com/s-sahoo/duo trains): the weights
+  `state_dict`, their average `ema.shadow_params` without names, the configuration as a pickled OmegaConf object, and
+  optimizer states. Nothing of them is run, and neither Lightning nor OmegaConf is needed.
+- Hub folders `config.json` + `model.safetensors` (`kuleshov-group/udlm-lm1b`, `s-sahoo/duo`), or `pytorch_model.bin`;
+  also in shards, with an index of them.
+- A bare file of weights, safetensors or `torch.save`, or the index of shards.
+
+Which of them a file is, its first bytes tell, whatever it is called.
+What the configuration says is compared with the shapes of the tensors; what it does not say is taken from them, and
+what neither says is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import torch
+
+from uddm._validation import check_choice
+from uddm.checkpoints import check_finite
+from uddm.config import DiTConfig
+from uddm.denoisers.transformer import DiT, _Rotary
+from uddm.files import as_path, sync_folder, to_json, write_atomically
+from uddm.importers.configuration import Given, arguments, check_names_and_shapes, recorded, refuse_other_models
+from uddm.importers.hub import local
+from uddm.importers.layouts import ROTARY, Found, named_average, open_published, skipped
+from uddm.importers.report import Report
+
+if TYPE_CHECKING:
+    from uddm.corpora import Tokenizer
+
+__all__ = ["Report", "convert", "import_published", "inspect_published"]
+
+WEIGHTS = ("ema", "raw")
+TOKENIZERS = {30522: "bert-base-uncased", 50258: "gpt2"}
+
+
+def import_published(source: str | Path, *, weights: Literal["ema", "raw"] = "ema", **given: Unpack[Given]) -> DiT:
+    """A published checkpoint as a `DiT` in evaluation mode, float32, on the CPU.
+
+    No code of the file is run, and only the tensors that are needed are read. Of files of `torch.save` the checksums
+    are verified; safetensors files carry none.
+
+    Parameters
+    ----------
+    source : a `.ckpt`, `.bin` or `.safetensors` file, a folder with `config.json` and weights, or one on the hub:
+        "owner/name", or "hf://owner/name[@revision][/path/inside]" for a folder or a file inside. Names of tensors may
+        have the prefixes of `torch.compile` and `DistributedDataParallel`.
+    weights : of a Lightning file, the exponential moving average, "ema", the default, or the weights themselves, "raw"
+    **given : what is said in place of the file, or where it says nothing; None, the default, leaves it to the file:
+        `heads`, their number, an integer >= 1; `length`, L >= 1 tokens in a sequence; `schedule` of the noise, one that
+        `DiTConfig` takes; `dropout` in [0, 1)
+
+    Returns
+    -------
+    DiT in evaluation mode
+
+    Raises
+    ------
+    TypeError : a keyword that is none of these
+    FileNotFoundError : there is no such file, folder or hub repository, or no network
+    ValueError : a damaged file, one that is something else, one of another kind of model, tensors that are missing,
+        unexpected, not finite or of the wrong shape, a configuration that contradicts them, or one that does not say
+        what no tensor does; the message names the file and the key
+    """
+    found, report = _examine(source, weights, given)
+    return _build(found, report)
+
+
+def inspect_published(source: str | Path, *, weights: Literal["ema", "raw"] = "ema", **given: Unpack[Given]) -> Report:
+    """What `import_published` would import, with the same checks, but for the checksums of weights that are not read.
+
+    Parameters
+    ----------
+    source, weights, **given : as for `import_published`
+
+    Returns
+    -------
+    Report, whose `config` has None for what neither the file nor the caller gives
+
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError : as `import_published`
+    """
+    return _examine(source, weights, given)[1]
+
+
+def convert(
+    source: str | Path,
+    folder: str | Path,
+    *,
+    weights: Literal["ema", "raw"] = "ema",
+    tokenizer: Tokenizer | str | Path | None = None,
+    **given: Unpack[Given],
+) -> Report:
+    """Write a published checkpoint as a folder that `DiT.from_pretrained` reads, with the report in `import.json`.
+
+    A new folder appears whole or not at all; in one that is there, `config.json` appears last.
+
+    Parameters
+    ----------
+    source, weights, **given : as for `import_published`
+    folder : a new or empty folder
+    tokenizer : saved along: a `Tokenizer`, or a file or folder that `uddm.corpora.read_tokenizer` reads, where the
+        separator of BERT is then [CLS], with which these models were trained; None, the default, for none
+
+    Returns
+    -------
+    Report, with the checksum of the file
+
+    Raises
+    ------
+    FileExistsError : `folder` has content, or is a file
+    TypeError, FileNotFoundError, ValueError : as `import_published`; a tokenizer of another vocabulary
+    """
+    folder = as_path("folder", folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already; choose a new folder")
+    found, report = _examine(source, weights, given)
+    saved = _tokenizer(tokenizer, report.config["vocab_size"])
+    model = _build(found, report)
+    report = replace(report, sha256=_sha256(found.files))
+    record = to_json(asdict(report))
+    there = folder.exists()
+    unfinished = (folder if there else folder.parent) / f".import.{secrets.token_hex(4)}"
+    try:
+        model.save_pretrained(unfinished, saved)
+        if there:
+            _fill(folder, unfinished, record)
+        else:
+            write_atomically(unfinished / "import.json", record)
+            unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return report
+
+
+def _fill(folder: Path, model: Path, record: bytes) -> None:
+    """Move a model and its record into an empty folder, which may be a mount or a link that nothing can replace."""
+    files = sorted(model.iterdir(), key=lambda file: file.name == "config.json")
+    write_atomically(folder / "import.json", record, exclusive=True)  # of two imports at once, one goes on
+    try:
+        for file in files:
+            file.replace(folder / file.name)
+    except BaseException:
+        for name in ("import.json", *(file.name for file in files)):
+            (folder / name).unlink(missing_ok=True)
+        raise
+    sync_folder(folder)
+
+
+def _sha256(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
+def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Report]:
+    if unknown := given.keys() - Given.__annotations__.keys():
+        raise TypeError(f"unexpected keyword {min(unknown)!r}: what may be given is {', '.join(Given.__annotations__)}")
+    check_choice("weights", weights, WEIGHTS)
+    path, revision = local(source)
+    found = open_published(path)
+    path = found.path
+    said = recorded(found.settings)
+    refuse_other_models(path, said)
+    notes: list[str] = []
+    config = arguments(path, found.tensors, said, given, notes)
+    order = check_names_and_shapes(found, config)
+    if found.format != "Lightning checkpoint":
+        if weights == "raw":
+            raise ValueError(f"`weights` must be left out for {path}, which holds one set of weights, as published")
+        weights = "as published"
+    found.chosen = found.tensors | (named_average(found, order) if weights == "ema" else {})
+    parameters = {name: stored for name, stored in found.chosen.items() if name != ROTARY}
+    numbers = {name: math.prod(stored.shape) for name, stored in parameters.items()}
+    size = sum(file.stat().st_size for file in found.files)
+    if sum(n * parameters[name].dtype.itemsize for name, n in numbers.items()) > size:
+        raise ValueError(f"{path}: tensors share their numbers, and would take more memory than the file has")
+    training = {name: said[name] for name in ("algorithm", "data", "tokenizer", "wrap", "seed") if name in said}
+    if "tokenizer" not in training and config["vocab_size"] in TOKENIZERS:
+        training["tokenizer"] = TOKENIZERS[config["vocab_size"]]
+        notes.append("the tokenizer is inferred from K")
+    averaged = weights == "ema"
+    report = Report(
+        source=str(source),
+        revision=revision,
+        format=found.format,
+        file=path.name,
+        size=size,
+        sha256=None,
+        step=_number(found.facts.get("step")),
+        epoch=_number(found.facts.get("epoch")),
+        weights=weights,
+        decay=_number(found.facts.get("decay")) if averaged else None,
+        updates=_number(found.facts.get("updates")) if averaged else None,
+        dtype=", ".join(sorted({str(s.dtype).removeprefix("torch.") for s in parameters.values()})),
+        parameters=sum(numbers.values()),
+        config=config,
+        training=training,
+        settings=found.settings,
+        skipped=skipped(found),
+        notes=tuple(notes),
+    )
+    return found, report
+
+
+def _build(found: Found, report: Report) -> DiT:
+    for name in ("heads", "length"):
+        if report.config[name] is None:
+            raise ValueError(f"{found.path} does not say `{name}`: pass it")
+    config = DiTConfig(**report.config)
+    with torch.device("meta"):
+        model = DiT(config)
+    state = {name: found.read(stored) for name, stored in found.chosen.items() if name != ROTARY}
+    check_finite(state, found.path)
+    state[ROTARY] = _Rotary(config.hidden_dim // config.heads).inv_freq
+    if ROTARY in found.tensors:
+        stored = found.tensors[ROTARY]
+        if not torch.allclose(found.read(stored), state[ROTARY], rtol=4 * torch.finfo(stored.dtype).eps, atol=0):
+            raise ValueError(f"{found.path}: {ROTARY} is not that of rotary embeddings of base 10000")
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _tokenizer(tokenizer: Tokenizer | str | Path | None, vocab_size: int) -> Tokenizer | None:
+    from uddm.corpora.tokenizers import read_tokenizer
+
+    if isinstance(tokenizer, str | Path):
+        tokenizer = read_tokenizer(tokenizer, bert_separator="[CLS]")
+    if tokenizer is not None and tokenizer.vocab_size != vocab_size:
+        raise ValueError(f"`tokenizer` must have the {vocab_size} tokens of the model, got {tokenizer.vocab_size}")
+    return tokenizer
