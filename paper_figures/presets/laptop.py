@@ -11,7 +11,7 @@ STRINGS = TrainConfig(batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warm
 TREE = TrainConfig(batch_size=64, learning_rate=4e-3, warmup=75, decay="cosine", ema=0.99)
 
 LAPTOP = Preset(
-    about="the transition on two cores in about 40 minutes",
+    about="the transition on two cores in about 45 minutes",
     language=Language(
         tokenizer="letters",
         length=16,

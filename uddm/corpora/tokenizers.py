@@ -51,8 +51,7 @@ class Tokenizer(ABC):
     ...     vocab_size = 10
     ...     def encode(self, text):
     ...         return np.array([int(c) for c in text if c in "0123456789"], np.int64)
-    ...     def decode(self, ids):
-    ...         return "".join(str(i) for i in ids)
+    ...     def decode(self, ids): return "".join(str(i) for i in ids)
     ...     def definition(self):
     ...         return {"type": "digits"}
     >>> Digits().decode(Digits().encode("3.14")), [ids.tolist() for ids in Digits().encode_batch(["31", "4"])]
