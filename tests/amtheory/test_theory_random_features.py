@@ -74,16 +74,18 @@ def test_iteration_of_the_equations(alpha_D, n):
     assert fixed_point(critical * (1 - sign * 0.02), alpha_D, n) < 0.5
 
 
-@pytest.mark.statistical(alarm=1e-6)
-@pytest.mark.parametrize(("D", "P", "tolerance"), [(400, 61, 0.0005), (2000, 161, 0.0012)])
-def test_stored_examples_of_a_simulation(D, P, tolerance, seed):
-    """L = 2000. The mean overlap of a sample has a standard deviation of 0.0002 and 0.0003 (10 seeds), corrections in
-    1 / L are below 0.0001: the mean of 4 fails for fewer than one seed in 1e6."""
+@pytest.mark.statistical(alarm=1e-4)
+@pytest.mark.parametrize(("D", "P", "samples", "tolerance"), [(400, 61, 12, 0.0004), (2000, 161, 4, 0.0012)])
+def test_stored_examples_of_a_simulation(D, P, samples, tolerance, seed):
+    """L = 2000. One example in some thousand is lost; the mean overlap of the others has a standard deviation of 0.0003
+    over samples (60 and 20 seeds), corrections in 1 / L are below 0.0001: five standard deviations of the mean."""
     L, means = 2000, []
-    for n in range(4):
+    for n in range(samples):
         x, _, _ = patterns.random_features(P, L, D, rng=seed(n))
         final, _ = retrieve(Hopfield().fit(x), x, update="sequential", rng=seed(n))
-        means.append((final * x).mean())
+        m = (final * x).mean(axis=1)
+        assert (m > 0.9).mean() > 0.95
+        means.append(m[m > 0.9].mean())
     assert np.mean(means) == pytest.approx(storage_overlap(P / L, D / L), abs=tolerance)
     # negative control: an example that is not seen by its features
     assert np.mean(means) != pytest.approx(fixed_point(P / L, D / L, 0, features=False), abs=tolerance)
@@ -130,11 +132,11 @@ def test_order(alpha_D, factor, fraction, ratio):
     assert 0 <= learned[0] <= learned[1] <= 1
 
 
-@pytest.mark.statistical(alarm=1e-6)
+@pytest.mark.statistical(alarm=1e-4)
 @pytest.mark.parametrize(("D", "P", "n", "tolerance"), [(40, 701, 1, 0.004), (20, 2401, 3, 0.0007)])
 def test_learned_mixtures_of_a_simulation(D, P, n, tolerance, seed):
     """L = 2000, 60 mixtures that are not among the examples. Most stay; the mean overlap of those has a standard
-    deviation of 0.0011 and 0.0002 (16 seeds): the mean of 3 samples fails for fewer than one seed in 1e6."""
+    deviation of 0.0011 and 0.0002 (16 seeds): over five of the mean of 3 samples."""
     L, means = 2000, []
     for k in range(3):
         x, features, _ = patterns.random_features(P, L, D, rng=seed(k))
@@ -143,8 +145,8 @@ def test_learned_mixtures_of_a_simulation(D, P, n, tolerance, seed):
         states = np.sign([rng.choice([-1, 1], n) @ f for f in chosen])
         final, _ = retrieve(Hopfield().fit(x), states, update="sequential", rng=seed(k))
         m = (final * states).mean(axis=1)
-        assert (m > 0.8).mean() > 0.8
-        means.append(m[m > 0.8].mean())
+        assert (m > 0.9).mean() > 0.8
+        means.append(m[m > 0.9].mean())
     assert np.mean(means) == pytest.approx(generalization_overlap(P / L, D / L, n), abs=tolerance)
     # negative control: fewer examples
     assert np.mean(means) != pytest.approx(generalization_overlap(P / L / 1.5, D / L, n), abs=tolerance)
