@@ -27,7 +27,7 @@ Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 def _train(preset: str, network: str) -> Callable[..., None]:
     """The command whose options are those of a preset's run, or of the same with another network."""
     start = RUNS[preset]
-    if network != _name(start):
+    if network != start.network.name:
         shared = {f.name for f in fields(SHAPES[network])}
         start = replace(start, network=SHAPES[network](**{k: v for k, v in vars(start.network).items() if k in shared}))
 
@@ -236,10 +236,6 @@ def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _name(config: RunConfig) -> str:
-    return next(name for name, shape in SHAPES.items() if type(config.network) is shape)
-
-
 def _chosen(words: Sequence[str]) -> tuple[str, str]:
     """The preset and the network that the words name, on which the other options depend; what is wrong with them is
     told by the command itself."""
@@ -250,7 +246,7 @@ def _chosen(words: Sequence[str]) -> tuple[str, str]:
         found = parser.parse_known_args(words)[0]
     except argparse.ArgumentError:
         found = parser.parse_args([])
-    network = found.network or _name(RUNS[found.preset])
+    network = found.network or RUNS[found.preset].network.name
     given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
     own, known = (
         {f.name for shape in shapes for f in fields(shape)} for shapes in ([SHAPES[network]], SHAPES.values())

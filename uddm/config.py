@@ -57,6 +57,11 @@ class NetworkConfig:
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("predicts", self.predicts, PREDICTS)
 
+    @property
+    def name(self) -> str:
+        """The name of the network whose shape it is: "DiT" of a DiTConfig."""
+        return type(self).__name__.removesuffix("Config")
+
     def resolved(self) -> Self:
         """The same with what follows from other settings written out, as a network has it."""
         return self

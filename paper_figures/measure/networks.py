@@ -20,7 +20,7 @@ class Training:
     def __init__(self, recipe: Recipe, *, vocab_size: int, length: int, steps: int, seed: int):
         self.model = replace(recipe.network, vocab_size=vocab_size, length=length)
         self.config = replace(recipe.training, steps=steps, seed=seed)
-        self.name = type(self.model).__name__.removesuffix("Config")
+        self.name = self.model.name
 
     @property
     def key(self) -> dict[str, Any]:
@@ -31,11 +31,10 @@ class Training:
         """The network trained on `data` from the first weights of the seed `weights`: read, resumed or trained."""
         import torch
 
-        from uddm.denoisers import NETWORKS
+        from uddm.denoisers import network_of
 
-        (network,) = (found for found in NETWORKS.values() if found.Config is type(self.model))
         torch.manual_seed(weights)
-        return cells.trained(name, key, network(self.model), data, self.config, **more)
+        return cells.trained(name, key, network_of(self.model)(self.model), data, self.config, **more)
 
 
 def is_row(x: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -1,13 +1,13 @@
 """The transition on two cores; how it was chosen is told in docs/laptop-preset.md."""
 
+from dataclasses import replace
+
 from paper_figures.presets.schema import Hierarchy, Language, Memories, Preset, Recipe, Relaxation
 from uddm.config import DiTConfig, HollowMLPConfig, TrainConfig, TreeUNetConfig
 
-HOLLOW = TrainConfig(
-    batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=100, decay="cosine", ema=0.998, log_fraction=0.5
-)
 TRANSFORMER = TrainConfig(batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=100, decay="cosine", ema=0.998)
-STRINGS = TrainConfig(batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=100, decay="cosine", ema=0.99)
+HOLLOW = replace(TRANSFORMER, log_fraction=0.5)
+STRINGS = replace(TRANSFORMER, ema=0.99)
 TREE = TrainConfig(batch_size=64, learning_rate=4e-3, warmup=75, decay="cosine", ema=0.99)
 
 LAPTOP = Preset(

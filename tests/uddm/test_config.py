@@ -15,6 +15,7 @@ from uddm.training.loop import claim
 def test_every_network_of_the_package_has_its_shape():
     assert {name: network.Config for name, network in NETWORKS.items() if hasattr(denoisers, name)} == SHAPES
     assert network_of(SHAPES["DiT"](4)) is NETWORKS["DiT"]
+    assert all(shape(4).name == name for name, shape in SHAPES.items())
     with pytest.raises(TypeError, match="`config` must be that of a network, got RunConfig"):
         network_of(RUNS["letters"])  # type: ignore[arg-type]
 
