@@ -466,17 +466,20 @@ def test_documents_of_any_iterable(tmp_path, blocks):
         Corpus("once", iter(DOCUMENTS))
 
 
-def test_text_that_changes_while_it_is_read(tmp_path):
-    class Growing:
+@pytest.mark.parametrize("per_part", [1, 3, 100])
+@pytest.mark.parametrize("growth", [1, -1])
+def test_text_that_changes_while_it_is_read(tmp_path, monkeypatch, growth, per_part):
+    class Changing:
         def __init__(self):
-            self.times = 0
+            self.size = 12
 
         def __iter__(self):
-            self.times += 1
-            return iter(["some words"] * (self.times + 3))
+            self.size += growth
+            return iter(["some words"] * self.size)
 
-    with pytest.raises(ValueError, match="'growing' has changed while it was read"):
-        prepare_blocks(Corpus("growing", Growing()), LETTERS, 3, cache_dir=tmp_path)
+    monkeypatch.setattr("uddm.corpora.corpus._DOCUMENTS_IN_A_PART", per_part)
+    with pytest.raises(ValueError, match="'changing' has changed while it was read"):
+        prepare_blocks(Corpus("changing", Changing()), LETTERS, 3, cache_dir=tmp_path)
 
 
 def test_hash_knows_where_documents_end():

@@ -170,12 +170,11 @@ def interrupted(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("uddm.corpora.corpus._DOCUMENTS_IN_A_PART", 7)
     with monkeypatch.context() as patch:
         patch.setattr("uddm.corpora.packing._without_repeats", interrupt)
-        patch.setattr("uddm.corpora.corpus._DOCUMENTS_IN_A_PART", 7)
         with pytest.raises(KeyboardInterrupt):
             prepare(tmp_path / "cache")
-        monkeypatch.setattr("uddm.corpora.corpus._DOCUMENTS_IN_A_PART", 7)
     return tmp_path / "cache"
 
 

@@ -121,8 +121,13 @@ def _encode(corpus: Corpus, held_out: dict[str, np.ndarray], tokenizer: Tokenize
     """Write the token ids of every part, and then its record, unless they are whole already."""
     work.mkdir(exist_ok=True)
     total = sum(map(len, held_out.values()))
+    changed = ValueError(f"corpus {corpus.name!r} has changed while it was read")
+    missing = set(held_out)
     with tqdm(total=total, desc="encoding", unit=" documents", unit_scale=True, disable=None) as progress:
         for key, documents in corpus.parts():
+            if key not in missing:
+                raise changed
+            missing.remove(key)
             flags, record = held_out[key], work / f"{key}.json"
             paths = [_tokens(work / key, split) for split in SPLITS]
             if _is_whole(record, paths):
@@ -137,9 +142,11 @@ def _encode(corpus: Corpus, held_out: dict[str, np.ndarray], tokenizer: Tokenize
                     done += len(batch)
                     progress.update(len(batch))
                 if done != len(flags):
-                    raise ValueError(f"corpus {corpus.name!r} has changed while it was read")
+                    raise changed
             sha256 = {path.name: file.sha256 for path, file in zip(paths, (train, test))}
             write_atomically(record, to_json(sha256))
+    if missing:
+        raise changed
 
 
 def _is_whole(record: Path, paths: Sequence[Path]) -> bool:
