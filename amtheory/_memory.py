@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64, Int8, Int32, Int64
+from numpy.typing import ArrayLike
 
 from amtheory import _validation as check
 
@@ -21,16 +22,16 @@ class Dynamics(Protocol):
 
     def relax(
         self,
-        states: NDArray[np.int8],
+        states: Int8[np.ndarray, "M L"],
         update: int,
         noise: float,
         seed: np.uint64,
         first_row: int,
         max_sweeps: int,
-        sweeps: NDArray[np.int64],
-        cycle_length: NDArray[np.int64],
-        reference: NDArray[np.int8],
-        overlaps: NDArray[np.int32],
+        sweeps: Int64[np.ndarray, " M"],
+        cycle_length: Int64[np.ndarray, " M"],
+        reference: Int8[np.ndarray, "M L"] | Int8[np.ndarray, "M 0"],
+        overlaps: Int32[np.ndarray, "M {max_sweeps+1}"] | Int32[np.ndarray, "M 0"],
         /,
     ) -> None:
         """Run each of `states` to its end, in place.
@@ -104,7 +105,7 @@ class Memory(ABC):
         """The number L of spins."""
 
     @abstractmethod
-    def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
+    def local_field(self, states: ArrayLike) -> Float64[np.ndarray, "M {self.length_}"]:
         """h_i = (E(s_i = -1) - E(s_i = +1)) / 2, the other spins as they are, for each of `states`.
 
         Without an energy, the field whose sign the dynamics follows.
@@ -123,7 +124,7 @@ class Memory(ABC):
         """
 
     @abstractmethod
-    def energy(self, states: ArrayLike) -> NDArray[np.float64]:
+    def energy(self, states: ArrayLike) -> Float64[np.ndarray, " M"]:
         """E of each of `states`, extensive: what sequential dynamics at T = 0 never raises.
 
         Parameters
@@ -182,12 +183,12 @@ class PairwiseMemory(Memory):
     """
 
     @property
-    def couplings_(self) -> NDArray[np.float64]:
+    def couplings_(self) -> Float64[np.ndarray, "L L"]:
         """W (L, L), read-only."""
         return self._couplings
 
     @couplings_.setter
-    def couplings_(self, couplings: NDArray[np.float64]) -> None:
+    def couplings_(self, couplings: Float64[np.ndarray, "L L"]) -> None:
         couplings.setflags(write=False)  # what the dynamics derives from them is kept
         self._couplings = couplings
         self._dynamics = None
@@ -197,7 +198,7 @@ class PairwiseMemory(Memory):
         return len(self.couplings_)
 
     @property
-    def norms_(self) -> NDArray[np.float64]:
+    def norms_(self) -> Float64[np.ndarray, " {self.length_}"]:
         """||W_l||_2 of each row, (L,)."""
         return np.linalg.norm(self.couplings_, axis=1)
 
@@ -206,7 +207,7 @@ class PairwiseMemory(Memory):
         W = self.couplings_
         return float(np.linalg.norm(W - W.T) / np.linalg.norm(W + W.T))
 
-    def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
+    def local_field(self, states: ArrayLike) -> Float64[np.ndarray, "M {self.length_}"]:
         """h_l = sum_m W_lm s_m for each of `states`; neither aligned nor normalized, as `stabilities` are.
 
         Parameters
@@ -223,7 +224,7 @@ class PairwiseMemory(Memory):
         """
         return check.spins("states", states, length=self.length_) @ self.couplings_.T
 
-    def stabilities(self, patterns: ArrayLike) -> NDArray[np.float64]:
+    def stabilities(self, patterns: ArrayLike) -> Float64[np.ndarray, "P {self.length_}"]:
         """Delta_l = x_l (W_l . x) / ||W_l|| for each of `patterns`, whether stored or not.
 
         Scale-free: x is a fixed point of the dynamics if all its Delta_l > 0.
@@ -249,7 +250,7 @@ class PairwiseMemory(Memory):
         with np.errstate(invalid="ignore"):
             return x * self.local_field(x) / self.norms_
 
-    def energy(self, states: ArrayLike) -> NDArray[np.float64]:
+    def energy(self, states: ArrayLike) -> Float64[np.ndarray, " M"]:
         """E = -1/2 sum_ij W_ij s_i s_j of each of `states`, extensive. Sequential dynamics at T = 0 never raises it.
 
         Parameters

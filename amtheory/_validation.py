@@ -5,10 +5,13 @@ import os
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 
 Seed = int | np.integer | np.random.Generator | None
 """What `rng` may be; see `generator`."""
+Broadcast = Float64[Any, " ..."]
+"""What elementwise functions return: an array, or a numpy scalar if all arguments are numbers."""
 
 
 def unmasked(name: str, value: ArrayLike) -> NDArray[Any]:

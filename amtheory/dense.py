@@ -8,7 +8,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
 from amtheory import _validation as check
@@ -97,12 +98,12 @@ class DenseMemory(Memory):
     def length_(self) -> int:
         return self.patterns_.shape[1]
 
-    def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
+    def local_field(self, states: ArrayLike) -> Float64[np.ndarray, "M {self.length_}"]:
         """h_i = (E(s_i = -1) - E(s_i = +1)) / 2 for each of `states` (M, L); returns (M, L). See `Memory`."""
         dynamics: Any = self.dynamics()
         return dynamics.fields(check.spins("states", states, length=self.length_))
 
-    def energy(self, states: ArrayLike) -> NDArray[np.float64]:
+    def energy(self, states: ArrayLike) -> Float64[np.ndarray, " M"]:
         """E of each of `states` (M, L), extensive; returns (M,). See `Memory`."""
         s = check.spins("states", states, length=self.length_).astype(np.float64)
         overlaps = s @ self.patterns_.T

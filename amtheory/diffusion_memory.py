@@ -27,6 +27,7 @@ from functools import lru_cache
 from typing import Literal, Self
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import minimize
@@ -45,7 +46,7 @@ _STABILITIES = 0.1 * np.sinh(np.linspace(-1, 1, 157) * np.arcsinh(10 * _STABLEST
 _LOG_SCALES = np.log(np.cosh(np.linspace(0, np.arcsinh(_LARGEST), 31)))  # log q, at r = 0 dense in r
 
 
-def diffusion_term(alpha: ArrayLike, alignment: ArrayLike) -> Floats:
+def diffusion_term(alpha: ArrayLike, alignment: ArrayLike) -> check.Broadcast:
     """phi(a, tanh u) >= 0 of the module's formula, in nats per unit of a.
 
     Parameters
@@ -72,7 +73,7 @@ def diffusion_term(alpha: ArrayLike, alignment: ArrayLike) -> Floats:
     return ratios / 2 - a * (1 - missing) * missing / product
 
 
-def diffusion_slope(alpha: ArrayLike, alignment: ArrayLike) -> Floats:
+def diffusion_slope(alpha: ArrayLike, alignment: ArrayLike) -> check.Broadcast:
     """d phi(a, tanh u) / du = -2 a (1 - tau) (1 - tau^2)/(1 - a^2 tau^2)^2 <= 0.
 
     Parameters
@@ -108,7 +109,7 @@ def _mixtures(alpha: ArrayLike, alignment: ArrayLike) -> tuple[Floats, Floats, F
 
 def linear_nelbo(
     couplings: ArrayLike, patterns: ArrayLike, *, field: Literal["gaussian", "exact"] = "gaussian"
-) -> Floats:
+) -> Float64[np.ndarray, " L"]:
     """nelbo_l of given couplings, averaged over patterns.
 
     Parameters

@@ -3,7 +3,8 @@
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64, Int32
+from numpy.typing import ArrayLike
 
 from amtheory import _validation as check
 from amtheory._memory import Dynamics, PairwiseMemory
@@ -37,7 +38,7 @@ class Hopfield(PairwiseMemory):
     ([1.0, 1.0, 1.0, 1.0, 1.0], [True, True, True, True, True])
     """
 
-    integer_couplings_: NDArray[np.int32]
+    integer_couplings_: Int32[np.ndarray, "L L"]
 
     def fit(self, patterns: ArrayLike) -> Self:
         """Learn `patterns`.
@@ -68,12 +69,12 @@ class Hopfield(PairwiseMemory):
 
         return pairwise(self.integer_couplings_, 1 / len(self.integer_couplings_), self._patterns)
 
-    def local_field(self, states: ArrayLike) -> NDArray[np.float64]:
+    def local_field(self, states: ArrayLike) -> Float64[np.ndarray, "M {self.length_}"]:
         """h_i = (1/L) sum_j J_ij s_j for each of `states` (M, L); the sum is exact, (M, L). See `PairwiseMemory`."""
         L = self.length_
         return check.spins("states", states, length=L) @ self.integer_couplings_.astype(np.float64) / L
 
-    def energy(self, states: ArrayLike) -> NDArray[np.float64]:
+    def energy(self, states: ArrayLike) -> Float64[np.ndarray, " M"]:
         """E = -1/2 sum_ij W_ij s_i s_j of each of `states` (M, L), extensive; returns (M,). See `PairwiseMemory`.
 
         The sum over pairs is an exact integer, divided once by 2L: equal energies compare equal.

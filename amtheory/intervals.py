@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64, Num
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
+
+from amtheory import _validation as check
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,7 +68,7 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimat
     return Estimate(p, float(low), float(high))
 
 
-def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[Floats, Floats]:
+def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[check.Broadcast, check.Broadcast]:
     """The ends of Wilson's interval alone, elementwise, at a given quantile instead of a confidence.
 
     Parameters
@@ -118,7 +121,9 @@ def student_quantile(n: int, confidence: float) -> float:
     return float(stdtrit(n - 1, (1 + confidence) / 2)) if n > 1 else np.nan
 
 
-def mean_and_error(values: Floats) -> tuple[Floats, Floats]:
+def mean_and_error(
+    values: Float64[np.ndarray, " n *shape"],
+) -> tuple[Float64[Any, "*shape"], Float64[Any, "*shape"]]:
     """Mean over samples and its standard error.
 
     Parameters
@@ -171,8 +176,8 @@ def student(values: xr.DataArray, dim: str, confidence: float = 0.95) -> xr.Data
 
 
 def bootstrap_ratio(
-    numerator: np.ndarray,
-    denominator: np.ndarray,
+    numerator: Num[np.ndarray, " N"],
+    denominator: Num[np.ndarray, " N"],
     rng: np.random.Generator,
     *,
     confidence: float = 0.95,
@@ -218,7 +223,7 @@ def bootstrap_ratio(
 
 
 def bootstrap_mean(
-    values: np.ndarray, rng: np.random.Generator, *, confidence: float = 0.95, resamples: int = 1000
+    values: Num[np.ndarray, " N"], rng: np.random.Generator, *, confidence: float = 0.95, resamples: int = 1000
 ) -> Estimate:
     """Mean of the finite values with a percentile bootstrap interval.
 
@@ -248,7 +253,9 @@ def bootstrap_mean(
     return Estimate(float(finite.mean()), float(low), float(high))
 
 
-def resampled_sums(values: np.ndarray, rng: np.random.Generator, resamples: int, together: int = 50) -> np.ndarray:
+def resampled_sums(
+    values: Num[np.ndarray, " N *shape"], rng: np.random.Generator, resamples: int, together: int = 50
+) -> Num[np.ndarray, " {resamples} *shape"]:
     """Bootstrap: sums over as many rows as there are, drawn with replacement.
 
     Parameters
@@ -274,7 +281,7 @@ def resampled_sums(values: np.ndarray, rng: np.random.Generator, resamples: int,
     return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ values for size in draws])
 
 
-def expanded_percentiles(resampled: Floats, n: int, confidence: float) -> tuple[float, float]:
+def expanded_percentiles(resampled: Float64[np.ndarray, " R"], n: int, confidence: float) -> tuple[float, float]:
     """Ends of the percentile interval of a bootstrap over n samples, expanded for small n (Hesterberg, Am. Stat. 69,
     371, 2015).
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Int8
 from numpy.typing import ArrayLike, NDArray
 
 from amtheory import _validation as check
@@ -17,7 +18,7 @@ Spins = NDArray[np.int8]
 _BLOCK = 2**22  # real numbers held at a time
 
 
-def random_patterns(P: int, L: int, *, rng: check.Seed = None) -> Spins:
+def random_patterns(P: int, L: int, *, rng: check.Seed = None) -> Int8[np.ndarray, "{P} {L}"]:
     """Independent unbiased spins: P(x = +1) = 1/2 for each.
 
     Parameters
@@ -44,7 +45,7 @@ def random_patterns(P: int, L: int, *, rng: check.Seed = None) -> Spins:
     return _fair_spins(check.generator(rng), shape)
 
 
-def biased_patterns(P: int, L: int, bias: float, *, rng: check.Seed = None) -> Spins:
+def biased_patterns(P: int, L: int, bias: float, *, rng: check.Seed = None) -> Int8[np.ndarray, "{P} {L}"]:
     """Independent spins of mean `bias`: P(x = +1) = (1 + bias) / 2 for each.
 
     Parameters
@@ -73,7 +74,7 @@ def biased_patterns(P: int, L: int, bias: float, *, rng: check.Seed = None) -> S
 
 def correlated_chains(
     P: int, L: int, correlation: float, *, along: Literal["sites", "patterns"] = "sites", rng: check.Seed = None
-) -> Spins:
+) -> Int8[np.ndarray, "{P} {L}"]:
     """Unbiased spins in stationary Markov chains, with correlations that decay exponentially:
 
         along sites:     < x_i^mu x_j^nu > = delta_{mu nu} c^|i - j|
@@ -119,7 +120,7 @@ def correlated_chains(
 
 def prototypes(
     P: int, L: int, K: int, quality: float, *, rng: check.Seed = None
-) -> tuple[Spins, Spins, Callable[..., Spins]]:
+) -> tuple[Int8[np.ndarray, "{P} {L}"], Int8[np.ndarray, "{K} {L}"], Callable[..., Int8[np.ndarray, "n {L}"]]]:
     """Noisy examples of K prototypes: x_i^mu = chi_i^mu p_i^(mu mod K), < chi > = r, so that < x . p / L > = r.
 
     The prototypes p in {-1, +1}^L have independent unbiased spins, and each spin of an example differs from its
@@ -177,7 +178,7 @@ def random_features(
     active: int | None = None,
     coefficients: Literal["gaussian", "binary"] = "gaussian",
     rng: check.Seed = None,
-) -> tuple[Spins, Spins, Callable[..., Spins]]:
+) -> tuple[Int8[np.ndarray, "{P} {L}"], Int8[np.ndarray, "{D} {L}"], Callable[..., Int8[np.ndarray, "n {L}"]]]:
     """Random-features ("hidden manifold") examples, x = sgn(sum_k c_k f_k).
 
     The D features f_k in {-1, +1}^L have independent unbiased spins. Each example has its own coefficients
@@ -243,7 +244,7 @@ def random_features(
     return sample(P, of_patterns), features, _unseen(sample, of_unseen)
 
 
-def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike = "median") -> Spins:
+def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike = "median") -> Int8[np.ndarray, "n L"]:
     """Real data as spins: +1 where a feature exceeds its threshold, -1 where it does not.
 
     The trailing dimensions are flattened, in C order. A value equal to its threshold gives -1: with "median", half or
@@ -298,7 +299,7 @@ def binarize(data: ArrayLike, threshold: Literal["median", "mean"] | ArrayLike =
     return _as_spins(above)
 
 
-def flip(states: ArrayLike, flips: int, *, rng: check.Seed = None) -> Spins:
+def flip(states: ArrayLike, flips: int, *, rng: check.Seed = None) -> Int8[np.ndarray, "... L"]:
     """`states` with exactly `flips` distinct random spins of each reversed: overlap 1 - 2 flips / L.
 
     Parameters
@@ -327,7 +328,7 @@ def flip(states: ArrayLike, flips: int, *, rng: check.Seed = None) -> Spins:
     return np.where(_random_subsets(check.generator(rng), states.shape, flips), -states, states)
 
 
-def overlap(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+def overlap(a: ArrayLike, b: ArrayLike) -> check.Broadcast:
     """m = (1/L) sum_l a_l b_l in [-1, 1] over the last axis, of any two states or patterns.
 
     Parameters

@@ -9,6 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Self
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -60,7 +61,7 @@ def loss(couplings: ArrayLike, patterns: ArrayLike, beta: float) -> float:
     return float(losses_and_slopes(*_checked(couplings, patterns, beta))[0].sum())
 
 
-def gradient(couplings: ArrayLike, patterns: ArrayLike, beta: float) -> NDArray[np.float64]:
+def gradient(couplings: ArrayLike, patterns: ArrayLike, beta: float) -> Float64[np.ndarray, "L L"]:
     """Gradient of `loss`: for m != l exactly
 
         dloss / dW_lm = -(beta/P) sum_x x_l x_m [1 - tanh M_l],
@@ -257,7 +258,7 @@ class PseudoLikelihood(PairwiseMemory):
         self.couplings_, self.n_iter_, self.converged_ = perceptron.couplings_, 0, perceptron.converged_
         return self
 
-    def conditional_field(self, states: ArrayLike) -> NDArray[np.float64]:
+    def conditional_field(self, states: ArrayLike) -> Float64[np.ndarray, "M {self.length_}"]:
         """f_l = beta sum_{m != l} W_lm s_m, for which p(s_l = +1 | s_others) = sigma(2 f_l): beta times `local_field`.
 
         Parameters

@@ -6,7 +6,8 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Bool, Float64, Int8, Int64
+from numpy.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
 
 from amtheory import _kernels
@@ -37,12 +38,12 @@ class RetrievalInfo:
     ([1, 2], [True, False], [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     """
 
-    sweeps: NDArray[np.int64]
-    cycle_length: NDArray[np.int64]
-    overlaps: NDArray[np.float64] | None = None
+    sweeps: Int64[np.ndarray, " M"]
+    cycle_length: Int64[np.ndarray, " M"]
+    overlaps: Float64[np.ndarray, "M T"] | None = None
 
     @property
-    def converged(self) -> NDArray[np.bool]:
+    def converged(self) -> Bool[np.ndarray, " M"]:
         """Whether a fixed point was reached."""
         return self.cycle_length == 1
 
@@ -58,7 +59,7 @@ def retrieve(
     rng: check.Seed = None,
     threads: int | None = None,
     first_row: int = 0,
-) -> tuple[NDArray[np.int8], RetrievalInfo]:
+) -> tuple[Int8[np.ndarray, "M L"], RetrievalInfo]:
     """Run the dynamics of a memory from each of `states`.
 
     With the local field h_i, for couplings sum_j W_ij s_j, a spin is set to sgn(h_i) at T = 0, a zero field

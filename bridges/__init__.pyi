@@ -4,30 +4,49 @@ from .binary import BinarySystem as BinarySystem
 from .binary import likelihood_beta as likelihood_beta
 from .binary import to_spins as to_spins
 from .binary import to_tokens as to_tokens
+from .claims import CLAIMS as CLAIMS
+from .claims import Claim as Claim
+from .claims import Outcome as Outcome
 from .diffusion import DiffusionSystem as DiffusionSystem
 from .embeddings import embed as embed
 from .entropy import conditional_entropy as conditional_entropy
 from .entropy import entropy_gap as entropy_gap
 from .identities import check_all as check_all
 from .measured import as_system as as_system
+from .membership import SCORES as SCORES
+from .membership import membership_scores as membership_scores
 from .recovery import TOKEN_CLASSES as TOKEN_CLASSES
 from .recovery import frequency_chance as frequency_chance
 from .recovery import token_classes as token_classes
 from .recovery import token_recovery as token_recovery
+from .roc import OperatingPoint as OperatingPoint
+from .roc import area_under_roc as area_under_roc
+from .roc import ks_distance as ks_distance
+from .roc import operating_point as operating_point
+from .roc import true_positive_rate as true_positive_rate
 from .substrings import substring_memorization as substring_memorization
 from .system import Conditional as Conditional
 from .system import MemorySystem as MemorySystem
+from .transition import find_peak as find_peak
+from .transition import find_transition as find_transition
+from .transition import scaling_exponent as scaling_exponent
 from .uturn import UTurn as UTurn
 from .uturn_chains import chains as chains
 from .uturn_chains import relaxation_times as relaxation_times
 
 __all__ = [
+    "CLAIMS",
+    "SCORES",
     "TOKEN_CLASSES",
     "BinarySystem",
+    "Claim",
     "Conditional",
     "DiffusionSystem",
     "MemorySystem",
+    "OperatingPoint",
+    "Outcome",
     "UTurn",
+    "area_under_roc",
     "as_system",
     "basin_verdict",
     "chains",
@@ -36,12 +55,19 @@ __all__ = [
     "conditional_entropy",
     "embed",
     "entropy_gap",
+    "find_peak",
+    "find_transition",
     "frequency_chance",
+    "ks_distance",
     "likelihood_beta",
+    "membership_scores",
+    "operating_point",
     "relaxation_times",
+    "scaling_exponent",
     "substring_memorization",
     "to_spins",
     "to_tokens",
     "token_classes",
     "token_recovery",
+    "true_positive_rate",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Num
 
 from amtheory.intervals import Estimate, bootstrap_ratio
 from bridges.streams import as_seed, stream
@@ -10,7 +11,7 @@ from bridges.system import check_confidence
 
 
 def autocorrelation_time(
-    values: np.ndarray,
+    values: Num[np.ndarray, "n N"],
     *,
     window: float = 5.0,
     rng: int | np.random.Generator | None = None,

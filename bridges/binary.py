@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64, Int8, Int64, Num, Shaped
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
@@ -69,22 +71,22 @@ class BinarySystem(MemorySystem):
         self.update: Literal["parallel", "sequential"] = update
         self.length = memory.length_
 
-    def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, x: Int64[np.ndarray, "B L"], noise: float, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         return np.where(rng.random(x.shape) < noise, rng.integers(2, size=x.shape), x)
 
-    def conditional(self, z: np.ndarray, t: float) -> Conditional:
+    def conditional(self, z: Int64[np.ndarray, "B L"], t: float) -> Conditional:
         return _Logistic(self.beta * self.memory.local_field(to_spins(z)))
 
     def recover(
         self,
-        z: np.ndarray,
+        z: Int64[np.ndarray, "B L"],
         *,
         start: float = 1.0,
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
         rng: np.random.Generator,
-    ) -> np.ndarray:
+    ) -> Int64[np.ndarray, "B L"]:
         states, _ = retrieve(
             self.memory,
             to_spins(z),
@@ -95,7 +97,9 @@ class BinarySystem(MemorySystem):
         )
         return to_tokens(states)
 
-    def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
+    def generate(
+        self, n: int, rng: np.random.Generator, *, steps: int | None = None
+    ) -> Int64[np.ndarray, "{n} {self.length}"]:
         noise = rng.integers(2, size=(n, self.length))
         return self.recover(noise, start=1.0, mode="sample", steps=steps, last="none", rng=rng)
 
@@ -110,21 +114,26 @@ class BinarySystem(MemorySystem):
 class _Logistic(Conditional):
     """p(s) = exp(s f) / (2 cosh f) for fields f (B, L), arXiv 2604.26841 eq. 9."""
 
-    def __init__(self, field: np.ndarray):
+    def __init__(self, field: Float64[np.ndarray, "B L"]):
         self.field = field
 
-    def entropy(self) -> np.ndarray:
+    def entropy(self) -> Float64[np.ndarray, "B L"]:
         """H = log 2cosh f - f tanh f, free of cancellation at large |f|."""
         gap = 2 * np.abs(self.field)
         return np.logaddexp(0, -gap) + gap * expit(-gap)
 
-    def mode(self) -> np.ndarray:
+    def log_prob_variance(self) -> Float64[np.ndarray, "B L"]:
+        """p (1 - p) (2 f)^2, as the two values of log p are 2|f| apart; without overflow at large |f|."""
+        gap = 2 * np.abs(self.field)
+        return gap * expit(-gap) * gap * expit(gap)
+
+    def mode(self) -> Int64[np.ndarray, "B L"]:
         return to_tokens(self._finite() >= 0)
 
-    def log_prob(self, x: np.ndarray) -> np.ndarray:
+    def log_prob(self, x: Int64[np.ndarray, "B L"]) -> Float64[np.ndarray, "B L"]:
         return -np.logaddexp(0, -2 * to_spins(x) * self.field)
 
-    def sample(self, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         return to_tokens(rng.random(self.field.shape) < expit(2 * self._finite()))
 
     def _finite(self) -> np.ndarray:
@@ -134,7 +143,7 @@ class _Logistic(Conditional):
         return self.field
 
 
-def to_spins(tokens: np.ndarray) -> np.ndarray:
+def to_spins(tokens: ArrayLike) -> Int8[np.ndarray, " ..."]:
     """Token ids to spins, 1 to +1 and 0 to -1.
 
     Parameters
@@ -162,7 +171,7 @@ def to_spins(tokens: np.ndarray) -> np.ndarray:
     return np.where(tokens, 1, -1).astype(np.int8)
 
 
-def to_tokens(spins: np.ndarray) -> np.ndarray:
+def to_tokens(spins: Shaped[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"]:
     """Spins to token ids, 1 where positive and 0 elsewhere.
 
     Parameters
@@ -183,7 +192,7 @@ def to_tokens(spins: np.ndarray) -> np.ndarray:
     return (spins > 0).astype(np.int64)
 
 
-def likelihood_beta(memory: Memory, patterns: np.ndarray, *, largest: float = 100.0) -> float:
+def likelihood_beta(memory: Memory, patterns: Num[np.ndarray, "P L"], *, largest: float = 100.0) -> float:
     """The inverse temperature that maximises the conditional likelihood of patterns under fixed couplings.
 
     For memories, like Hopfield's, that are trained at none. The pseudo-likelihood objective is the same function, which

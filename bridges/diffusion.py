@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 
 from amtheory._validation import unmasked
@@ -68,22 +69,22 @@ class DiffusionSystem(MemorySystem):
         self.process = denoiser.process
         self.length, self.vocab_size = denoiser.length, denoiser.process.vocab_size
 
-    def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, x: Int64[np.ndarray, "B L"], noise: float, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         return self.process.corrupt(_as_tensor("x", x), noise, generator=_seed(rng)).numpy()
 
-    def conditional(self, z: np.ndarray, t: float) -> Conditional:
+    def conditional(self, z: Int64[np.ndarray, "B L"], t: float) -> Conditional:
         return _Chunked(self.denoiser, self.kind, self.tokens(z), t, self.batch_size)
 
     def recover(
         self,
-        z: np.ndarray,
+        z: Int64[np.ndarray, "B L"],
         *,
         start: float = 1.0,
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
         rng: np.random.Generator,
-    ) -> np.ndarray:
+    ) -> Int64[np.ndarray, "B L"]:
         tokens = self.tokens(z)
         steps = self.steps_taken(mode, steps)
         if steps is None:
@@ -104,7 +105,9 @@ class DiffusionSystem(MemorySystem):
         )
         return recovered.cpu().numpy()
 
-    def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
+    def generate(
+        self, n: int, rng: np.random.Generator, *, steps: int | None = None
+    ) -> Int64[np.ndarray, "{n} {self.length}"]:
         noise = self.process.prior((n, self.length), generator=rng).numpy()
         return self.recover(noise, start=1.0, mode="sample", steps=steps, last="ancestral", rng=rng)
 
@@ -123,7 +126,7 @@ class DiffusionSystem(MemorySystem):
             "conditional": self.kind,
         }
 
-    def tokens(self, z: np.ndarray) -> Tensor:
+    def tokens(self, z: Integer[np.ndarray, "B L"]) -> Integer[Tensor, "B L"]:
         """The token ids `z` (B, L) as a tensor, where the denoiser computes."""
         return _as_tensor("z", z, getattr(self.denoiser, "device", None))
 
@@ -131,7 +134,7 @@ class DiffusionSystem(MemorySystem):
 class _Chunked(Conditional):
     """Reductions of predictions that exist for one chunk of rows at a time."""
 
-    def __init__(self, denoiser: Denoiser, kind: str, z: Tensor, t: float, batch_size: int | None):
+    def __init__(self, denoiser: Denoiser, kind: str, z: Int64[Tensor, "B L"], t: float, batch_size: int | None):
         self.denoiser, self.kind, self.z, self.t = denoiser, kind, z, t
         self.rows = batches(z, denoiser.process.vocab_size, batch_size)
 
@@ -145,17 +148,33 @@ class _Chunked(Conditional):
             return self.denoiser.predict(z, self.t)
         return DensePrediction(self.denoiser.posterior(z, self.t))
 
-    def entropy(self) -> np.ndarray:
+    def entropy(self) -> Float64[np.ndarray, "B L"]:
         return self._reduce(lambda p, _: p.entropy().double())
 
-    def mode(self) -> np.ndarray:
+    def log_prob_variance(self) -> Float64[np.ndarray, "B L"]:
+        return self._reduce(lambda p, _: p.entropy_and_variance()[1].double())
+
+    def mode(self) -> Int64[np.ndarray, "B L"]:
         return self._reduce(lambda p, _: p.best()[1])
 
-    def log_prob(self, x: np.ndarray) -> np.ndarray:
+    def log_prob(self, x: Int64[np.ndarray, "B L"]) -> Float64[np.ndarray, "B L"]:
         tokens = _as_tensor("x", x, self.z.device)
         return self._reduce(lambda p, r: p.log_prob(tokens[r]).double())
 
-    def sample(self, rng: np.random.Generator) -> np.ndarray:
+    def surprise(
+        self, x: Int64[np.ndarray, "B L"]
+    ) -> tuple[Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"]]:
+        """All three from one call of the denoiser for each chunk."""
+        tokens = _as_tensor("x", x, self.z.device)
+
+        def reduction(p: Prediction, r: slice) -> Tensor:
+            entropy, variance = p.entropy_and_variance()
+            return torch.stack([value.double() for value in (p.log_prob(tokens[r]), entropy, variance)], -1)
+
+        log_prob, entropy, variance = np.moveaxis(self._reduce(reduction), -1, 0)
+        return log_prob, entropy, variance
+
+    def sample(self, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         uniform = torch.as_tensor(rng.random(tuple(self.z.shape)), device=self.z.device)
         return self._reduce(lambda p, r: inverse_cdf(p.log_probs(), uniform[r]))
 

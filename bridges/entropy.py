@@ -12,6 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Integer
 
 from amtheory.intervals import Estimate, bootstrap_mean
 from bridges.manifest import array_hash, manifest, to_attribute
@@ -22,10 +23,10 @@ from bridges.system import MemorySystem, as_tokens, check_confidence, check_time
 
 def conditional_entropy(
     system: MemorySystem,
-    x: np.ndarray,
+    x: Integer[np.ndarray, "N L"],
     *,
     t: float = 1e-5,
-    classes: np.ndarray | None = None,
+    classes: Integer[np.ndarray, "N L"] | None = None,
     rng: int | np.random.Generator | None = None,
     confidence: float = 0.95,
 ) -> xr.Dataset:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int64, Integer, Num
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -35,8 +36,8 @@ class Fragmentation:
     sizes : distinct strings in each component, descending
     """
 
-    labels: np.ndarray
-    sizes: np.ndarray
+    labels: Int64[np.ndarray, " P"]
+    sizes: Int64[np.ndarray, " C"]
 
     @property
     def largest(self) -> float:
@@ -48,7 +49,7 @@ class Fragmentation:
         return len(self.sizes)
 
 
-def fragmentation(strings: np.ndarray, substitutions: int = 1) -> Fragmentation:
+def fragmentation(strings: Integer[np.ndarray, "P L"], substitutions: int = 1) -> Fragmentation:
     """Connected components of the graph that joins strings which differ in at most `substitutions` tokens.
 
     It is the support graph of minimal U-turns, which change at most that many tokens at a time: chains among strings of
@@ -90,12 +91,12 @@ def fragmentation(strings: np.ndarray, substitutions: int = 1) -> Fragmentation:
 
 def kernel_matrix(
     uturn: UTurn,
-    support: np.ndarray,
+    support: Integer[np.ndarray, "M L"],
     *,
     rule: Rule = "always",
     energy: Values | None = None,
     log_prob: Values | None = None,
-) -> np.ndarray:
+) -> Float64[np.ndarray, "M M"]:
     """Transition probabilities of `bridges.chains` between the strings of `support` (M, L): (M, M), float64.
 
     The noisy strings, and the intermediate ones, are all K^L, with K ids that a noisy token may hold. With the rule
@@ -176,7 +177,7 @@ class KernelBias(NamedTuple):
     detailed_balance: float
 
 
-def kernel_bias(kernel: np.ndarray, p: np.ndarray) -> KernelBias:
+def kernel_bias(kernel: Num[np.ndarray, "M M"], p: Num[np.ndarray, " M"]) -> KernelBias:
     """The bias of a transition matrix `kernel` (M, M), rows summing to at most one, with respect to a law p (M,).
 
     Raises ValueError for other shapes, sums or numbers that are no probabilities.

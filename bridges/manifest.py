@@ -7,13 +7,14 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
+from threadpoolctl import threadpool_info
 
 LIBRARIES = ("amtheory", "numpy", "scipy", "numba", "torch", "xarray")
 
@@ -39,7 +40,7 @@ def manifest(**facts: Any) -> dict[str, Any]:
     return {**facts, **code_version(), "versions": _versions(), "platform": _platform(), "threads": _threads()}
 
 
-def array_hash(array: np.ndarray) -> str:
+def array_hash(array: Shaped[np.ndarray, " ..."]) -> str:
     """sha256 of the shape, dtype and content of `array`, first 16 hex digits."""
     array = np.ascontiguousarray(array)
     return hashlib.sha256(f"{array.shape} {array.dtype}".encode() + array.tobytes()).hexdigest()[:16]
@@ -90,7 +91,9 @@ def _platform() -> dict[str, Any]:
 
 
 def _threads() -> dict[str, Any]:
-    counts: dict[str, Any] = {"AMTHEORY_NUM_THREADS": os.environ.get("AMTHEORY_NUM_THREADS", "1")}
-    if "torch" in sys.modules:
-        counts["torch"] = sys.modules["torch"].get_num_threads()
-    return counts
+    """Of our kernels, and of the libraries that are loaded by now, torch's among them; not where their files lie."""
+    libraries = [{k: v for k, v in library.items() if k != "filepath"} for library in threadpool_info()]
+    return {
+        "AMTHEORY_NUM_THREADS": os.environ.get("AMTHEORY_NUM_THREADS", "1"),
+        "libraries": sorted(libraries, key=json.dumps),  # which are found in any order
+    }

@@ -12,6 +12,7 @@ from numbers import Integral
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Int8, Integer
 
 from amtheory import _validation as check
 from amtheory.intervals import Estimate, bootstrap_ratio, wilson
@@ -24,7 +25,11 @@ TOKEN_CLASSES = ("stable", "unstable", "recovered", "failed")
 """Uncorrupted and kept, uncorrupted and altered, corrupted and restored, corrupted and not restored."""
 
 
-def token_classes(original: np.ndarray, corrupted: np.ndarray, recovered: np.ndarray) -> np.ndarray:
+def token_classes(
+    original: Integer[np.ndarray, "*shape"],
+    corrupted: Integer[np.ndarray, "*shape"],
+    recovered: Integer[np.ndarray, "*shape"],
+) -> Int8[np.ndarray, "*shape"]:
     """Which of `TOKEN_CLASSES` each token belongs to.
 
     Parameters
@@ -47,7 +52,7 @@ def token_classes(original: np.ndarray, corrupted: np.ndarray, recovered: np.nda
 
 
 def frequency_chance(
-    x: np.ndarray, noise: float | Sequence[float], *, vocab_size: int, schedule: str = "log-linear"
+    x: Integer[np.ndarray, "N L"], noise: float | Sequence[float], *, vocab_size: int, schedule: str = "log-linear"
 ) -> xr.DataArray:
     """Recovery of corrupted tokens by Bayes inference that knows the frequencies of single tokens only: what a model
     must exceed to have learnt anything else.
@@ -99,7 +104,7 @@ def frequency_chance(
 
 def token_recovery(
     system: MemorySystem,
-    x: np.ndarray,
+    x: Integer[np.ndarray, "N L"],
     *,
     noise: float | Sequence[float],
     start: float | None = None,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Integer
 
 from amtheory.intervals import Estimate, bootstrap_mean, wilson
 from bridges.streams import as_seed, stream
@@ -38,8 +39,8 @@ QUARTILES = 4
 
 def substring_memorization(
     grammar: RandomHierarchy,
-    training: np.ndarray,
-    generated: np.ndarray,
+    training: Integer[np.ndarray, "P d"],
+    generated: Integer[np.ndarray, "N d"],
     *,
     rng: int | np.random.Generator | None = None,
     confidence: float = 0.95,

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from amtheory._validation import unmasked
 
@@ -31,6 +32,8 @@ class Conditional(ABC):
     ...         self.shape = shape
     ...     def entropy(self):
     ...         return np.full(self.shape, np.log(2))
+    ...     def log_prob_variance(self):
+    ...         return np.zeros(self.shape)
     ...     def mode(self):
     ...         return np.ones(self.shape, np.int64)
     ...     def log_prob(self, x):
@@ -42,19 +45,30 @@ class Conditional(ABC):
     """
 
     @abstractmethod
-    def entropy(self) -> np.ndarray:
+    def entropy(self) -> Float64[np.ndarray, "B L"]:
         """Nats for each token, (B, L) float64."""
 
     @abstractmethod
-    def mode(self) -> np.ndarray:
+    def log_prob_variance(self) -> Float64[np.ndarray, "B L"]:
+        """E[log^2 p] - H^2, the variance of log p(x_l | z without l) for x_l drawn from it, nats^2, (B, L) float64."""
+
+    @abstractmethod
+    def mode(self) -> Int64[np.ndarray, "B L"]:
         """Most probable tokens, (B, L) int64."""
 
     @abstractmethod
-    def log_prob(self, x: np.ndarray) -> np.ndarray:
+    def log_prob(self, x: Int64[np.ndarray, "B L"]) -> Float64[np.ndarray, "B L"]:
         """log p(x_l | z without l) of the given tokens `x` (B, L), (B, L) float64, -inf for impossible ones."""
 
+    def surprise(
+        self, x: Int64[np.ndarray, "B L"]
+    ) -> tuple[Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"]]:
+        """How surprising the tokens `x` (B, L) are, and how surprising tokens are: `log_prob` of them, `entropy` and
+        `log_prob_variance`. To be overridden where one pass gives all three."""
+        return self.log_prob(x), self.entropy(), self.log_prob_variance()
+
     @abstractmethod
-    def sample(self, rng: np.random.Generator) -> np.ndarray:
+    def sample(self, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         """One independent draw for each token, (B, L) int64, from the generator `rng` alone.
 
         The draws of different tokens are independent given z: not a joint sample of the sequence.
@@ -104,7 +118,7 @@ class MemorySystem(ABC):
     vocab_size: int
 
     @abstractmethod
-    def corrupt(self, x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+    def corrupt(self, x: Int64[np.ndarray, "B L"], noise: float, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         """Replace each token by a uniform draw with probability 1 - alpha_t at the time t = `noise`.
 
         A draw may be the token itself: the expected fraction of altered tokens is (1 - alpha_t) (K - 1) / K.
@@ -121,7 +135,7 @@ class MemorySystem(ABC):
         """
 
     @abstractmethod
-    def conditional(self, z: np.ndarray, t: float) -> Conditional:
+    def conditional(self, z: Int64[np.ndarray, "B L"], t: float) -> Conditional:
         """Conditionals of each token given the others, the system being told that `z` is at time `t`.
 
         Parameters
@@ -137,14 +151,14 @@ class MemorySystem(ABC):
     @abstractmethod
     def recover(
         self,
-        z: np.ndarray,
+        z: Int64[np.ndarray, "B L"],
         *,
         start: float = 1.0,
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
         rng: np.random.Generator,
-    ) -> np.ndarray:
+    ) -> Int64[np.ndarray, "B L"]:
         """Run the dynamics from `z` to their end.
 
         Parameters
@@ -173,7 +187,9 @@ class MemorySystem(ABC):
         """
 
     @abstractmethod
-    def generate(self, n: int, rng: np.random.Generator, *, steps: int | None = None) -> np.ndarray:
+    def generate(
+        self, n: int, rng: np.random.Generator, *, steps: int | None = None
+    ) -> Int64[np.ndarray, "{n} {self.length}"]:
         """Sequences from the stochastic dynamics, started at uniform noise.
 
         Parameters
@@ -210,7 +226,7 @@ class MemorySystem(ABC):
         """
 
 
-def as_tokens(name: str, tokens: Any, system: MemorySystem) -> np.ndarray:
+def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray, "B {system.length}"]:
     """`tokens` as an int64 array (B, L) fit for `system`.
 
     Parameters

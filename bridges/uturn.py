@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 
 from bridges.diffusion import DiffusionSystem
@@ -97,7 +98,9 @@ class UTurn:
         steps = self.diffusion.steps_taken("sample", self.steps) or 1
         return *torch.linspace(self.noise, END, steps + 1, dtype=torch.float64).tolist(), 0.0
 
-    def step(self, x: np.ndarray, *, rng: int | np.random.Generator | None = None) -> np.ndarray:
+    def step(
+        self, x: Integer[np.ndarray, "N L"], *, rng: int | np.random.Generator | None = None
+    ) -> Int64[np.ndarray, "N L"]:
         """x' for x, both (N, L): the final tokens of `token_recovery` at the same noise, steps, mode and seed `rng`."""
         x, seed = as_tokens("x", x, self.system), as_seed(rng)
         z = self.system.corrupt(x, self.noise, stream(seed, "corrupt", self.noise))
@@ -107,8 +110,8 @@ class UTurn:
         return self.system.recover(z, start=self.noise, mode=self.mode, steps=self.steps, last="ancestral", rng=back)
 
     def path_step(
-        self, x: np.ndarray, *, rng: int | np.random.Generator | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, x: Integer[np.ndarray, "N L"], *, rng: int | np.random.Generator | None = None
+    ) -> tuple[Int64[np.ndarray, "N L"], Float64[np.ndarray, " N"]]:
         """x' of the same law as that of `step` for x (N, L), and log Q(w) R(u) / (Q(u) R(w)) of its path, (N,); `rng`
         is a seed or generator."""
         system, grid = self.diffusion, self.grid

@@ -34,6 +34,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float64, Int64, Integer, Num
 from tqdm import tqdm
 
 from amtheory.intervals import Estimate, bootstrap_mean, resampled_sums, student, wilson
@@ -47,7 +48,7 @@ from uddm._validation import check_choice, check_positive_int
 
 Rule = Literal["always", "exact", "naive", "path"]
 RULES: tuple[Rule, ...] = get_args(Rule)
-Values = Callable[[np.ndarray], np.ndarray]
+Values = Callable[[Int64[np.ndarray, "N L"]], Num[np.ndarray, " N"]]
 MEASUREMENT = "uturn_chains"
 _PER_STEP = {
     "tokens": ("step", "chain", "position"),
@@ -59,7 +60,7 @@ _PER_STEP = {
 
 def chains(
     uturn: UTurn,
-    x: np.ndarray | xr.Dataset,
+    x: Integer[np.ndarray, "N L"] | xr.Dataset,
     n_steps: int,
     *,
     rule: Rule = "always",
@@ -252,7 +253,7 @@ def check_rule(uturn: UTurn, rule: str, energy: Any, log_prob: Any) -> None:
             raise ValueError("`log_prob` must be given for the rule 'path', got None")
 
 
-def evaluate(name: str, function: Values, x: np.ndarray, sign: int = 1) -> np.ndarray:
+def evaluate(name: str, function: Values, x: Integer[np.ndarray, "N L"], sign: int = 1) -> Float64[np.ndarray, " N"]:
     """sign times the function, (N,); numbers or -inf."""
     values = sign * np.asarray(function(x), np.float64)
     if values.shape != (len(x),) or not (values < np.inf).all():

@@ -1,4 +1,4 @@
-"""Command line: python -m paper_figures list | run | report | verify."""
+"""Command line: python -m paper_figures list | run | report | claims | verify."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from uddm.command_line import run_commands, user_errors
 
 
 def list_figures() -> None:
-    """Name the figures and the presets."""
+    """Name the figures, the claims and the presets."""
+    from bridges.claims import CLAIMS
     from paper_figures.figure import known
 
     for name, figure in known().items():
         print(f"{name:24}{figure.TITLE}")
+    print()
+    for name, claim in CLAIMS.items():
+        print(f"{name:24}{claim.statement}")
     print()
     for name, preset in PRESETS.items():
         print(f"{name:24}{preset.about}")
@@ -32,27 +36,34 @@ def run(
     corpus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ("python-docs",),
     jobs: int | None = None,
     seed: int = 0,
+    replot: bool = False,
 ) -> None:
-    """Make figures and the report; run it again after an interruption to go on.
+    """Make figures, decide claims and write the report; run it again after an interruption to go on.
 
     Args:
-        names: figures to make, all by default; of your own, the path of its file.
+        names: figures to make and claims to decide, all by default; a figure of your own, the path of its file.
         preset: scale of the experiments, see `list`.
         out: results folder, results/PRESET by default.
         corpus: "python-docs" (English documentation of this Python installation), or text files or folders.
         jobs: processes, one for each core by default.
         seed: of data split, training and measurements.
+        replot: draw and decide again from the datasets that the results folder holds, and compute nothing.
     """
+    from bridges.claims import CLAIMS
     from paper_figures.figure import choose
+    from paper_figures.runner import replot as again
     from paper_figures.runner import run as make
     from paper_figures.workspace import Workspace
     from uddm._validation import check_seed
 
     with user_errors():
         check_seed("seed", seed)
-        choose(names)
+        choose([name for name in names if name not in CLAIMS])
         if jobs is not None and jobs < 1:
             raise ValueError(f"`jobs` must be at least 1, got {jobs}")
+        if replot:
+            print(again(out or Path("results") / preset, names))
+            return
         workspace = Workspace(out or Path("results") / preset, preset, corpus=corpus, seed=seed)
         about = workspace.preset.about
         print(f"preset {preset} ({about}), results in {workspace.folder}; reading the corpus", file=sys.stderr)
@@ -72,6 +83,18 @@ def report(folder: tyro.conf.Positional[Path], /) -> None:
         print(write_report(folder))
 
 
+def claims(folder: tyro.conf.Positional[Path], /) -> None:
+    """Print the claims of a results folder, each with its verdict and the numbers it rests on.
+
+    Args:
+        folder: the results folder.
+    """
+    from paper_figures.report import claims_table
+
+    with user_errors():
+        print(claims_table(folder))
+
+
 def verify(folder: tyro.conf.Positional[Path], /) -> None:
     """Check that a results folder is whole and unaltered; exit status 1 if not.
 
@@ -89,7 +112,7 @@ def verify(folder: tyro.conf.Positional[Path], /) -> None:
 
 
 def main() -> None:
-    commands = {"list": list_figures, "run": run, "report": report, "verify": verify}
+    commands = {"list": list_figures, "run": run, "report": report, "claims": claims, "verify": verify}
     run_commands(commands, prog="python -m paper_figures", description=__doc__)
 
 

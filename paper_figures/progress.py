@@ -23,11 +23,12 @@ class Progress:
     cost; of functions of which none has finished, from those of all others.
     """
 
-    def __init__(self, tasks: Sequence[Task], jobs: int, figures: int):
-        self.tasks, self.jobs, self.figures, self.drawn = tasks, jobs, figures, 0
+    def __init__(self, tasks: Sequence[Task], jobs: int, products: int):
+        self.tasks, self.jobs, self.products, self.ready = tasks, jobs, products, 0
         self.begin = time.monotonic()
         self.left: dict[Task, float | None] = dict.fromkeys(tasks)  # when it began to run
         self.spent: dict[Any, tuple[float, float]] = {}  # function: cost and seconds of what has finished
+        self.took: dict[str, float] = {}  # seconds of each task that has finished
         self.quiet = Event()
         self.bar = tqdm(
             total=sum(task.cost for task in tasks),
@@ -49,6 +50,7 @@ class Progress:
 
     def finished(self, task: Task, seconds: float) -> None:
         """A task is done, after so many seconds of work."""
+        self.took[str(task)] = round(seconds, 2)
         costs, took = self.spent.get(task.of, (0.0, 0.0))
         self.spent[task.of] = costs + task.cost, took + seconds
         del self.left[task]
@@ -56,10 +58,10 @@ class Progress:
         self.bar.update(task.cost)
         self.bar.set_postfix_str(self.outlook(), refresh=False)
 
-    def figure(self, name: str) -> None:
-        """A figure is drawn."""
-        self.drawn += 1
-        self.say(f"{name} is drawn, {self.drawn} of {self.figures} figures")
+    def product(self, what: str) -> None:
+        """A figure is drawn, or a claim decided."""
+        self.ready += 1
+        self.say(f"{what}; {self.ready} of {self.products} figures and claims")
 
     def say(self, text: str) -> None:
         """One line, beside the bar if there is one."""
@@ -73,7 +75,7 @@ class Progress:
         now = time.monotonic()
         running = [f"{task} ({_duration(now - since)})" for task, since in list(self.left.items()) if since is not None]
         done = len(self.tasks) - len(self.left)
-        parts = [f"{done} of {len(self.tasks)} cells, {self.drawn} of {self.figures} figures"]
+        parts = [f"{done} of {len(self.tasks)} cells, {self.ready} of {self.products} figures and claims"]
         parts += [f"running: {', '.join(running)}"] if running else []
         return "; ".join([*parts, self.outlook()])
 

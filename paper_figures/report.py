@@ -1,10 +1,11 @@
-"""One self-contained HTML page with every figure of a results folder, and the check that the folder is whole."""
+"""One self-contained HTML page with the claims and figures of a results folder, and the check that it is whole."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from uddm.files import read_json, to_json, write_atomically
 TITLE = "Memorization to generalization in associative memories"
 TEMPLATE = "report.html.jinja"
 
-_SHOWN = ("preset", "about", "corpus", "seed", "seconds", "jobs", "missing")
+_SHOWN = ("preset", "about", "settings", "corpus", "seed", "seconds", "tasks", "jobs", "missing")
 _ENTRY = ("title", "caption", "expected", "findings", "files")
+_CLAIM = ("statement", "source", "statistic", "verdict", "systems", "reason", "findings", "figure", "files")
 
 
 def write_report(folder: Path) -> Path:
@@ -27,7 +29,7 @@ def write_report(folder: Path) -> Path:
     Raises FileNotFoundError where nothing was run, ValueError for unreadable files.
     """
     path = folder / "report.html"
-    write_atomically(path, _page(folder, _record(folder)))
+    write_atomically(path, _page(folder, read_record(folder)))
     return path
 
 
@@ -40,19 +42,35 @@ def _page(folder: Path, record: dict[str, Any]) -> bytes:
     rooms = FileSystemLoader(Path(__file__).parent)
     options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
     template = Environment(loader=rooms, autoescape=True, undefined=StrictUndefined, **options).get_template(TEMPLATE)
-    page = template.render(title=TITLE, figures=figures, manifest=manifest, record=json.dumps(manifest, indent=1))
+    claims = [{"name": name, **record["claims"][name]} for name in manifest["claims"]]
+    told = {"figures": figures, "claims": claims, "manifest": manifest, "record": json.dumps(manifest, indent=1)}
+    page = template.render(title=TITLE, rehearsal=manifest["settings"]["rehearsal"], **told)
     return page.encode(errors="backslashreplace")  # names of files need not be valid text
 
 
-def write_record(folder: Path, manifest: dict[str, Any], figures: dict[str, dict[str, Any]]) -> None:
-    """figures.json: the run's manifest, and for each figure its texts and the hashes of its files."""
-    write_atomically(folder / "figures.json", to_json({"manifest": manifest, "figures": figures}))
+def write_record(folder: Path, manifest: dict[str, Any], figures: dict[str, Any], claims: dict[str, Any]) -> None:
+    """figures.json: the run's manifest, and for each figure and each claim what is told of it and the hashes of its
+    files."""
+    write_atomically(folder / "figures.json", to_json({"manifest": manifest, "figures": figures, "claims": claims}))
+
+
+def claims_table(folder: Path) -> str:
+    """A line for each claim of a results folder: name, verdict, statement, and below it the numbers."""
+    record = read_record(folder)
+    lines = (
+        ["A rehearsal: too little training for a verdict.", ""] if record["manifest"]["settings"]["rehearsal"] else []
+    )
+    for name in record["manifest"]["claims"]:
+        claim = record["claims"][name]
+        lines.append(f"{name:4}{claim['verdict']:11}{claim['statement']}")
+        lines += textwrap.wrap(claim["reason"], 116, initial_indent=" " * 15, subsequent_indent=" " * 15)
+    return "\n".join(lines)
 
 
 def is_done(folder: Path, request: dict[str, Any]) -> bool:
     """Whether the folder holds, whole and unaltered, what a run with these facts in its manifest would make."""
     try:
-        record = _record(folder)
+        record = read_record(folder)
         whole = not _problems(folder, record)
     except (FileNotFoundError, ValueError):
         return False
@@ -62,12 +80,12 @@ def is_done(folder: Path, request: dict[str, Any]) -> bool:
 
 def verify(folder: Path) -> list[str]:
     """What is wrong with a results folder: missing, altered or unreadable files, figures without data."""
-    return _problems(folder, _record(folder))
+    return _problems(folder, read_record(folder))
 
 
 def _problems(folder: Path, record: dict[str, Any]) -> list[str]:
     problems = []
-    for name, entry in record["figures"].items():
+    for name, entry in (record["figures"] | record["claims"]).items():
         for file, expected in entry["files"].items():
             path = folder / file
             if not path.exists():
@@ -97,15 +115,17 @@ def _check_data(path: Path) -> list[str]:
     return problems
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `write_record` wrote; FileNotFoundError if there is none, ValueError if it is not of this version."""
     path = folder / "figures.json"
     if not path.exists():
         raise FileNotFoundError(f"no results in {folder}: run `python -m paper_figures run --out {folder}` first")
     record = read_json(path)
     try:
-        shown = {name: record["figures"][name] for name in record["manifest"]["figures"]}
         lacking = [key for key in _SHOWN if key not in record["manifest"]]
-        lacking += [f"{key} of {name}" for name, entry in shown.items() for key in _ENTRY if key not in entry]
+        for kind, keys in (("figures", _ENTRY), ("claims", _CLAIM)):
+            shown = {name: record[kind][name] for name in record["manifest"][kind]}
+            lacking += [f"{key} of {name}" for name, entry in shown.items() for key in keys if key not in entry]
     except (KeyError, TypeError, AttributeError):
         lacking = ["its figures"]
     if lacking:

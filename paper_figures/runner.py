@@ -1,4 +1,5 @@
-"""Runs figures: the cells they need in parallel, and each figure and the report as soon as its cells are there."""
+"""Runs figures and claims: the cells they need in parallel, and each of them and the report as soon as its cells are
+there."""
 
 from __future__ import annotations
 
@@ -10,34 +11,40 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import xarray as xr
+
+from bridges.claims import CLAIMS, Finding
 from bridges.manifest import code_version, manifest, to_attribute
-from paper_figures import style
-from paper_figures.cells import RESULTS, as_bytes
+from paper_figures import evidence, style
+from paper_figures.cells import RESULTS, as_bytes, load
 from paper_figures.figure import Figure, choose
 from paper_figures.progress import Progress
-from paper_figures.report import is_done, write_record, write_report
+from paper_figures.report import is_done, read_record, write_record, write_report
 from paper_figures.sweep import at_once, execute, one_thread, plan
 from paper_figures.workspace import Workspace
 from uddm.files import write_atomically
 
 
 def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) -> Path:
-    """Make the named figures (all by default) and the report; returns the report's path.
+    """Make the named figures and decide the named claims, all by default, and the report; returns the report's path.
 
-    The report is written with the first figure that is complete, and again with each further one. Finished work is read
-    back, so an interrupted run goes on where it stopped; if nothing changed, neither the request nor the code nor the
-    files, there is nothing to do. Where the cells are made is told by `joblib.parallel_config`; by default in one
+    The report is written with the first of them that is complete, and again with each further one. Finished work is
+    read back, so an interrupted run goes on where it stopped; if nothing changed, neither the request nor the code nor
+    the files, there is nothing to do. Where the cells are made is told by `joblib.parallel_config`; by default in one
     process for each core that the system grants.
 
     Parameters
     ----------
     ws : the results folder, and what they are of.
-    names : figures, as `paper_figures.figure.choose` takes them.
+    names : figures, as `paper_figures.figure.choose` takes them, and claims, "C1" to "C18".
     jobs : how many tasks run at once.
     """
-    figures, begin = choose(names), time.perf_counter()
+    begin, (figures, claims) = time.perf_counter(), _asked(names)
+    products: dict[str, Figure | evidence.Evidence] = {**figures, **claims}
     request: dict[str, Any] = {
         "figures": list(figures),
+        "claims": list(claims),
         "settings": asdict(ws.preset),
         "corpus": ws.corpus,
         "blocks": ws.blocks.sha256,
@@ -48,46 +55,93 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     report = ws.folder / "report.html"
     if not request["modified"] and is_done(ws.folder, request):
         return report
-    jobs, todo = at_once(jobs), plan(ws, figures)
+    jobs, todo = at_once(jobs), plan(ws, products)
     entries: dict[str, dict[str, Any]] = {}
-    with Progress(todo.tasks, jobs, len(figures)) as progress, one_thread():
-        for name in todo.drawable(execute(ws, todo.tasks, jobs=jobs, done=progress.finished)):
-            entries[name] = _draw(ws, name, figures[name])
+    outcomes: dict[str, dict[str, Any]] = {}
+    with Progress(todo.tasks, jobs, len(products)) as progress, one_thread():
+        for name in todo.ready(execute(ws, todo.tasks, jobs=jobs, done=progress.finished)):
+            if name in claims:
+                outcomes[name] = _decide(ws, name, claims[name])
+            else:
+                entries[name] = _draw(ws, name, figures[name])
+            made = {
+                "figures": [one for one in figures if one in entries],
+                "claims": [c for c in claims if c in outcomes],
+            }
             record = manifest(
                 preset=ws.name,
                 about=ws.preset.about,
                 jobs=jobs,
                 seconds=time.perf_counter() - begin,
-                missing=[name for name in figures if name not in entries],
-                **{**request, "figures": [name for name in figures if name in entries]},
+                tasks=progress.took,
+                missing=[name for name in products if name not in (*made["figures"], *made["claims"])],
+                **{**request, **made},
             )
-            write_record(ws.folder, record, entries)
+            write_record(ws.folder, record, entries, outcomes)
             write_report(ws.folder)
-            progress.figure(name)
-            if len(entries) == 1:
+            progress.product(f"{name}: {outcomes[name]['verdict']}" if name in outcomes else f"{name} is drawn")
+            if len(entries) + len(outcomes) == 1:
                 progress.say(f"the report grows in {report}")
     return report
 
 
+def replot(folder: Path, names: Sequence[str] = ()) -> Path:
+    """Draw the figures and decide the claims of a results folder again, from its stored datasets alone; returns the
+    report's path.
+
+    Parameters
+    ----------
+    folder : the results folder.
+    names : as for `run`; by default all that the folder holds.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError : nothing was run there, one of the names was not, or a dataset is damaged.
+    """
+    record, (figures, claims) = read_record(folder), _asked(names)
+    held = {**record["figures"], **record["claims"]}
+    if missing := [name for name in (*figures, *claims) if names and name not in held]:
+        raise ValueError(f"{folder} holds no {', '.join(missing)}: run it first")
+    for name in held:
+        if name in figures or name in claims:
+            dataset = load(folder / "data" / f"{name}.nc")
+            told = _pictures(folder, name, figures[name], dataset) if name in figures else _outcome(name, dataset)
+            files = held[name]["files"] | told.get("files", {})
+            record["figures" if name in figures else "claims"][name] = {**told, "files": files}
+    write_record(folder, record["manifest"], record["figures"], record["claims"])
+    return write_report(folder)
+
+
+def _asked(names: Sequence[str]) -> tuple[dict[str, Figure], dict[str, evidence.Evidence]]:
+    claims = evidence.choose(names)
+    others = [name for name in names if name not in claims]
+    return (choose(others) if others or not names else {}), claims
+
+
 def _draw(ws: Workspace, name: str, figure: Figure) -> dict[str, Any]:
-    """Write data/NAME.nc and figures/NAME.{png,pdf}; returns what the report tells of the figure."""
-    files: dict[str, str] = {}
-
-    def write(file: str, content: bytes) -> None:
-        (ws.folder / file).parent.mkdir(exist_ok=True)
-        write_atomically(ws.folder / file, content)
-        files[file] = hashlib.sha256(content).hexdigest()
-
+    """Compute a figure, write its files, and return what the report tells of it."""
     dataset = figure.compute(ws)
-    facts = {"figure": name, "preset": ws.name, "corpus": ws.corpus, "seed": ws.seed, "blocks": ws.blocks.sha256}
-    dataset.attrs["manifest"] = to_attribute(manifest(**facts))
-    write(f"data/{name}.nc", as_bytes(dataset))
+    files = _write(ws.folder, f"data/{name}.nc", _with_manifest(ws, dataset, figure=name))
+    told = _pictures(ws.folder, name, figure, dataset)
+    return {**told, "files": files | told["files"]}
+
+
+def _decide(ws: Workspace, name: str, of: evidence.Evidence) -> dict[str, Any]:
+    """Compute what decides a claim, write it, and return what the report tells of the claim."""
+    dataset = of.compute(ws)
+    files = _write(ws.folder, f"data/{name}.nc", _with_manifest(ws, dataset, claim=name))
+    return {**_outcome(name, dataset), "files": files}
+
+
+def _pictures(folder: Path, name: str, figure: Figure, dataset: xr.Dataset) -> dict[str, Any]:
+    """Write figures/NAME.{png,pdf}, and tell what the report does."""
+    files: dict[str, str] = {}
     with style.style():
         drawing = figure.plot(dataset)
         for suffix in ("png", "pdf"):
             buffer = BytesIO()
             drawing.savefig(buffer, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
-            write(f"figures/{name}.{suffix}", buffer.getvalue())
+            files |= _write(folder, f"figures/{name}.{suffix}", buffer.getvalue())
     return {
         "title": figure.TITLE,
         "caption": figure.CAPTION.format(**dataset.attrs) if "{" in figure.CAPTION else figure.CAPTION,
@@ -95,3 +149,38 @@ def _draw(ws: Workspace, name: str, figure: Figure) -> dict[str, Any]:
         "findings": figure.findings(dataset),
         "files": files,
     }
+
+
+def _outcome(name: str, dataset: xr.Dataset) -> dict[str, Any]:
+    """What the report tells of a claim."""
+    claim, outcome = CLAIMS[name], CLAIMS[name].decide(dataset)
+    return {
+        "statement": claim.statement,
+        "source": claim.source,
+        "statistic": claim.statistic,
+        "verdict": outcome.verdict,
+        "systems": outcome.systems,
+        "reason": outcome.reason,
+        "findings": [_plain(finding) for finding in outcome.findings],
+        "figure": evidence.EVIDENCE[name].figure,
+    }
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    """Ready for JSON, which has no infinity."""
+    value, low, high = (end if np.isfinite(end) else None for end in finding.estimate)
+    return {**asdict(finding), "estimate": {"value": value, "low": low, "high": high}}
+
+
+def _with_manifest(ws: Workspace, dataset: xr.Dataset, **facts: str) -> bytes:
+    """A Dataset as the bytes of its file."""
+    origin = {"preset": ws.name, "corpus": ws.corpus, "seed": ws.seed, "blocks": ws.blocks.sha256}
+    dataset.attrs["manifest"] = to_attribute(manifest(**facts, **origin))
+    return as_bytes(dataset)
+
+
+def _write(folder: Path, file: str, content: bytes) -> dict[str, str]:
+    """A file of the results folder; returns its name and sha256."""
+    (folder / file).parent.mkdir(exist_ok=True)
+    write_atomically(folder / file, content)
+    return {file: hashlib.sha256(content).hexdigest()}

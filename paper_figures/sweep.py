@@ -1,4 +1,4 @@
-"""Planning apart from execution: what the figures need, and making it on whatever joblib runs on.
+"""Planning apart from execution: what figures and claims need, and making it on whatever joblib runs on.
 
 A plan is a value. Its tasks may be done in any order and anywhere that sees the folder: what one needs of another it
 reads from its cell, or makes. By default they run on processes of this machine; within
@@ -21,6 +21,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from joblib.parallel import BACKENDS, get_active_backend
 from threadpoolctl import threadpool_limits
 
+from paper_figures.evidence import Evidence
 from paper_figures.figure import Figure
 from paper_figures.task import Task
 from paper_figures.workers import serve, stopped_first
@@ -34,18 +35,18 @@ _turn = threading.Lock()  # torch has one random stream and one number of thread
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks of each figure, in the order in which they are to be done."""
+    """The tasks of each product, a figure or a claim, in the order in which they are to be done."""
 
-    figures: Mapping[str, tuple[Task, ...]]
+    products: Mapping[str, tuple[Task, ...]]
 
     @property
     def tasks(self) -> list[Task]:
-        """Each once, however many figures need it."""
-        return list(dict.fromkeys(chain(*self.figures.values())))
+        """Each once, however many products need it."""
+        return list(dict.fromkeys(chain(*self.products.values())))
 
-    def drawable(self, done: Iterable[Task]) -> Iterator[str]:
-        """The figures, each as soon as all its tasks are done."""
-        waiting, left = dict(self.figures), set(self.tasks)
+    def ready(self, done: Iterable[Task]) -> Iterator[str]:
+        """The products, each as soon as all its tasks are done."""
+        waiting, left = dict(self.products), set(self.tasks)
         for task in chain([None], done):
             left -= {task}
             for name in [name for name, own in waiting.items() if left.isdisjoint(own)]:
@@ -53,23 +54,25 @@ class Plan:
                 yield name
 
     def __str__(self) -> str:
-        """A line for each figure, and one for each of its tasks that no figure before it has, with their costs."""
+        """A line for each product, and one for each of its tasks that none before it has, with their costs."""
         lines, seen = [], set()
-        for name, own in self.figures.items():
+        for name, own in self.products.items():
             lines.append(f"{sum(task.cost for task in own):10.0f}  {name}, {len(own)} tasks")
             lines += [f"{task.cost:10.0f}    {task}" for task in own if task not in seen]
             seen.update(own)
         return "\n".join(lines)
 
 
-def plan(ws: Workspace, figures: Mapping[str, Figure]) -> Plan:
-    """The tasks of each figure, the most expensive first; cheap figures first, the others in the order given."""
+def plan(ws: Workspace, products: Mapping[str, Figure | Evidence]) -> Plan:
+    """The tasks of each product, the most expensive first; cheap figures first, the others in the order given. A claim
+    waits for no turn of its own: it is ready with the figures that show it."""
     tasks = {
-        name: tuple(sorted(dict.fromkeys(figure.tasks(ws)), key=lambda task: -task.cost))
-        for name, figure in figures.items()
+        name: tuple(sorted(dict.fromkeys(product.tasks(ws)), key=lambda task: -task.cost))
+        for name, product in products.items()
     }
     costs = {name: sum(task.cost for task in own) for name, own in tasks.items()}
-    by_cost = sorted(tasks, key=lambda name: costs[name] if costs[name] <= CHEAP else math.inf)  # sorted() is stable
+    cheap = {name: costs[name] for name in costs if costs[name] <= CHEAP and not isinstance(products[name], Evidence)}
+    by_cost = sorted(tasks, key=lambda name: cheap.get(name, math.inf))  # sorted() is stable
     return Plan({name: tasks[name] for name in by_cost})
 
 

@@ -37,9 +37,10 @@ class Task:
         return self.of(ws, self.argument)
 
     def __str__(self) -> str:
-        """In words: "language hollow network 64"."""
+        """In words: "language hollow network 64"; with the function, if it is not called `cells`."""
         parts = self.argument if isinstance(self.argument, tuple) else (self.argument,)
-        return " ".join([self.of.__module__.rpartition(".")[-1], *map(str, parts)])
+        function = [] if self.of.__name__ == "cells" else self.of.__name__.split("_")
+        return " ".join([self.of.__module__.rpartition(".")[-1], *function, *map(str, parts)])
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """What crosses to another process; with the file, if the function is of one of `from_file`."""

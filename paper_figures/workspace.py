@@ -45,7 +45,7 @@ class Workspace(Cells):
         tokenizer = corpora.tokenizer_from_name(language.tokenizer, corpus)
         cache = self.folder / "corpus"
         blocks = corpora.prepare_blocks(corpus, tokenizer, language.length, cache_dir=cache, seed=self.seed)
-        needed = max(size for recipe in language.recipes.values() for size in recipe.sizes)
+        needed = max(size for recipe in (language.recipes | language.widths).values() for size in recipe.sizes)
         if blocks.train_size < needed:
             raise ValueError(
                 f"`corpus` gives {blocks.train_size} training sequences of length {language.length}, "

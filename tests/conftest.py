@@ -45,7 +45,7 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(items):
     for item in items:
         if rate := seeds.alarm(item):
-            item.user_properties.append(("alarm", rate))
+            item.user_properties.append(("alarm", float(rate)))  # of numpy it would not reach the other process
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,9 @@ import resource
 import signal
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -99,17 +102,29 @@ def test_a_signal_that_was_to_be_ignored_is(monkeypatch):
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("words", [["run", "--out", ""], ["report", ""], ["run", "--corpus", ""]])
-def test_an_empty_argument_is_not_the_current_folder(monkeypatch, capsys, tmp_path, words):
-    from paper_figures.__main__ import main
+SMALL = ["--corpus", "../text.txt", "--steps", "1", "--hidden-dim", "8", "--length", "8"]
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["paper_figures", *words])
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("uddm", ["train", "", *SMALL]),
+        ("paper_figures", ["run", "--preset", "smoke", "--out", ""]),
+        ("paper_figures", ["run", "--preset", "smoke", "--corpus", ""]),
+        ("paper_figures", ["report", ""]),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(monkeypatch, capsys, tmp_path, program, words):
+    (tmp_path / "text.txt").write_text("\n\n".join(f"the {letter} sat on the mat" for letter in ascii_lowercase))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("paper_figures.runner.run", lambda *_, **__: "report.html")  # were it taken, hours of work
+    monkeypatch.setattr(sys, "argv", [program, *words])
     with pytest.raises(SystemExit) as ended:
-        main()
+        import_module(f"{program}.__main__").main()
     assert ended.value.code == 2
     assert "an argument is empty: is a variable unset?" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(Path().iterdir()) == []
 
 
 def python(*words, **options):
@@ -183,7 +198,7 @@ run_commands({"show": show, "rest": show}, prog="script", description=None)
 
 def test_a_network_that_does_not_fit_into_memory(tmp_path, repository):
     text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(f"the {word} sat on the mat and looked around" for word in map(chr, range(97, 123))))
+    text.write_text("\n\n".join(f"the {word} sat on the mat and looked around" for word in ascii_lowercase))
     words = ["-m", "uddm", "train", str(tmp_path / "run"), "--corpus", str(text), "--length", "8"]
     done = python(
         *words,

@@ -77,7 +77,7 @@ def failures(tmp_path_factory, repository):
     }
 
 
-@pytest.mark.parametrize("page", [*SUITES, "identity"])
+@pytest.mark.parametrize("page", [*SUITES, "identity", "claim"])
 def test_it_is_ten_lines(page):
     lines = [line for line in code(page).splitlines() if line.strip() and not re.match("import |from ", line)]
     assert len(lines) <= 10
@@ -106,6 +106,21 @@ def test_the_identity_is_proved_and_a_wrong_one_is_not():
         assert check("two-state-logit").passed
         exec(code("identity").replace("2 * sp.atanh", "3 * sp.atanh"), {})
         assert not check("two-state-logit").passed
+
+
+def test_the_claim_is_decided_either_way():
+    import xarray as xr
+
+    from bridges import CLAIMS
+
+    def copied(*shares):
+        values = [[[share, share + 0.01, share - 0.01] for share in shares]]
+        return xr.DataArray(values, {"system": ["text"], "size": [1000, 10]}, ("system", "size", "repeat"))
+
+    with mock.patch.dict(CLAIMS):
+        exec(code("claim"), {})
+        for shares, verdict in (((0.03, 0.9), "supported"), ((0.6, 0.9), "refuted"), ((0.1, 0.9), "undecided")):
+            assert CLAIMS["C19"].decide(xr.Dataset({"copied": copied(*shares)})).verdict == verdict
 
 
 def test_the_table_of_contents_is_complete():

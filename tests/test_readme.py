@@ -32,7 +32,7 @@ def test_two_commands_do_everything_and_ci_calls_the_second():
 
 def test_the_command_lines_run(tmp_path):
     lines = commands(".venv/bin/python -m paper_figures")
-    assert len(lines) == 3
+    assert len(lines) == 4
     for line in lines:
         words = [word.replace("results/", f"{tmp_path}/") for word in shlex.split(line)[1:]]
         one_process = {**os.environ, "LOKY_MAX_CPU_COUNT": "1"}  # a second one would load torch again

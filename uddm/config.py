@@ -17,9 +17,11 @@ from uddm.choices import LOSSES, PREDICTS, SCHEDULES, Loss, Predicts, ScheduleNa
 if TYPE_CHECKING:
     import torch
     import tyro
+    from jaxtyping import Integer
 
     from uddm.curriculum import SoftTokens
     from uddm.process import UniformProcess
+    from uddm.process.base import PerSequence
     from uddm.process.schedule import GaussianDual
 else:
     with suppress(ImportError):  # its marks in annotations are for the command line, which cannot do without it
@@ -304,8 +306,8 @@ class Curriculum:
 
     def corrupt(
         self,
-        x: torch.Tensor,
-        t: float | torch.Tensor,
+        x: Integer[torch.Tensor, "B L"],
+        t: PerSequence,
         step: int,
         vocab_size: int,
         *,

@@ -12,10 +12,11 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float32, Int64, Integer
 from torch import Tensor
 
 from uddm._validation import check_positive_int, check_time, check_tokens
-from uddm.process.base import _column
+from uddm.process.base import PerSequence, _column
 from uddm.process.schedule import GaussianDual
 from uddm.streams import as_generator
 
@@ -40,19 +41,19 @@ class SoftTokens(NamedTuple):
     ([[0, 2, 3]], torch.Size([1, 3, 2]), torch.Size([1, 3]))
     """
 
-    tokens: Tensor
-    weights: Tensor
-    rest: Tensor
+    tokens: Int64[Tensor, "B L k"]
+    weights: Float32[Tensor, "B L k"]
+    rest: Float32[Tensor, "B L"]
 
     @property
-    def hard(self) -> Tensor:
+    def hard(self) -> Int64[Tensor, "B L"]:
         """z = argmax w, (B, L) ids."""
         return self.tokens[..., 0]
 
 
 def relaxed_argmax(
-    x: Tensor,
-    gaussian_alpha: float | Tensor,
+    x: Integer[Tensor, "B L"],
+    gaussian_alpha: PerSequence,
     vocab_size: int,
     tau: float,
     *,
@@ -108,8 +109,8 @@ def relaxed_argmax(
 
 
 def relaxed_tokens(
-    x: Tensor,
-    t: float | Tensor,
+    x: Integer[Tensor, "B L"],
+    t: PerSequence,
     schedule: GaussianDual,
     tau: float,
     *,

@@ -25,11 +25,12 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from uddm._validation import check_positive_int, check_time
 
-Values = TypeVar("Values", float, np.ndarray, Tensor)
+Values = TypeVar("Values", float, Float[np.ndarray, "*shape"], Float[Tensor, "*shape"])
 
 
 class UniformAlpha(NamedTuple):
@@ -49,9 +50,9 @@ class UniformAlpha(NamedTuple):
     (0.5205, -0.219696)
     """
 
-    alpha: Tensor
-    one_minus_alpha: Tensor
-    derivative: Tensor
+    alpha: Float64[Tensor, "*shape"]
+    one_minus_alpha: Float64[Tensor, "*shape"]
+    derivative: Float64[Tensor, "*shape"]
 
 
 def uniform_alpha(gaussian_alpha: Values, vocab_size: int) -> Values:
@@ -124,7 +125,7 @@ def gaussian_alpha(alpha: Values, vocab_size: int) -> Values:
     return _same_kind("alpha", alpha, inverse)
 
 
-def alpha_of_gamma(gamma: Tensor, vocab_size: int) -> UniformAlpha:
+def alpha_of_gamma(gamma: Float[Tensor, "*shape"], vocab_size: int) -> UniformAlpha:
     """T, 1 - T and dT/dgamma < 0 at a^2 = sigmoid(-gamma), that is at the signal-to-noise ratio mu^2 = exp(-gamma).
 
     Parameters

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Float64, Integer
 from torch import Tensor
 
 from uddm._validation import check_log_probs, check_positive_int, check_tokens
@@ -25,10 +26,17 @@ from uddm.choices import Loss
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.prediction import DensePrediction, Prediction, SummedPrediction
 from uddm.process import Process
+from uddm.process.base import PerSequence
 from uddm.streams import as_generator
 
 
-def nelbo(process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+def nelbo(
+    process: Process,
+    cavity_log_probs: Float[Tensor, "B L K"] | Prediction,
+    x: Integer[Tensor, "B L"],
+    z: Integer[Tensor, "B L"],
+    t: PerSequence,
+) -> Float[Tensor, "B L"]:
     """Diffusion term of the NELBO at time t, nats per token and unit time, (B, L).
 
     In the precision of `cavity_log_probs`, but at least float32.
@@ -65,7 +73,9 @@ def nelbo(process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, z:
     return process.diffusion(_prediction(process, cavity_log_probs, x), x, z, t)
 
 
-def expected_nelbo(process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, t: float | Tensor) -> Tensor:
+def expected_nelbo(
+    process: Process, cavity_log_probs: Float[Tensor, "B L K"] | Prediction, x: Integer[Tensor, "B L"], t: PerSequence
+) -> Float[Tensor, "B L"]:
     """E of `nelbo` over the token's own z ~ q_t(. | x), given all other noisy tokens, (B, L).
 
     Exact for a denoiser whose x_theta at a position does not depend on that position's z (`Denoiser.hollow`), and then
@@ -77,8 +87,12 @@ def expected_nelbo(process: Process, cavity_log_probs: Tensor | Prediction, x: T
 
 
 def reconstruction(
-    process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
-) -> Tensor:
+    process: Process,
+    cavity_log_probs: Float[Tensor, "B L K"] | Prediction,
+    x: Integer[Tensor, "B L"],
+    z: Integer[Tensor, "B L"],
+    t: PerSequence,
+) -> Float[Tensor, "B L"]:
     """-log p_theta(x | z_t) in nats per token, (B, L).
 
     At the first time t that the diffusion term leaves out it completes the bound. At all times it is the cross-entropy
@@ -90,8 +104,12 @@ def reconstruction(
 
 
 def jump_nelbo(
-    process: Process, cavity_log_probs: Tensor | Prediction, x: Tensor, z: Tensor, t: float | Tensor
-) -> Tensor:
+    process: Process,
+    cavity_log_probs: Float[Tensor, "B L K"] | Prediction,
+    x: Integer[Tensor, "B L"],
+    z: Integer[Tensor, "B L"],
+    t: PerSequence,
+) -> Float[Tensor, "B L"]:
     """Diffusion term of another bound, that of the reverse process that jumps from z to x alone, (B, L).
 
         l = (-alpha'/(1 - alpha)) ( 1[z = x] - p(z | z_t) - 1[z != x] log p(x | z_t) ) >= 0
@@ -131,7 +149,7 @@ def prior(process: Process) -> float:
 
 def stratified_times(
     n: int, *, low: float = 1e-3, log_fraction: float = 0.0, generator: int | torch.Generator | None = None
-) -> Tensor:
+) -> Float64[Tensor, " {n}"]:
     """n times in (low, 1], in random order; float64 (n,).
 
     One uniform in each of equal strata; of a share `log_fraction` of the times, rounded down, it is log t that is
@@ -156,7 +174,7 @@ def stratified_times(
     return t[torch.randperm(n, device=generator.device, generator=generator)]
 
 
-def time_weights(t: Tensor, *, low: float = 1e-3, log_fraction: float = 0.0) -> Tensor:
+def time_weights(t: Float[Tensor, " n"], *, low: float = 1e-3, log_fraction: float = 0.0) -> Float[Tensor, " n"]:
     """Density of the uniform distribution on (low, 1] over that of n = len(t) times from `stratified_times` with the
     same `low` and `log_fraction`, (n,): the balance heuristic of multiple importance sampling (Veach and Guibas 1995).
     """
@@ -180,17 +198,17 @@ class Bound(NamedTuple):
     --------
     >>> import torch
     >>> from uddm.objective import Bound
-    >>> Bound(*torch.tensor([[2.0], [0.5], [0.25], [2.1]])).total.item()
+    >>> Bound(*torch.tensor([[2.0], [0.5], [0.25], [2.1]]).double()).total.item()
     2.75
     """
 
-    diffusion: Tensor
-    reconstruction: Tensor
-    prior: Tensor
-    published: Tensor
+    diffusion: Float64[Tensor, " B"]
+    reconstruction: Float64[Tensor, " B"]
+    prior: Float64[Tensor, " B"]
+    published: Float64[Tensor, " B"]
 
     @property
-    def total(self) -> Tensor:
+    def total(self) -> Float64[Tensor, " B"]:
         """The full bound on -log p(x)."""
         return self.diffusion + self.reconstruction + self.prior
 
@@ -198,7 +216,7 @@ class Bound(NamedTuple):
 def evidence_bound(
     process: Process,
     denoiser: Denoiser,
-    x: Tensor,
+    x: Integer[Tensor, "B L"],
     *,
     times: int = 64,
     first: float = 1e-3,

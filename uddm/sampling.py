@@ -25,6 +25,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 from tqdm import tqdm
 
@@ -42,7 +43,7 @@ END = 1e-5
 def reverse(
     process: Process,
     denoiser: Denoiser,
-    z: Tensor,
+    z: Integer[Tensor, "B L"],
     *,
     start: float = 1.0,
     steps: int = 1000,
@@ -52,7 +53,7 @@ def reverse(
     generator: int | torch.Generator | None = None,
     batch_size: int | None = None,
     progress: bool = False,
-) -> Tensor:
+) -> Int64[Tensor, "B L"]:
     """Run the reverse process from noisy tokens to clean ones.
 
     Parameters
@@ -143,13 +144,13 @@ def truncated(prediction: Prediction, nucleus: float) -> DensePrediction:
 def update(
     process: Process,
     prediction: Prediction,
-    z: Tensor,
+    z: Int64[Tensor, "B L"],
     t: float,
     s: float,
     mode: Mode,
-    choice: Tensor,
-    draw: Tensor,
-) -> Tensor:
+    choice: Float64[Tensor, "B L"],
+    draw: Float64[Tensor, "B L"],
+) -> Int64[Tensor, "B L"]:
     """One update of z, (B, L) ids, from t to s.
 
     Parameters
@@ -205,7 +206,9 @@ def _mode(process: Process, prediction: Prediction, z: Tensor, t: float, s: floa
     return torch.where((z != mask) & (hidden > torch.maximum(here, there)), mask, found)
 
 
-def log_kernel(process: Process, prediction: Prediction, z: Tensor, then: Tensor, t: float, s: float) -> Tensor:
+def log_kernel(
+    process: Process, prediction: Prediction, z: Int64[Tensor, "B L"], then: Int64[Tensor, "B L"], t: float, s: float
+) -> Float64[Tensor, "B L"]:
     """log q(z_s = then | z_t = z, x_theta), the law of an `update` that samples: float64 (B, L).
 
     Parameters

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from uddm._validation import check_distributions, check_positive_int, check_seed
@@ -53,7 +54,7 @@ def as_rng(rng: Any) -> np.random.Generator:
     return np.random.default_rng(check_positive_int("rng", rng, at_least=0))
 
 
-def inverse_cdf(log_probs: Tensor, uniform: Tensor) -> Tensor:
+def inverse_cdf(log_probs: Float[Tensor, "*shape K"], uniform: Float[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     """Categorical draws by inversion in float64: log-probabilities (..., K), numbers in [0, 1) (...) -> ids (...).
 
     ValueError where the probabilities have no finite, positive sum.

@@ -17,7 +17,7 @@ from amtheory import _validation as check
 from amtheory.theory import _gauss
 
 
-def capacity(alpha: ArrayLike, K: ArrayLike) -> NDArray[np.float64]:
+def capacity(alpha: ArrayLike, K: ArrayLike) -> check.Broadcast:
     """Capacity of the channel in nats per token: up to exp(L capacity) sequences can be told apart, L -> infinity,
 
         log K + s log s + (1 - s) log((1 - s) / (K - 1)),   s = alpha + (1 - alpha) / K.
@@ -80,7 +80,7 @@ def critical_alpha(P: int, L: int, K: int) -> float:
     return _gauss.root(lambda a: math.sqrt(capacity(a, K)) - math.sqrt(rate), 0.0, 1.0)
 
 
-def retrieval_probability(P: int, L: int, K: int, alpha: ArrayLike) -> NDArray[np.float64]:
+def retrieval_probability(P: int, L: int, K: int, alpha: ArrayLike) -> check.Broadcast:
     """Probability that of P random sequences the noisy one has most tokens in common with its own, exact at finite L,
 
         sum_n Bin(n; L, s) (F(n)^P - F(n - 1)^P) / (P f(n)),
@@ -133,7 +133,7 @@ def retrieval_probability(P: int, L: int, K: int, alpha: ArrayLike) -> NDArray[n
     return _gauss.elementwise(one, levels)
 
 
-def posterior_weight(P: int, L: int, K: int, alpha: ArrayLike) -> NDArray[np.float64]:
+def posterior_weight(P: int, L: int, K: int, alpha: ArrayLike) -> check.Broadcast:
     """Mean weight of the right sequence in the posterior over P random ones: how often a sample of it is right,
 
         sum_n Bin(n; L, s) int du w exp(-u w) ( sum_m f(m) exp(-u exp(b m)) )^(P-1),    w = exp(b n),

@@ -8,14 +8,14 @@ References: Krotov and Hopfield, NIPS 2016; Demircigil, Heusel, Löwe, Upgang an
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import erfc, erfcinv, factorial2, xlogy
 
 from amtheory import _validation as check
 from amtheory.theory import _gauss
 
 
-def one_step_error(order: int, L: ArrayLike, P: ArrayLike, m0: ArrayLike = 1.0) -> NDArray[np.float64]:
+def one_step_error(order: int, L: ArrayLike, P: ArrayLike, m0: ArrayLike = 1.0) -> check.Broadcast:
     """Fraction of wrong spins after one parallel T = 0 step from a state of overlap m_0 with a stored pattern,
 
         (1/2) erfc(m_0^(n-1) sqrt(L^(n-1) / (2 (2n - 3)!! P))),
@@ -48,7 +48,7 @@ def one_step_error(order: int, L: ArrayLike, P: ArrayLike, m0: ArrayLike = 1.0) 
     return erfc(m0 ** (n - 1) * np.exp(((n - 1) * np.log(L) - _log_crosstalk(n) - np.log(P)) / 2))[()] / 2
 
 
-def capacity(order: int, L: ArrayLike, error: ArrayLike | None = None) -> NDArray[np.float64]:
+def capacity(order: int, L: ArrayLike, error: ArrayLike | None = None) -> check.Broadcast:
     """Number P of patterns that can be stored: with `error`, so that `one_step_error` is that,
 
         P = L^(n-1) / (2 (2n - 3)!! erfcinv(2 error)^2),
@@ -92,7 +92,7 @@ def capacity(order: int, L: ArrayLike, error: ArrayLike | None = None) -> NDArra
     return np.exp(exponent)[()]
 
 
-def exponential_capacity(corrupted: ArrayLike) -> NDArray[np.float64]:
+def exponential_capacity(corrupted: ArrayLike) -> check.Broadcast:
     """Exponent c of the number exp(c L) of patterns that the exponential memory surely holds, L -> infinity,
 
         c = I(1 - 2 rho) / 2,   I(a) = ((1 + a) log(1 + a) + (1 - a) log(1 - a)) / 2:

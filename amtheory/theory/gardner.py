@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from amtheory import _validation as check
 from amtheory.theory import _gauss
 from amtheory.theory.stability import StabilityDistribution
 
 
-def capacity(margin: ArrayLike, bias: ArrayLike = 0.0) -> NDArray[np.float64]:
+def capacity(margin: ArrayLike, bias: ArrayLike = 0.0) -> check.Broadcast:
     """Largest load P / L at which random patterns can be stored with a margin kappa.
 
         1 / load = F(kappa),  F(a) = int_{-a}^inf (t + a)^2 phi(t) dt = (1 + a^2) Phi(a) + a phi(a);
@@ -47,7 +48,7 @@ def capacity(margin: ArrayLike, bias: ArrayLike = 0.0) -> NDArray[np.float64]:
     return _gauss.elementwise(lambda k, b: 1 / _inverse_load(k, b), margin, bias)
 
 
-def max_margin(load: ArrayLike, bias: ArrayLike = 0.0) -> NDArray[np.float64]:
+def max_margin(load: ArrayLike, bias: ArrayLike = 0.0) -> check.Broadcast:
     """Largest margin kappa at a given load: the inverse of `capacity`.
 
     Parameters
@@ -76,7 +77,7 @@ def max_margin(load: ArrayLike, bias: ArrayLike = 0.0) -> NDArray[np.float64]:
     return _gauss.elementwise(_max_margin, _gauss.positive("load", load), _bias(bias))
 
 
-def support_fraction(load: ArrayLike) -> NDArray[np.float64]:
+def support_fraction(load: ArrayLike) -> check.Broadcast:
     """Fraction Phi(kappa) of the unbiased patterns that lie on the margin; times `load`, support vectors per input.
 
     Parameters

@@ -37,9 +37,9 @@ class OrderParameters(NamedTuple):
     (0.998, 1.0, True)
     """
 
-    m: NDArray[np.float64]
-    q: NDArray[np.float64]
-    r: NDArray[np.float64]
+    m: check.Broadcast
+    q: check.Broadcast
+    r: check.Broadcast
 
 
 def one_step_overlap(L: int, P: int, flips: int, ties: Literal["keep", "random"] = "keep") -> float:
@@ -89,7 +89,7 @@ def one_step_overlap(L: int, P: int, flips: int, ties: Literal["keep", "random"]
     return ((L - flips) * intact + flips * reversed_) / L
 
 
-def one_step_map(alpha: ArrayLike, m0: ArrayLike, diagonal: bool = False) -> NDArray[np.float64]:
+def one_step_map(alpha: ArrayLike, m0: ArrayLike, diagonal: bool = False) -> check.Broadcast:
     """m_1 = erf(m_0 / sqrt(2 alpha)): overlap after one parallel T = 0 step from overlap m_0, L -> infinity.
 
     With the `diagonal` of the Hebbian couplings kept, W_ii = alpha holds every spin where it is,
@@ -123,7 +123,7 @@ def one_step_map(alpha: ArrayLike, m0: ArrayLike, diagonal: bool = False) -> NDA
     return (1 + m0) / 2 * erf((m0 + alpha) / width) + (1 - m0) / 2 * erf((m0 - alpha) / width)
 
 
-def two_step_map(alpha: ArrayLike, m0: ArrayLike) -> NDArray[np.float64]:
+def two_step_map(alpha: ArrayLike, m0: ArrayLike) -> check.Broadcast:
     """Overlap m_2 after two parallel T = 0 steps from overlap m_0, L -> infinity, zero diagonal.
 
     Exact: the field of the second step remembers the first state through every pattern. With u = m_0 / sqrt(alpha),
@@ -160,7 +160,7 @@ def two_step_map(alpha: ArrayLike, m0: ArrayLike) -> NDArray[np.float64]:
     return (1 + m0) / 2 * erf((m1 + c) / width) + (1 - m0) / 2 * erf((m1 - c) / width)
 
 
-def overlap(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
+def overlap(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> check.Broadcast:
     """Overlap m of the retrieval state, L -> infinity, replica symmetry.
 
     At T = 0, m = erf(y) with y the largest root of
@@ -246,7 +246,7 @@ def order_parameters(alpha: ArrayLike, temperature: ArrayLike = 0.0) -> OrderPar
 
 def free_energy(
     alpha: ArrayLike, temperature: ArrayLike, state: Literal["retrieval", "spin glass"] = "retrieval"
-) -> NDArray[np.float64]:
+) -> check.Broadcast:
     """Free energy per spin, of H = -(1/2) sum_{i != j} W_ij s_i s_j, L -> infinity, replica symmetry.
 
         f = alpha/2 + m^2/2 + (alpha T / 2) [log(1 - C) - (q / T) / (1 - C)] + alpha r C / 2
@@ -290,7 +290,7 @@ def free_energy(
     return _gauss.elementwise(one, *_load_and_temperature(alpha, temperature, largest=np.finfo(float).max))
 
 
-def critical_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
+def critical_load(temperature: ArrayLike = 0.0) -> check.Broadcast:
     """alpha_M(T), the largest load with a retrieval state, replica symmetry.
 
     Slightly larger at T = 0.02 than at T = 0, an artefact of replica symmetry.
@@ -320,7 +320,7 @@ def critical_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
     return _gauss.elementwise(one, _temperature(temperature))
 
 
-def first_order_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
+def first_order_load(temperature: ArrayLike = 0.0) -> check.Broadcast:
     """alpha_c1(T), the load up to which retrieval has a lower free energy than the spin glass.
 
     Parameters
@@ -348,7 +348,7 @@ def first_order_load(temperature: ArrayLike = 0.0) -> NDArray[np.float64]:
     return _gauss.elementwise(one, _temperature(temperature))
 
 
-def spinodal_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
+def spinodal_temperature(alpha: ArrayLike) -> check.Broadcast:
     """T_M(alpha), the highest temperature with a retrieval state.
 
     Parameters
@@ -373,7 +373,7 @@ def spinodal_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
     return _gauss.elementwise(lambda a: _highest_temperature(critical_load, a), _load(alpha))
 
 
-def first_order_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
+def first_order_temperature(alpha: ArrayLike) -> check.Broadcast:
     """T_c(alpha), up to which retrieval has the lowest free energy.
 
     Parameters
@@ -397,7 +397,7 @@ def first_order_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
     return _gauss.elementwise(lambda a: _highest_temperature(first_order_load, a), _load(alpha))
 
 
-def spin_glass_temperature(alpha: ArrayLike) -> NDArray[np.float64]:
+def spin_glass_temperature(alpha: ArrayLike) -> check.Broadcast:
     """T_g = 1 + sqrt(alpha), below which the paramagnet freezes into a spin glass.
 
     Parameters

@@ -45,8 +45,8 @@ class Stability(NamedTuple):
     (True, True)
     """
 
-    mean: NDArray[np.float64]
-    variance: NDArray[np.float64]
+    mean: check.Broadcast
+    variance: check.Broadcast
 
 
 class Solution(NamedTuple):

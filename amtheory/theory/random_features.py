@@ -47,7 +47,7 @@ class _State(NamedTuple):
     overlap: float
 
 
-def storage_load(alpha_D: ArrayLike) -> NDArray[np.float64]:
+def storage_load(alpha_D: ArrayLike) -> check.Broadcast:
     """The largest alpha = P / L at which the examples are attractors.
 
     Parameters
@@ -75,7 +75,7 @@ def storage_load(alpha_D: ArrayLike) -> NDArray[np.float64]:
     return _gauss.elementwise(lambda d: _example(_storage_spinodal(d), d).alpha, _features(alpha_D))
 
 
-def learning_load(alpha_D: ArrayLike) -> NDArray[np.float64]:
+def learning_load(alpha_D: ArrayLike) -> check.Broadcast:
     """The smallest alpha = P / L at which the features are attractors.
 
     Parameters
@@ -99,7 +99,7 @@ def learning_load(alpha_D: ArrayLike) -> NDArray[np.float64]:
     return generalization_load(alpha_D, 1)
 
 
-def generalization_load(alpha_D: ArrayLike, n: int) -> NDArray[np.float64]:
+def generalization_load(alpha_D: ArrayLike, n: int) -> check.Broadcast:
     """The smallest alpha = P / L at which symmetric mixtures of `n` features are attractors, seen before or not.
 
     Parameters
@@ -130,7 +130,7 @@ def generalization_load(alpha_D: ArrayLike, n: int) -> NDArray[np.float64]:
     return _gauss.elementwise(one, _features(alpha_D))
 
 
-def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> NDArray[np.float64]:
+def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> check.Broadcast:
     """Overlap of an example with its attractor.
 
     Parameters
@@ -164,7 +164,7 @@ def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> NDArray[np.float64]
     return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
 
 
-def learning_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> NDArray[np.float64]:
+def learning_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> check.Broadcast:
     """Overlap of a feature with its attractor.
 
     Parameters
@@ -189,7 +189,7 @@ def learning_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> NDArray[np.float64
     return generalization_overlap(alpha, alpha_D, 1)
 
 
-def generalization_overlap(alpha: ArrayLike, alpha_D: ArrayLike, n: int) -> NDArray[np.float64]:
+def generalization_overlap(alpha: ArrayLike, alpha_D: ArrayLike, n: int) -> check.Broadcast:
     """Overlap of the sign of the sum of `n` features with its attractor.
 
     Parameters

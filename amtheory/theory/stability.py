@@ -11,10 +11,11 @@ Reference: Kepler and Abbott, J. Physique 49, 1657 (1988).
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Float64
+from numpy.typing import ArrayLike
 from scipy.special import erf
 
-from amtheory._validation import unmasked
+from amtheory._validation import Broadcast, unmasked
 from amtheory.theory import _gauss
 
 
@@ -45,8 +46,8 @@ class StabilityDistribution:
     (2.0, 1.0, np.True_)
     """
 
-    nodes: NDArray[np.float64]
-    weights: NDArray[np.float64]
+    nodes: Float64[np.ndarray, " n"]
+    weights: Float64[np.ndarray, " n"]
 
     def __post_init__(self) -> None:
         nodes, weights = (unmasked(name, getattr(self, name)).astype(np.float64) for name in ("nodes", "weights"))
@@ -68,7 +69,7 @@ class StabilityDistribution:
         """E (Delta - E Delta)^2."""
         return float(self.weights @ (self.nodes - self.mean()) ** 2)
 
-    def first_step(self, m0: ArrayLike) -> NDArray[np.float64]:
+    def first_step(self, m0: ArrayLike) -> Broadcast:
         """f(m_0), the overlap after one parallel T = 0 step; f(1) = P(Delta > 0) - P(Delta < 0).
 
         Parameters

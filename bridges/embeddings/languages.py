@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from amtheory import _validation as check
@@ -35,24 +36,24 @@ class CyclicLanguage:
         check.integer("words", self.words, 3)
         check.real("concentration", self.concentration, positive=True)
 
-    def profile(self) -> Floats:
+    def profile(self) -> Float64[np.ndarray, " {self.words}"]:
         """p (N,)."""
         p = np.exp(self.concentration * (np.cos(2 * np.pi * np.arange(self.words) / self.words) - 1))
         return p / p.sum()
 
-    def ratio(self) -> Floats:
+    def ratio(self) -> Float64[np.ndarray, "{self.words} {self.words}"]:
         """M (N, N)."""
         p, i = self.profile(), np.arange(self.words)
         C = self.words * np.array([p @ np.roll(p, d) for d in i])
         return C[(i[:, None] - i) % self.words]
 
-    def eigenvalues(self) -> Floats:
+    def eigenvalues(self) -> Float64[np.ndarray, " {self.words}"]:
         """Of M - 1, lambda_k for k = 0, ..., N - 1."""
         D = np.arange(self.words)
         spectrum = np.cos(2 * np.pi * np.outer(D, D) / self.words) @ self.ratio()[0]
         return np.where(D == 0, 0.0, spectrum)
 
-    def sample(self, sentences: int, length: int, *, rng: Any = None) -> NDArray[np.int64]:
+    def sample(self, sentences: int, length: int, *, rng: Any = None) -> Int64[np.ndarray, "{sentences} {length}"]:
         """(sentences, length) words."""
         i = np.arange(self.words)
         return _sample_given_latents(self.profile()[(i - i[:, None]) % self.words], sentences, length, rng)
@@ -87,16 +88,16 @@ class AttributeLanguage:
         if np.ndim(self.strengths) != 1 or not self.strengths or not all(0 <= s < 1 for s in self.strengths):
             raise ValueError(f"`strengths` must be numbers in [0, 1), got {self.strengths}")
 
-    def attributes(self) -> NDArray[np.int64]:
+    def attributes(self) -> Int64[np.ndarray, "K n"]:
         """a of each word, (2^n, n); bit k of a word's number is a_k = 1."""
         n = len(self.strengths)
         return 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1) - 1
 
-    def ratio(self) -> Floats:
+    def ratio(self) -> Float64[np.ndarray, "K K"]:
         """M (2^n, 2^n)."""
         return _of_words([[1 + s, 1 - s], [1 - s, 1 + s]] for s in self.strengths)
 
-    def modes(self) -> tuple[Floats, Floats, Floats]:
+    def modes(self) -> tuple[Float64[np.ndarray, "K K"], Float64[np.ndarray, " K"], Float64[np.ndarray, " K"]]:
         """chi_S (2^n, 2^n), column S for the set of the bits of S, and the eigenvalues of M and of log M."""
         s, N = np.array(self.strengths), 2 ** len(self.strengths)
         inside = self.attributes() > 0  # row S
@@ -105,7 +106,7 @@ class AttributeLanguage:
         of_log[0] = N / 2 * np.log1p(-(s**2)).sum()
         return chi, N * np.where(inside, s, 1).prod(1), of_log
 
-    def without_relation(self, r: int) -> Floats:
+    def without_relation(self, r: int) -> Float64[np.ndarray, "K K"]:
         """M (2^n, 2^n), with zeros for the pairs that differ in attribute r alone."""
         check.integer("r", r, 0, len(self.strengths) - 1)
         i, M = np.arange(2 ** len(self.strengths)), self.ratio()
@@ -120,7 +121,7 @@ class AttributeLanguage:
             for k, l in itertools.permutations(range(n), 2)
         }
 
-    def sample(self, sentences: int, length: int, *, rng: Any = None) -> NDArray[np.int64]:
+    def sample(self, sentences: int, length: int, *, rng: Any = None) -> Int64[np.ndarray, "{sentences} {length}"]:
         """(sentences, length) words."""
         given = _of_words(np.array([[1 + r, 1 - r], [1 - r, 1 + r]]) / 2 for r in np.sqrt(self.strengths))
         return _sample_given_latents(given, sentences, length, rng)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
@@ -20,7 +21,9 @@ _BLOCK = 2**20  # tokens counted at a time
 _DENSE = 1000  # words of which the whole spectrum is found
 
 
-def first_step(joint: ArrayLike, alpha: float, *, objective: Literal["nelbo", "cross-entropy"] = "nelbo") -> Floats:
+def first_step(
+    joint: ArrayLike, alpha: float, *, objective: Literal["nelbo", "cross-entropy"] = "nelbo"
+) -> Float64[np.ndarray, "K K"]:
     """-d loss / d A_lm, (K, K), of the linear logits g_l(k) = h_l[k] + sum_m A_lm[k, z_m], at A = 0, h = log P_l.
 
     With C(k, j) = P(x_l = k, x_m = j) - P_l(k) P_m(j), q = alpha P_l + (1 - alpha)/K and J = diag(P_l) - P_l P_l^T,
@@ -96,9 +99,9 @@ def _pairs(block: list[NDArray[Any]], K: int, window: int) -> sparse.csr_array:
 class Embeddings(NamedTuple):
     """vectors (K, d) = eigenvectors (K, d) * sqrt(eigenvalues (d,)), the largest first; negative ones give zeros."""
 
-    vectors: Floats
-    eigenvalues: Floats
-    eigenvectors: Floats
+    vectors: Float64[np.ndarray, "K d"]
+    eigenvalues: Float64[np.ndarray, " d"]
+    eigenvectors: Float64[np.ndarray, "K d"]
 
 
 def embed(counts: ArrayLike | sparse.sparray, dimension: int, *, statistic: Statistic = "log") -> Embeddings:

@@ -17,20 +17,20 @@ EXPECTED = (
 )
 CAPTION = (
     "Top: fraction of corrupted tokens restored by the stochastic reverse process started at the noise t of the "
-    "corruption, pooled over sequences; bottom: fraction of intact tokens that it alters. For networks trained on the"
-    " same nested subsets, and for the exact memorization limit: Bayes inference on the empirical distribution of the"
-    " training set (an exponential dense associative memory). Train solid, test dashed. Grey band: chance over the "
-    "same noises, inference from single-token frequencies alone. Bands: 95 % bootstrap over sequences."
+    "corruption, pooled over sequences; bottom: fraction of intact tokens that it alters. For networks trained on the "
+    "same nested subsets, and for the exact memorization limit: Bayes inference on the empirical distribution of the "
+    "training set (an exponential dense associative memory). Train solid, test dashed. Grey band: chance over the same"
+    " noises, inference from single-token frequencies alone. Bands: Student's 95 % intervals over {seeds} trainings on"
+    " training sets of their own (of a single one: bootstrap over sequences)."
 )
 
 tasks = language.tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    def rates(ws: Workspace, system: str, size: int, split: str) -> xr.Dataset:
-        return language.rates(language.recovery(ws, system, size, split))
-
-    return language.over_systems(ws, rates, split=language.SPLITS).assign(chance=language.chance(ws))
+    dataset = language.over_systems(ws, language.systems(ws), language.rates, split=language.SPLITS)
+    seeds = language.recipes(ws)[language.main(ws)].seeds
+    return dataset.assign(chance=language.chance(ws)).assign_attrs(seeds=seeds)
 
 
 def plot(ds: xr.Dataset) -> Figure:

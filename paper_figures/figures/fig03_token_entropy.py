@@ -26,7 +26,7 @@ CAPTION = (
 )
 CLASSES = {"recovered": style.GREEN, "failed": style.VERMILION}
 
-tasks = language.tasks
+tasks = language.main_tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
@@ -34,7 +34,8 @@ def compute(ws: Workspace) -> xr.Dataset:
     edges = np.linspace(0, top, 41)
 
     def densities(dataset_size: int, split: str) -> xr.Dataset:
-        tokens = language.class_entropy(ws, dataset_size, split)
+        measured = language.Measured(ws, language.Case(language.main(ws), dataset_size, 0))
+        tokens = ws.get(measured.classes(split))
         entropy, classes = tokens.token_entropy.values, tokens.token_class.values
         parts = [entropy[classes == code] for code in range(len(TOKEN_CLASSES))]
         counts = np.array([np.histogram(part, edges)[0] for part in parts])
@@ -50,7 +51,7 @@ def compute(ws: Workspace) -> xr.Dataset:
 
     dataset = stack(densities, dataset_size=language.three_sizes(ws), split=language.SPLITS)
     coords = {"token_class": list(TOKEN_CLASSES), "entropy": (edges[1:] + edges[:-1]) / 2}
-    return dataset.assign_coords(coords).assign_attrs(noise=language.class_noise(ws))
+    return dataset.assign_coords(coords).assign_attrs(noise=language.nearest(ws.preset.language.noise))
 
 
 def plot(ds: xr.Dataset) -> Figure:

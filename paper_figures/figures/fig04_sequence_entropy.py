@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from bridges import ks_distance
 from paper_figures import style
 from paper_figures.cells import stack
 from paper_figures.measure import language
@@ -23,12 +24,13 @@ CAPTION = (
 )
 SEQUENCES = ("train", "generated")
 
-tasks = language.tasks
+tasks = language.main_tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
     def entropies(dataset_size: int, sequences: str) -> xr.Dataset:
-        entropies = language.entropy(ws, language.main(ws), dataset_size, sequences)[["sequence_entropy", "copied"]]
+        measured = language.Measured(ws, language.Case(language.main(ws), dataset_size, 0))
+        entropies = language.entropy(measured, sequences)[["sequence_entropy", "copied"]]
         # numbered, so that fewer sequences than elsewhere are filled with NaN
         return entropies.astype(float).assign_coords(sample=range(entropies.sizes["sample"]))
 
@@ -57,17 +59,13 @@ def findings(ds: xr.Dataset) -> list[str]:
     lines = []
     for size in ds.dataset_size.values:
         train, generated = (
-            np.sort(ds.sequence_entropy.sel(dataset_size=size, sequences=name).dropna("sample")) for name in SEQUENCES
+            ds.sequence_entropy.sel(dataset_size=size, sequences=name).dropna("sample").values for name in SEQUENCES
         )
-        grid = np.concatenate([train, generated])
-        distance = np.abs(
-            np.searchsorted(train, grid, "right") / len(train)
-            - np.searchsorted(generated, grid, "right") / len(generated)
-        ).max()
         copied = float(ds.copied.sel(dataset_size=size, sequences="generated").mean())
         lines.append(
             f"{size} training sequences: median sequence entropy train {np.median(train):.2f}, generated "
-            f"{np.median(generated):.2f} nats; largest difference of the two distribution functions {distance:.2f}; "
+            f"{np.median(generated):.2f} nats; largest difference of the two distribution functions "
+            f"{ks_distance(train, generated):.2f}; "
             f"copies of training sequences among the generated {copied:.3f}"
         )
     return lines

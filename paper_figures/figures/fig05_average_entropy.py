@@ -19,8 +19,9 @@ EXPECTED = (
 CAPTION = (
     "Conditional entropy in nats per token (system told t = 1e-5) of training, test and generated sequences, for each"
     " network, and thin grey with the same line styles for the exact memorization limit on the same training sets. "
-    "Last panel: the entropy gap, generated minus training. Bands: 95 % bootstrap over sequences; for the gap the two"
-    " intervals added in quadrature."
+    "Last panel: the entropy gap, generated minus training. Bands: Student's 95 % intervals over {seeds} trainings on "
+    "training sets of their own (of a single one: bootstrap over sequences); for the gap the two intervals added in "
+    "quadrature."
 )
 SEQUENCES = ("train", "test", "generated")
 
@@ -28,10 +29,11 @@ tasks = language.tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    def means(ws: Workspace, system: str, size: int, sequences: str) -> xr.Dataset:
-        return language.entropy(ws, system, size, sequences)[["mean_entropy"]]
+    def means(measured: language.Measured, sequences: str) -> xr.Dataset:
+        return language.entropy(measured, sequences)[["mean_entropy"]]
 
-    return language.over_systems(ws, means, sequences=SEQUENCES)
+    dataset = language.over_systems(ws, language.systems(ws), means, sequences=SEQUENCES)
+    return dataset.assign_attrs(seeds=language.recipes(ws)[language.main(ws)].seeds)
 
 
 def gap(entropies: xr.DataArray) -> xr.DataArray:

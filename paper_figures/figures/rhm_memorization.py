@@ -29,8 +29,6 @@ CAPTION = (
     "the training set's substrings of {length} tokens are generated, {rules}. E: as B, against the number of training "
     "strings, {usual}. Bands: Student's 95 % intervals over {grammars} grammars."
 )
-LEVEL = 2
-"""Of the substrings that are told apart by how common they are."""
 
 tasks = hierarchy.course_tasks
 
@@ -42,7 +40,7 @@ def compute(ws: Workspace) -> xr.Dataset:
     course = xr.concat(courses, xr.Variable("rules", names)).sel(estimate="value", drop=True)
     sweep = hierarchy.measurements(ws, hierarchy.sweep(ws, hierarchy.networks(ws)[0]), "size")
     whole = course.memorized.sel(quartile=0, drop=True).isel(level=-1, drop=True)
-    at_level = course.memorized.sel(level=LEVEL, drop=True)
+    at_level = course.memorized.sel(level=hierarchy.COMMON_LEVEL, drop=True)
     dataset = xr.Dataset(
         {
             "memorized": student(course.memorized, "grammar"),
@@ -53,7 +51,7 @@ def compute(ws: Workspace) -> xr.Dataset:
         }
     )
     facts = {"grammars": settings.grammars, "size": settings.course[0], "usual": names[0], "rules": names[1]}
-    return dataset.assign_attrs(**facts, length=settings.grammar.get("branching", 2) ** LEVEL)
+    return dataset.assign_attrs(**facts, length=settings.grammar.get("branching", 2) ** hierarchy.COMMON_LEVEL)
 
 
 def plot(ds: xr.Dataset) -> Figure:
@@ -66,7 +64,7 @@ def plot(ds: xr.Dataset) -> Figure:
         look = {"color": colour, "label": rules, **marker}
         style.curve(whole, ds.steps, ds.memorized.sel(rules=rules, quartile=0).isel(level=-1), **look)
         style.curve(difference, ds.steps, ds.common_first.sel(rules=rules), **look)
-    branching = round(ds.attrs["length"] ** (1 / LEVEL))
+    branching = round(ds.attrs["length"] ** (1 / hierarchy.COMMON_LEVEL))
     for level, colour in zip(ds.level.values, style.gradient(ds.sizes["level"]), strict=True):
         look = {"color": colour, "label": f"{branching**level} tokens", **marker}
         style.curve(levels, ds.steps, shown.memorized.sel(level=level, quartile=0), **look)
@@ -75,7 +73,7 @@ def plot(ds: xr.Dataset) -> Figure:
     for quartile, colour in zip((1, 2, 3, 4), style.gradient(4), strict=True):
         look = {"color": colour, "label": names.get(quartile, f"quartile {quartile}"), **marker}
         for ax, values in ((quartiles, shown.memorized), (excess, shown.overproduced)):
-            style.curve(ax, ds.steps, values.sel(level=LEVEL, quartile=quartile), **look)
+            style.curve(ax, ds.steps, values.sel(level=hierarchy.COMMON_LEVEL, quartile=quartile), **look)
     titles = ("whole strings", "by length", "by probability", "over-production", "by training strings", "common first")
     for ax, title in zip(axes.flat, titles, strict=True):
         ax.set_title(title, loc="left")

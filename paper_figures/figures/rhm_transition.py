@@ -32,6 +32,9 @@ CAPTION = (
     "(F); small marks in B: the grammars."
 )
 
+_OTHERS = ("chance", "sequence_entropy", "unigram")
+"""What is measured for claims, or drawn without an interval."""
+
 tasks = hierarchy.sweep_tasks
 
 
@@ -44,7 +47,7 @@ def compute(ws: Workspace) -> xr.Dataset:
     values = values.rename(size="dataset_size")
     values["gap"] = values.entropy.sel(sequences="generated") - values.entropy.sel(sequences="train")
     chance = values.chance.mean("grammar")
-    dataset = xr.Dataset({name: student(values[name], "grammar") for name in values if name != "chance"})
+    dataset = xr.Dataset({name: student(values[name], "grammar") for name in values if name not in _OTHERS})
     dataset["chance"] = chance.sel(system=main)
     found = values.recovery.sel(system=main) - values.recovery.sel(system=list(LIMITS)).rename(system="limit")
     dataset["excess"] = student(found, "grammar")

@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_figures import style
-from paper_figures.cells import stack
 from paper_figures.figures import am_entropy, am_recovery, fig05_average_entropy
 from paper_figures.measure import language, memories
 from paper_figures.task import Task
@@ -22,8 +21,8 @@ EXPECTED = (
 CAPTION = (
     "Left: uniform discrete diffusion language model (hollow network), against the number of training sequences. "
     "Right: pseudo-likelihood binary memory on random-features data, against the load. Top: fraction of corrupted "
-    "tokens restored at noise t = 0.25. Bottom: conditional entropy in nats per token. Bands: 95 % intervals, over "
-    "sequences (left) and over independent data sets (right)."
+    "tokens restored at noise t = 0.25. Bottom: conditional entropy in nats per token. Bands: Student's 95 % "
+    "intervals over trainings on data sets of their own."
 )
 
 
@@ -32,16 +31,15 @@ def tasks(ws: Workspace) -> list[Task]:
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    network, sizes = language.main(ws), language.sizes(ws)
+    network = language.main(ws)
 
-    def rates(dataset_size: int, split: str) -> xr.Dataset:
-        return language.rates(language.recovery(ws, network, dataset_size, split))
+    def entropies(measured: language.Measured, sequences: str) -> xr.Dataset:
+        return language.entropy(measured, sequences)[["mean_entropy"]]
 
-    def entropies(dataset_size: int, sequences: str) -> xr.Dataset:
-        return language.entropy(ws, network, dataset_size, sequences)[["mean_entropy"]]
-
-    recovery = stack(rates, dataset_size=sizes, split=language.SPLITS).recovery
-    entropy = stack(entropies, dataset_size=sizes, sequences=fig05_average_entropy.SEQUENCES).mean_entropy
+    rates = language.by_seed(ws, network, language.rates, split=language.SPLITS)
+    recovery = language.over_seeds(rates).recovery
+    entropies_of = language.by_seed(ws, network, entropies, sequences=fig05_average_entropy.SEQUENCES)
+    entropy = language.over_seeds(entropies_of).mean_entropy
     am_rates, am_entropies = am_recovery.compute(ws), am_entropy.compute(ws)
     nearest = {"noise": am_recovery.NOISE, "method": "nearest", "drop": True}
     return xr.Dataset(

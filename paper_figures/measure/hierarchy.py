@@ -14,7 +14,7 @@ import bridges
 import uddm
 from amtheory.intervals import bootstrap_mean, wilson
 from paper_figures.cells import Cell, stack
-from paper_figures.measure.networks import Training, is_row
+from paper_figures.measure.networks import Training, is_row, unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
@@ -26,6 +26,8 @@ MEMORIZATION, GENERALIZATION = "memorization limit", "generalization limit"
 LIMITS = (MEMORIZATION, GENERALIZATION)
 SPLITS = ("train", "test")
 SEQUENCES = ("train", "test", "generated")
+COMMON_LEVEL = 2
+"""Of the substrings that are told apart by how common they are."""
 COST = 0.3
 """Of a training step, where one of a language model is 1."""
 
@@ -64,6 +66,11 @@ def course(ws: Workspace, rules: str) -> list[Case]:
     return [Case(main, rules, seed, size, steps) for seed in range(settings.grammars) for steps in lengths]
 
 
+def main_tasks(ws: Workspace) -> list[Task]:
+    """Those of the main network alone."""
+    return [_task(case) for case in sweep(ws, networks(ws)[0])]
+
+
 def sweep_tasks(ws: Workspace) -> list[Task]:
     return [_task(case) for system in (*networks(ws), *LIMITS) for case in sweep(ws, system)]
 
@@ -71,7 +78,7 @@ def sweep_tasks(ws: Workspace) -> list[Task]:
 def course_tasks(ws: Workspace) -> list[Task]:
     """With the main network's part of the sweep."""
     return [
-        *(_task(case) for case in sweep(ws, networks(ws)[0])),
+        *main_tasks(ws),
         *(_task(case) for rules in ws.preset.hierarchy.rules for case in course(ws, rules)),
     ]
 
@@ -143,7 +150,9 @@ class Measured:
     def generation(self) -> Cell:
         """Everything else:
 
-        - `entropy` (sequences, estimate): conditional entropy at t = 1e-5 in nats per token;
+        - `entropy` (sequences, estimate): conditional entropy at t = 1e-5 in nats per token, and `sequence_entropy`
+          (sequences, sample) in nats;
+        - `unigram`: entropy of the frequencies of single tokens in the training strings;
         - `valid` (level, estimate): tuples of generated strings that the grammar has, level 1 being that of the tokens;
         - `copies` (estimate): generated strings that are training strings, and `chance` of it for a sampler of the
           grammar;
@@ -159,13 +168,15 @@ class Measured:
 
             def entropy(sequences: str) -> xr.Dataset:
                 found = bridges.conditional_entropy(self.system, samples[sequences], rng=ws.seed)
-                return found[["mean_entropy"]].rename(mean_entropy="entropy")
+                found = found.rename(mean_entropy="entropy")[["entropy", "sequence_entropy"]]
+                return found.assign_coords(sample=range(found.sizes["sample"]))
 
             valid = [bootstrap_mean(level, rng) for level in grammar.level_validity(generated).T]
             generation = {
                 "valid": (("level", "estimate"), np.array(valid)),
                 "copies": ("estimate", np.array(wilson(is_row(generated, training).sum(), len(generated)))),
                 "chance": np.exp(grammar.log_prob(training)).sum(),
+                "unigram": unigram_entropy(training, grammar.symbols),
             }
             parts = [
                 stack(entropy, sequences=SEQUENCES),

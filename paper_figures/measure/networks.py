@@ -37,6 +37,12 @@ class Training:
         return cells.trained(name, key, network_of(self.model)(self.model), data, self.config, **more)
 
 
+def unigram_entropy(x: np.ndarray, vocab_size: int) -> float:
+    """Entropy of the frequencies of single tokens, in nats."""
+    frequencies = np.bincount(x.ravel(), minlength=vocab_size) / x.size
+    return float(-(frequencies[frequencies > 0] * np.log(frequencies[frequencies > 0])).sum())
+
+
 def is_row(x: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Whether each row of x is a row of the table."""
     rows = {row.tobytes() for row in table}

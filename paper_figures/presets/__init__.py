@@ -3,6 +3,7 @@
 from paper_figures.presets.laptop import LAPTOP
 from paper_figures.presets.schema import Hierarchy as Hierarchy
 from paper_figures.presets.schema import Language as Language
+from paper_figures.presets.schema import Margins as Margins
 from paper_figures.presets.schema import Memories as Memories
 from paper_figures.presets.schema import Preset as Preset
 from paper_figures.presets.schema import Recipe as Recipe

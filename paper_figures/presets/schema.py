@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from uddm.config import NetworkConfig, TrainConfig
@@ -10,20 +10,29 @@ from uddm.config import NetworkConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network, its training, and `sizes`: optimizer steps by training-set size. Vocabulary, length, steps and seed
-    are those of the data, the size and the run, whatever the configurations say."""
+    """A network, its training, and `sizes`: optimizer steps by training-set size; of `seeds` that give training subset,
+    first weights and batches. Vocabulary, length, steps and seed are those of the data, the size and the run, whatever
+    the configurations say."""
 
     network: NetworkConfig
     training: TrainConfig
     sizes: dict[int, int]
+    seeds: int = 1
+
+    @property
+    def width(self) -> int:
+        """Of the network's hidden states."""
+        return self.network.to_dict()["hidden_dim"]
 
 
 @dataclass(frozen=True)
 class Language:
     """Diffusion language models trained on nested subsets of one corpus.
 
-    recipes: by the name in the figures; the first is the main one, drawn in all figures. sequences, generated: how many
-    are measured. steps, greedy_steps, generation_steps: of the reverse process in Experiments 2, 1 and 3.
+    recipes: by the name in the figures; the first is the main one, drawn in all figures. widths: networks of its kind
+    and other widths, for what depends on the size of the model. sequences, generated, greedy_sequences: how many are
+    measured, by deterministic dynamics the last. steps, greedy_steps, generation_steps: of the reverse process in
+    Experiments 2, 1 and 3.
     """
 
     tokenizer: str
@@ -31,6 +40,8 @@ class Language:
     recipes: dict[str, Recipe]
     sequences: int
     generated: int
+    greedy_sequences: int
+    widths: dict[str, Recipe] = field(default_factory=dict)
     greedy_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
     noise: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
     steps: int = 16
@@ -54,6 +65,29 @@ class Memories:
     sequences: int
     noise: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75)
     sweeps: int = 100
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Binary memories whose margins and basins are compared, and the retrieval of features by Hebb's couplings.
+
+    On random patterns: length, loads. norms: beta ||W_l|| of the pseudo-likelihood memories, ascending. steps, rate: of
+    gradient descent from Hebb's couplings, in which each row moves by rate / length times its gradient. On examples
+    made of random features: feature_length, feature_loads, and features / feature_length, how many there are; mixed:
+    odd, features in an unseen example. On both: disorder samples, and probes, patterns that retrieval starts from.
+    """
+
+    length: int
+    loads: tuple[float, ...]
+    norms: tuple[float, ...]
+    feature_length: int
+    feature_loads: tuple[float, ...]
+    features: float
+    disorder: int
+    mixed: int = 3
+    probes: int = 20
+    steps: int = 400
+    rate: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -95,10 +129,12 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named scale of the same figures."""
+    """A named scale of the same figures and claims. rehearsal: whether verdicts mean nothing yet."""
 
     about: str
+    rehearsal: bool
     language: Language
     memories: Memories
+    margins: Margins
     hierarchy: Hierarchy
     relaxation: Relaxation

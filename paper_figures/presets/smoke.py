@@ -1,28 +1,34 @@
 """Every figure in under two minutes, to see that all works."""
 
-from paper_figures.presets.schema import Hierarchy, Language, Memories, Preset, Recipe, Relaxation
+from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Recipe, Relaxation
 from uddm.config import DiTConfig, HollowMLPConfig, TrainConfig, TreeUNetConfig
 
 FAST = TrainConfig(batch_size=64, learning_rate=1e-2, betas=(0.9, 0.99), warmup=10, decay="cosine", ema=0.98)
 STEEP = TrainConfig(batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=5, decay="cosine")
 
+
+def hollow(width: int, sizes: dict[int, int]) -> Recipe:
+    """The main network of text, of any width."""
+    network = HollowMLPConfig(2, hidden_dim=width, blocks=2, embed_dim=16, cond_dim=16, dropout=0.0)
+    return Recipe(network, FAST, sizes, seeds=2)
+
+
 SMOKE = Preset(
     about="every figure in under two minutes, to see that all works; too little training to show the transition",
+    rehearsal=True,
     language=Language(
         tokenizer="letters",
         length=12,
         recipes={
-            "hollow network": Recipe(
-                HollowMLPConfig(2, hidden_dim=32, blocks=2, embed_dim=16, cond_dim=16, dropout=0.0),
-                FAST,
-                {32: 100, 256: 100, 2048: 100},
-            ),
+            "hollow network": hollow(32, {32: 100, 256: 100, 2048: 100}),
             "transformer": Recipe(
                 DiTConfig(2, hidden_dim=32, blocks=2, heads=4, cond_dim=16, dropout=0.0), FAST, {32: 60}
             ),
         },
+        widths={f"hollow network, width {width}": hollow(width, {32: 40, 2048: 40}) for width in (16, 48)},
         sequences=48,
         generated=48,
+        greedy_sequences=24,
         noise=(0.25, 0.5, 1.0),
         greedy_noise=(0.1, 0.2, 0.5),
         steps=20,
@@ -38,6 +44,17 @@ SMOKE = Preset(
         disorder=3,
         sequences=50,
         noise=(0.1, 0.25, 0.5),
+    ),
+    margins=Margins(
+        length=24,
+        loads=(0.25, 0.5),
+        norms=(1.0, 8.0),
+        feature_length=200,
+        feature_loads=(0.1, 1.0),
+        features=0.02,
+        disorder=3,
+        probes=6,
+        steps=50,
     ),
     hierarchy=Hierarchy(
         grammar={"symbols": 4, "rules": 2, "depth": 2},

@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 import bridges.manifest
 from bridges import as_system, conditional_entropy, token_recovery
@@ -26,8 +27,18 @@ def test_required_fields():
     assert record["versions"].keys() >= {"python", "numpy", "scipy", "torch", "xarray"}
     assert record["versions"]["numpy"] == np.__version__
     assert record["platform"].keys() >= {"system", "machine", "cores"}
-    assert record["threads"]["torch"] == torch.get_num_threads()
+    assert record["threads"].keys() == {"AMTHEORY_NUM_THREADS", "libraries"}
     assert json.loads(to_attribute(record)) == record
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_threads_of_each_library(number):
+    """Those of torch are openmp's."""
+    with threadpool_limits(number):
+        libraries = manifest()["threads"]["libraries"]
+    assert {library["user_api"] for library in libraries} >= {"blas", "openmp"}
+    assert {library["num_threads"] for library in libraries} == {number}
+    assert not any("filepath" in library for library in libraries)
 
 
 def test_measurements_carry_theirs():

@@ -47,8 +47,12 @@ def test_the_figures_in_their_order():
         "fig03_token_entropy",
         "fig04_sequence_entropy",
         "fig05_average_entropy",
+        "fig09_model_size",
+        "detection",
         "am_recovery",
         "am_entropy",
+        "am_margins",
+        "am_features",
     ]
     assert all(isinstance(figure, Figure) for figure in known().values())
 

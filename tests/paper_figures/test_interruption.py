@@ -43,9 +43,11 @@ def descendants(pid):
     return found + [deeper for child in found for deeper in descendants(child)]
 
 
-def wait_until(condition, seconds):
+def wait_until(condition, seconds, run=None):
+    """Of a process that is still running, if one is given."""
     deadline = time.monotonic() + seconds
     while not condition():
+        assert run is None or run.poll() is None, run.communicate()[1]
         assert time.monotonic() < deadline, "nothing happened in time"
         time.sleep(0.05)
 
@@ -54,7 +56,7 @@ def wait_until(condition, seconds):
 def test_kill_and_go_on(tmp_path):
     cells = tmp_path / "cells"
     first = start(tmp_path)
-    wait_until(lambda: cells.exists() and any(cells.glob("*.nc")), 240)
+    wait_until(lambda: cells.exists() and any(cells.glob("*.nc")), 240, first)
     workers = descendants(first.pid)
     assert workers
     os.kill(first.pid, signal.SIGKILL)
@@ -91,7 +93,7 @@ def test_trainings_save_their_state_when_the_run_is_ended(tmp_path, end, name):
         return [len(path.read_text().splitlines()) for path in sorted(cells.glob("train-*/metrics.jsonl"))]
 
     try:
-        wait_until(lambda: len(steps()) == 2 and min(steps()) > 20, 240)
+        wait_until(lambda: len(steps()) == 2 and min(steps()) > 20, 240, run)
         workers, before = descendants(run.pid), steps()
         end(run.pid, number)
         _, err = run.communicate(timeout=60)

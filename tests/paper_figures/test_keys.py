@@ -37,7 +37,7 @@ def other(recipe):
 
 
 def wider(recipe):
-    return replace(recipe, network=replace(recipe.network, hidden_dim=48))
+    return replace(recipe, network=replace(recipe.network, hidden_dim=40))
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,17 @@ def trainings(ws):
     cases = [case for system in hierarchy.networks(ws) for case in hierarchy.sweep(ws, system)]
     cases += [case for rules in ws.preset.hierarchy.rules for case in hierarchy.course(ws, rules)]
     measured = [hierarchy.Measured(ws, case) for case in cases]
-    for system in ws.preset.language.recipes:
-        measured += [language.Measured(ws, system, size) for size in language.sizes(ws, system)]
+    for system in language.recipes(ws):
+        measured += [language.Measured(ws, case) for case in language.cases(ws, system)]
     return {json.dumps([ws.seed, one.origin]) for one in measured}
 
 
-CELLS = 165  # text: 3 * 17 of the main network, 9 of the other, 3 * 9 of the limit; spins: 9 * 4; strings: 19 * 2; 4
-TRAININGS = 4 + 11
+MAIN = 18  # cells of a training of the main network: 6 + 6 of recovery, 2 of token classes, 1 of scores, 3 of entropies
+TEXT = 6 * MAIN + 9 + 3 * 9 + 8 * 5  # the main network, the other, the limit, other widths
+MARGINS = 2 * 3 * 3 + 2 * 3 + 1 + 8  # 3 samples at 2 loads, and at 2 loads of features; a proof and 8 gradients
+CELLS = TEXT + 9 * 4 + 19 * 2 + 4 + MARGINS  # spins, strings, U-turns
+OF_TEXT = 6 + 1 + 8
+TRAININGS = OF_TEXT + 11
 
 
 def test_there_are_as_many_as_there_should_be(workspace):
@@ -82,14 +86,20 @@ def test_there_are_as_many_as_there_should_be(workspace):
 @pytest.mark.parametrize(
     ("part", "changes", "new_cells", "new_trainings"),
     [
-        ("language", {"noise": (0.25, 0.5, 0.75, 1.0)}, 7 * 2, 0),
-        ("language", {"greedy_noise": (0.1, 0.2, 0.35, 0.5)}, 3 * 2, 0),
-        ("language", {"recipes": of_text(more(HOLLOW, size_512=100))}, 17 + 9, 1),
+        ("language", {"noise": (0.25, 0.5, 0.75, 1.0)}, (6 + 1 + 3) * 2, 0),
+        ("language", {"greedy_noise": (0.1, 0.2, 0.35, 0.5)}, 6 * 2, 0),
+        ("language", {"recipes": of_text(more(HOLLOW, size_512=100))}, 2 * MAIN + 9, 2),
         ("language", {"recipes": of_text(other=more(DIT, size_256=60))}, 9, 1),
         ("language", {"recipes": of_text(wide=wider(DIT))}, 9, 1),
+        ("language", {"recipes": of_text(replace(HOLLOW, seeds=3))}, 3 * MAIN, 3),
+        ("language", {"recipes": of_text(other=replace(DIT, seeds=2))}, 9, 1),
+        ("language", {"widths": {**SMOKE.language.widths, "wide": wider(HOLLOW)}}, 6 * 5, 6),
         ("memories", {"noise": (0.1, 0.25, 0.5, 0.75)}, 9, 0),
         ("memories", {"loads": (0.1, 1.0, 2.0, 8.0)}, 3 * 4, 0),
         ("memories", {"disorder": 4}, 3 * 4, 0),
+        ("margins", {"disorder": 4}, 2 * 3 + 2, 0),
+        ("margins", {"loads": (0.25, 0.5, 0.75)}, 3 * 3, 0),
+        ("margins", {"feature_loads": (0.1, 0.5, 1.0)}, 3, 0),
         ("hierarchy", {"grammars": 3}, (2 + 4 + 3) * 2, 2 + 3),
         ("hierarchy", {"noise": 0.25}, 19, 0),
         ("hierarchy", {"recipes": of_strings(more(TREE, size_12=60))}, (2 + 4) * 2, 2),
@@ -125,24 +135,35 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
 @pytest.mark.parametrize(
     ("part", "changes", "same_cells", "same_trainings"),
     [
-        ("language", {"length": 13}, CELLS - 87, 11),
-        ("language", {"tokenizer": "bytes"}, CELLS - 87, 11),
-        ("language", {"recipes": of_text(other(HOLLOW))}, CELLS - 51, TRAININGS - 3),
-        ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 51, TRAININGS - 3),
-        ("language", {"recipes": of_text(replace(HOLLOW, sizes={32: 50, 256: 100, 2048: 100}))}, CELLS - 17, 14),
-        ("language", {"sequences": 40}, CELLS - 87 + 7 + 8 + 4 + 4, TRAININGS),
-        ("language", {"generated": 40}, CELLS - 7, TRAININGS),
-        ("language", {"steps": 21}, CELLS - 4 * 6 - 3 * 2, TRAININGS),
-        ("language", {"greedy_steps": 41}, CELLS - 3 * 6, TRAININGS),
-        ("language", {"generation_steps": 21}, CELLS - 4, TRAININGS),
+        ("language", {"length": 13}, CELLS - TEXT, 11),
+        ("language", {"tokenizer": "bytes"}, CELLS - TEXT, 11),
+        ("language", {"recipes": of_text(other(HOLLOW))}, CELLS - 6 * MAIN, TRAININGS - 6),
+        ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 6 * MAIN, TRAININGS - 6),
+        (
+            "language",
+            {"recipes": of_text(replace(HOLLOW, sizes={32: 50, 256: 100, 2048: 100}))},
+            CELLS - 2 * MAIN,
+            TRAININGS - 2,
+        ),
+        ("language", {"sequences": 40}, CELLS - TEXT + 2 * (12 + 7 + 7) + 5 + (5 + 1 + 1) + 4 * (3 + 1), TRAININGS),
+        ("language", {"generated": 40}, CELLS - (6 + 1 + 3 + 8), TRAININGS),
+        ("language", {"steps": 21}, CELLS - 6 * (6 + 2) - 6 - 8 * 2, TRAININGS),
+        ("language", {"greedy_steps": 41}, CELLS - 6 * 6, TRAININGS),
+        ("language", {"greedy_sequences": 25}, CELLS - 6 * 6, TRAININGS),
+        ("language", {"generation_steps": 21}, CELLS - (6 + 1 + 8), TRAININGS),
         *(
             ("memories", {name: value}, CELLS - 36, TRAININGS)
             for name, value in [("length", 61), ("features", 0.2), ("active", 5), ("ridge", 0.1)]
         ),
         ("memories", {"sequences": 51}, CELLS - 36, TRAININGS),
         ("memories", {"sweeps": 101}, CELLS - 36, TRAININGS),
-        ("hierarchy", {"grammar": {"symbols": 5, "rules": 2, "depth": 2}}, CELLS - 38, 4),
-        ("hierarchy", {"recipes": of_strings(other(TREE))}, CELLS - 10 * 2, 4 + 1),
+        ("margins", {"length": 25}, CELLS - 18, TRAININGS),
+        ("margins", {"feature_length": 201}, CELLS - 6, TRAININGS),
+        ("margins", {"probes": 5}, CELLS - 12 - 6, TRAININGS),
+        ("margins", {"rate": 5.0}, CELLS - 6, TRAININGS),
+        ("margins", {"norms": (1.0, 4.0)}, CELLS - 6, TRAININGS),
+        ("hierarchy", {"grammar": {"symbols": 5, "rules": 2, "depth": 2}}, CELLS - 38, OF_TEXT),
+        ("hierarchy", {"recipes": of_strings(other(TREE))}, CELLS - 10 * 2, OF_TEXT + 1),
         ("hierarchy", {"recipes": of_strings(other=wider(SMALL))}, CELLS - 2, TRAININGS - 1),
         ("hierarchy", {"sequences": 9}, CELLS - 38, TRAININGS),
         ("hierarchy", {"steps": 9}, CELLS - 15 * 2, TRAININGS),

@@ -10,11 +10,12 @@ import pytest
 import xarray as xr
 
 import bridges.manifest
+from bridges.claims import CLAIMS
 from paper_figures import report, runner
 from paper_figures.cells import load
 from paper_figures.figure import known
-from paper_figures.report import verify, write_report
-from paper_figures.runner import run
+from paper_figures.report import claims_table, verify, write_report
+from paper_figures.runner import replot, run
 from paper_figures.workspace import Workspace
 
 FIGURES = list(known())
@@ -33,6 +34,10 @@ def test_every_figure_is_in_the_report_with_what_it_should_show(results):
     assert page.count('src="data:image/png;base64,iVBOR') == len(FIGURES)
     assert page.count("What the paper says") == len(FIGURES)
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page), "the report must be self-contained"
+    for name, claim in CLAIMS.items():
+        assert f'<tr id="{name}">' in page
+        assert claim.statement in html.unescape(page)
+    assert "A rehearsal" in page
     assert "Manifest" in page
     assert '"commit"' in html.unescape(page)
 
@@ -146,10 +151,10 @@ def test_files_are_read_once_to_see_that_nothing_changed(smoke_results, tmp_path
     monkeypatch.setattr(report, "read_json", lambda path: records.append(path) or read_json(path))
     assert report.is_done(smoke_results, {})
     assert len(records) == 1
-    assert len(read) == 4 * len(FIGURES), "three files each, and the picture once more for the page"
+    assert len(read) == 4 * len(FIGURES) + len(CLAIMS), "three files each, and the picture once more; and one"
     record = read_json(smoke_results / "figures.json")
     read.clear()
-    report.write_record(tmp_path, record["manifest"], record["figures"])
+    report.write_record(tmp_path, record["manifest"], record["figures"], record["claims"])
     assert read == []
 
 
@@ -158,8 +163,50 @@ def test_what_comes_from_texts_does_not_become_markup(smoke_results):
     evil = "<script>alert('x')</script> & \"y\""
     for entry in record["figures"].values():
         entry |= {"title": evil, "caption": evil, "expected": evil, "findings": [evil]}
+    for claim in record["claims"].values():
+        claim |= {"statement": evil, "source": evil, "statistic": evil, "reason": evil}
     record["manifest"] |= {"corpus": [evil], "about": evil, "missing": [evil]}
     page = report._page(smoke_results, record).decode()
     assert "<script" not in page
-    assert html.unescape(page).count(evil) == 5 * len(FIGURES) + 3
+    assert html.unescape(page).count(evil) == 5 * len(FIGURES) + 4 * len(CLAIMS) + 3
     assert html.escape("<script>") in page
+
+
+def test_drawing_again_computes_nothing_and_changes_no_dataset(smoke_results, tmp_path, monkeypatch):
+    results = shutil.copytree(smoke_results, tmp_path / "smoke")
+    one = run(Workspace(tmp_path / "one", "smoke"), ["am_entropy"], jobs=1).parent
+    monkeypatch.setattr(runner, "execute", lambda *_, **__: pytest.fail("nothing is to be computed"))
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    (results / "figures" / "transition.png").write_bytes(b"altered")
+    assert replot(results) == results / "report.html"
+    assert {path: path.read_bytes() for path in before} == before
+    assert verify(results) == []
+    assert replot(results, ["transition", "C7"]).read_bytes() == before[results / "report.html"]
+    with pytest.raises(ValueError, match="holds no C7"):
+        replot(one, ["C7"])
+    with pytest.raises(FileNotFoundError, match="no results in"):
+        replot(tmp_path / "nowhere")
+
+
+def test_a_claim_alone(results, tmp_path):
+    """It is decided without any figure; the table names it."""
+    shutil.copytree(results / "cells", tmp_path / "cells")
+    page = run(Workspace(tmp_path, "smoke"), ["C18"], jobs=1).read_text()
+    assert '<tr id="C18">' in page
+    assert "data:image/png" not in page
+    assert verify(tmp_path) == []
+    table = claims_table(tmp_path)
+    assert table.startswith("A rehearsal")
+    assert CLAIMS["C18"].statement in table
+
+
+def test_a_changed_byte_in_what_decides_a_claim_is_found(smoke_results, tmp_path):
+    results = shutil.copytree(smoke_results, tmp_path / "smoke")
+    data = results / "data" / "C18.nc"
+    stored = data.read_bytes()
+    data.write_bytes(stored[:-1] + bytes([stored[-1] ^ 1]))
+    assert "data/C18.nc differs from what was written" in verify(results)
+    data.unlink()
+    assert "data/C18.nc is missing" in verify(results)
+    data.write_bytes(stored)
+    assert verify(results) == []

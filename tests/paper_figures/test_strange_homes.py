@@ -42,7 +42,7 @@ def test_no_processes_no_home_foreign_settings(tmp_path, repository):
     )
     assert done.returncode == 0, done.stderr
     assert verify(out) == []
-    assert "rhm_relaxation is drawn, 1 of 1 figures" in done.stderr
+    assert "rhm_relaxation is drawn; 1 of 1 figures and claims" in done.stderr
 
 
 def test_looks_do_not_depend_on_the_users_settings():

@@ -14,9 +14,10 @@ from joblib._parallel_backends import ThreadingBackend
 
 from paper_figures import sweep
 from paper_figures.cells import Cell, load
-from paper_figures.figure import choose
+from paper_figures.evidence import EVIDENCE
+from paper_figures.figure import choose, known
 from paper_figures.measure import hierarchy
-from paper_figures.sweep import Plan, at_once, execute, plan
+from paper_figures.sweep import CHEAP, Plan, at_once, execute, plan
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
@@ -54,22 +55,27 @@ def done_on(folder, tasks=TASKS, jobs=None, seed=0):
 def test_a_plan_is_a_value(tmp_path):
     """It names all that there is to do, and reads and writes nothing."""
     ws = Workspace(tmp_path / "out", "laptop")
-    whole = plan(ws, choose())
-    assert whole == plan(Workspace(tmp_path / "elsewhere", "laptop"), choose())
-    assert list(whole.figures)[:4] == ["am_recovery", "am_entropy", "rhm_relaxation", "transition"], "cheap ones first"
-    assert set(whole.figures) == set(choose())
-    for own in whole.figures.values():
+    every = {**choose(), **EVIDENCE}
+    whole = plan(ws, every)
+    assert whole == plan(Workspace(tmp_path / "elsewhere", "laptop"), every)
+    cheap = [
+        name for name, own in whole.products.items() if name in known() and sum(task.cost for task in own) <= CHEAP
+    ]
+    assert list(whole.products)[: len(cheap) + 1] == [*cheap, "transition"], "cheap ones first"
+    assert {"am_recovery", "am_entropy", "rhm_relaxation"} <= set(cheap)
+    assert set(whole.products) == set(every)
+    for own in whole.products.values():
         costs = [task.cost for task in own]
         assert costs == sorted(costs, reverse=True)
-    assert len(whole.tasks) == len(set(whole.tasks)) < sum(map(len, whole.figures.values()))
-    assert set(plan(ws, choose(["fig02"])).tasks) == set(whole.figures["fig02_recovery"])
+    assert len(whole.tasks) == len(set(whole.tasks)) < sum(map(len, whole.products.values()))
+    assert set(plan(ws, choose(["fig02"])).tasks) == set(whole.products["fig02_recovery"])
     text = str(whole)
     for task in whole.tasks:
         assert text.count(f"    {task}\n") + text.endswith(f"    {task}") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_figure_is_drawable_once_its_tasks_are_done():
+def test_a_figure_is_ready_once_its_tasks_are_done():
     first, second, third = TASKS[:3]
     figures = {"none": (), "one": (first,), "both": (first, second), "other": (third,)}
     taken = []
@@ -79,13 +85,13 @@ def test_a_figure_is_drawable_once_its_tasks_are_done():
             taken.append(task)
             yield task
 
-    seen = [(name, len(taken)) for name in Plan(figures).drawable(done())]
+    seen = [(name, len(taken)) for name in Plan(figures).ready(done())]
     assert seen == [("none", 0), ("one", 2), ("both", 2), ("other", 3)]
 
 
 def test_a_task_is_told_in_words():
-    assert str(Task(number, ("hollow network", 64), 1.0)) == "test_sweep hollow network 64"
-    assert str(Task(number, 0.5, 1.0)) == "test_sweep 0.5"
+    assert str(Task(number, ("hollow network", 64), 1.0)) == "test_sweep number hollow network 64"
+    assert str(Task(number, 0.5, 1.0)) == "test_sweep number 0.5"
 
 
 class Counting(ThreadingBackend):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float64, Integer
 
 from uddm.corpora.corpus import Corpus
 from uddm.corpora.packing import SPLITS, sha256_of, write_blocks
@@ -28,7 +29,7 @@ Packing = Literal["stream", "sentences"]
 _seen_whole: set[tuple[object, ...]] = set()  # files that this process has compared with their sha256
 
 
-def fractions() -> np.ndarray:
+def fractions() -> Float64[np.ndarray, " 54"]:
     """The 54 training-set sizes of arXiv 2604.26841 as fractions of LM1B, shape (54,), ascending in [1e-4, 1].
 
     0.01 + 0.03 k for k < 34, 17 evenly spaced in [1e-4, 0.01] and 7 in [0.01, 0.07], without repeats.
@@ -101,7 +102,7 @@ class TokenBlocks:
         """Number of test blocks."""
         return len(self._test)
 
-    def train(self, n: int | None = None, *, copy: bool = True) -> np.ndarray:
+    def train(self, n: int | None = None, *, copy: bool = True) -> Integer[np.ndarray, "n {self.length}"]:
         """The first training blocks. Subsets are nested: train(64) is train(512)[:64].
 
         Parameters
@@ -120,7 +121,7 @@ class TokenBlocks:
         """
         return _prefix(self._train, n, copy, "training")
 
-    def test(self, n: int | None = None, *, copy: bool = True) -> np.ndarray:
+    def test(self, n: int | None = None, *, copy: bool = True) -> Integer[np.ndarray, "n {self.length}"]:
         """The first test blocks, nested like those of `train`.
 
         Parameters

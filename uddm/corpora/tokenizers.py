@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int64, Integer
 
 from uddm.files import as_path, read_json, read_text, to_json, write_atomically
 
@@ -64,11 +65,11 @@ class Tokenizer(ABC):
     separator_id: int | None = None
 
     @abstractmethod
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> Int64[np.ndarray, " n"]:
         """Token ids of `text`, shape (n,), int64, without special tokens."""
 
     @abstractmethod
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | Integer[np.ndarray, " n"]) -> str:
         """The text of `ids`, shape (n,).
 
         Raises
@@ -81,11 +82,11 @@ class Tokenizer(ABC):
     def definition(self) -> dict[str, Any]:
         """Everything that determines the ids, as a JSON object with a "type"."""
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode_batch(self, texts: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
         """`encode` of each of the `texts`."""
         return [self.encode(text) for text in texts]
 
-    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+    def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
         """The ids of `encode` of `text` in consecutive pieces; in bounded memory for the tokenizers that say so."""
         yield self.encode(text)
 
@@ -178,7 +179,7 @@ class CharacterTokenizer(Tokenizer):
         alphabet = " " + "".join(by_frequency[: vocab_size - 2]) + "\ufffd"
         return cls(alphabet, lowercase=lowercase, replacement="\ufffd")
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> Int64[np.ndarray, " n"]:
         if self.lowercase:
             text = _fold(text)
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
@@ -187,7 +188,7 @@ class CharacterTokenizer(Tokenizer):
         space = ids == self.separator_id
         return ids[~(space & np.r_[False, space[:-1]])]
 
-    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+    def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
         after_space = False
         for piece in _pieces(text, anywhere=not self.lowercase):
             ids = self.encode(piece)
@@ -200,7 +201,7 @@ class CharacterTokenizer(Tokenizer):
             return self._ids[character]
         return self._ids[" " if character.isspace() else self.replacement]
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | Integer[np.ndarray, " n"]) -> str:
         return "".join(self.alphabet[i] for i in self._checked(ids))
 
     def definition(self) -> dict[str, Any]:
@@ -246,13 +247,13 @@ class ByteTokenizer(Tokenizer):
     vocab_size = 256
     separator_id = 10
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> Int64[np.ndarray, " n"]:
         return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
 
-    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+    def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
         return map(self.encode, _pieces(text, anywhere=True))
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | Integer[np.ndarray, " n"]) -> str:
         return self._checked(ids).astype(np.uint8).tobytes().decode(errors="replace")
 
     def definition(self) -> dict[str, Any]:
@@ -305,17 +306,17 @@ class SubwordTokenizer(Tokenizer):
             if not {self.bos_id, self.eos_id, self.separator_id}.isdisjoint(self.encode(token).tolist()):
                 raise ValueError(f"the text {token!r} would be encoded as a special token: mark it as special")
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> Int64[np.ndarray, " n"]:
         return np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=np.int64)
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode_batch(self, texts: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
-    def encode_pieces(self, text: str) -> Iterator[np.ndarray]:
+    def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
         return map(self.encode, _pieces(text) if _cuts_at_spaces(self.backend) else (text,))
 
-    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    def decode(self, ids: Sequence[int] | Integer[np.ndarray, " n"]) -> str:
         return self.backend.decode(self._checked(ids).tolist(), skip_special_tokens=False)
 
     def definition(self) -> dict[str, Any]:

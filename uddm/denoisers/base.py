@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm._validation import check_positive_int
 from uddm.prediction import DensePrediction, Prediction
 from uddm.process import Process
+from uddm.process.base import PerSequence
 
 
 class Denoiser(ABC):
@@ -50,14 +52,14 @@ class Denoiser(ABC):
     """Whether `cavity` at a position does not depend on that position's own z, by construction."""
 
     @abstractmethod
-    def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
         """log p(x_l | z without l): (B, L, K) for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
 
-    def predict(self, z: Tensor, t: float | Tensor) -> Prediction:
+    def predict(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Prediction:
         """The cavity distribution, kept as whatever it takes to reduce it without storing it."""
         return DensePrediction(self.cavity(z, t))
 
-    def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def posterior(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
         """log p(x_l | z): (B, L, K)."""
         return self.process.clean_posterior(self.cavity(z, t), z, t)
 
@@ -76,7 +78,7 @@ def inference(denoiser: Denoiser) -> Iterator[None]:
             network.train()
 
 
-def batches(z: Tensor, vocab_size: int, batch_size: int | None = None) -> list[slice]:
+def batches(z: Integer[Tensor, "B L"], vocab_size: int, batch_size: int | None = None) -> list[slice]:
     """Row slices of `z` (B, L) small enough for (b, L, K) to stay near 2**26 entries, and for b <= 1024."""
     if batch_size is not None:
         check_positive_int("batch_size", batch_size)

@@ -19,15 +19,17 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int16, Int64, Integer
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from uddm._jit import jit
 from uddm._validation import check_array, check_tokens
 from uddm.denoisers.base import Denoiser
 from uddm.head import VocabularySums
-from uddm.prediction import SummedPrediction
+from uddm.prediction import SummedPrediction, log_prob_variance
 from uddm.process import Process
-from uddm.process.base import _column
+from uddm.process.base import PerSequence, _column
 from uddm.streams import as_generator
 
 CHUNK = 2**19  # pairs of a noisy sequence and a pattern (or a token) that are in memory together
@@ -71,7 +73,7 @@ class EmpiricalBayes(Denoiser):
 
     hollow = True
 
-    def __init__(self, data: Tensor, process: Process):
+    def __init__(self, data: Integer[Tensor, "P L"] | ArrayLike, process: Process):
         data = data if isinstance(data, Tensor) else torch.as_tensor(check_array("data", data))
         if data.ndim != 2 or not 0 < data.shape[1] < 2**15:
             raise ValueError(f"`data` must have shape (P, L) with 0 < L < {2**15}, got {tuple(data.shape)}")
@@ -90,15 +92,15 @@ class EmpiricalBayes(Denoiser):
             self._data[:, start : start + len(chunk)] = self._rank.gather(1, chunk.long().T)
 
     @property
-    def data(self) -> Tensor:
+    def data(self) -> Int64[Tensor, "P L"]:
         """The training sequences, made anew, (P, L) int64."""
         return self._rows(torch.arange(self._data.shape[1], device=self.device))
 
-    def overlaps(self, z: Tensor) -> Tensor:
+    def overlaps(self, z: Integer[Tensor, "B L"]) -> Int16[Tensor, "B P"]:
         """n_mu(z): the number of positions where each row of the data equals z, (B, P) int16."""
         return self._overlaps(self._ranks(z)).to(z.device)
 
-    def weights(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def weights(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float64[Tensor, "B P"]:
         """p(mu | z_t), (B, P) float64."""
         ranks = self._ranks(z)
         b = self._own_logit(t, ranks)
@@ -107,7 +109,7 @@ class EmpiricalBayes(Denoiser):
             result[r] = (b[r] * n).softmax(-1)
         return result.to(z.device)
 
-    def log_prob(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def log_prob(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float64[Tensor, " B"]:
         """log p(z_t) = log( (1/P) sum_mu q_t(z | x_mu) ), nats, (B,) float64; for uniform noise
         q_t(z | x_mu) = s^n_mu ((1 - alpha_t)/K)^(L - n_mu), s = alpha_t + (1 - alpha_t)/K."""
         ranks = self._ranks(z)
@@ -122,19 +124,21 @@ class EmpiricalBayes(Denoiser):
             found.append((log_count + log_p).logsumexp(1))
         return torch.cat(found).to(z.device) - math.log(self._data.shape[1])
 
-    def predict(self, z: Tensor, t: float | Tensor) -> _OnSupport:
+    def predict(self, z: Integer[Tensor, "B L"], t: PerSequence) -> _OnSupport:
         """The cavity, kept as one number for each row of the data."""
         return _OnSupport(self, z, t, leave_out=True)
 
-    def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float64[Tensor, "B L K"]:
         """As the posterior, with position l left out of n_mu: a matching row loses its factor exp(b)."""
         return _OnSupport(self, z, t, leave_out=True).log_probs()
 
-    def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def posterior(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float64[Tensor, "B L K"]:
         """log p(x_l | z_t), (B, L, K): each row with the weight exp(b n_mu)."""
         return _OnSupport(self, z, t, leave_out=False).log_probs()
 
-    def sample(self, z: Tensor, t: float | Tensor, *, generator: int | torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, z: Integer[Tensor, "B L"], t: PerSequence, *, generator: int | torch.Generator | None = None
+    ) -> Int64[Tensor, "B L"]:
         """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps."""
         ranks = self._ranks(z)
         b = self._own_logit(t, ranks)
@@ -221,6 +225,14 @@ class _OnSupport(SummedPrediction):
 
     def entropy(self) -> Tensor:
         return self._reduce(lambda rows, l, log_p: [_entropy(log_p)])[0]
+
+    def entropy_and_variance(self) -> tuple[Float64[Tensor, "B L"], Float64[Tensor, "B L"]]:
+        def reduction(rows: Tensor, l: int, log_p: Tensor) -> list[Tensor]:
+            entropy = _entropy(log_p)
+            return [entropy, log_prob_variance(log_p, entropy)]
+
+        entropy, variance = self._reduce(reduction)
+        return entropy, variance
 
     def sums(self, z: Tensor, x: Tensor, c: Tensor, *, reverse: bool = False) -> VocabularySums:
         """The sums of the objective, each (B, L); c = K alpha/(1 - alpha) is (B, 1)."""

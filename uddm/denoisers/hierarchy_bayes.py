@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Int64, Integer
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -21,8 +22,10 @@ from uddm._validation import check_array, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches
 from uddm.hierarchy import RandomHierarchy, belief
 from uddm.process import Process
-from uddm.process.base import _column
+from uddm.process.base import PerSequence, _column
 from uddm.streams import as_generator
+
+PerToken = PerSequence | Float[Tensor, "B L"]
 
 
 class HierarchyBayes(Denoiser):
@@ -83,12 +86,12 @@ class HierarchyBayes(Denoiser):
             if self._log_Z == -np.inf:
                 raise ValueError("`field` must allow some string of the grammar, got one that excludes all")
 
-    def likelihood(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def likelihood(self, z: Integer[Tensor, "B L"], t: PerToken) -> Float64[Tensor, "B L K"]:
         """q(z_l | x_l = a) = alpha_t 1[z_l = a] + (1 - alpha_t) pi_t(z_l), (B, L, K) float64."""
         z = check_tokens("z", z, self.process.state_size, length=self.length).cpu()
         return self._likelihood(z, *self._times(z, t))
 
-    def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def cavity(self, z: Integer[Tensor, "B L"], t: PerToken) -> Float64[Tensor, "B L K"]:
         """log p(x_l | z without l), (B, L, K), by belief propagation."""
 
         def own_field(likelihood: np.ndarray) -> list[np.ndarray]:
@@ -102,27 +105,29 @@ class HierarchyBayes(Denoiser):
 
         return self._rows(z, t, own_field)[0].log()
 
-    def posterior(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def posterior(self, z: Integer[Tensor, "B L"], t: PerToken) -> Float64[Tensor, "B L K"]:
         """log p(x_l | z_t), (B, L, K), by belief propagation."""
         return self._rows(z, t, lambda likelihood: [belief.infer(self.grammar, likelihood).posterior])[0].log()
 
-    def latents(self, z: Tensor, t: float | Tensor) -> list[Tensor]:
+    def latents(self, z: Integer[Tensor, "B L"], t: PerToken) -> list[Float64[Tensor, "B _ _"]]:
         """log p(symbol | z_t) for the symbols of levels 0 (the class) ... depth - 1, each (B, s^l, n_c or v)."""
         levels = self._rows(z, t, lambda likelihood: belief.infer(self.grammar, likelihood, latents=True).latents)
         return [level.log() for level in levels]
 
-    def log_prob(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def log_prob(self, z: Integer[Tensor, "B L"], t: PerToken) -> Float64[Tensor, " B"]:
         """log p(z_t), nats for each sequence, (B,) float64."""
         return self._rows(z, t, lambda likelihood: [belief.log_prob(self.grammar, likelihood)])[0] - self._log_Z
 
-    def sample(self, z: Tensor, t: float | Tensor, *, generator: int | torch.Generator | None = None) -> Tensor:
+    def sample(
+        self, z: Integer[Tensor, "B L"], t: PerToken, *, generator: int | torch.Generator | None = None
+    ) -> Int64[Tensor, "B L"]:
         """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps."""
         z, generator = check_tokens("z", z, self.process.state_size), as_generator(generator)
         shape = (len(z), 1 + self.grammar.n_latents)
         uniform = torch.rand(shape, dtype=torch.float64, device=generator.device, generator=generator).cpu().numpy()
         return self._rows(z, t, lambda likelihood, u: [belief.sample(self.grammar, likelihood, u)], uniform)[0]
 
-    def map(self, z: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    def map(self, z: Integer[Tensor, "B L"], t: PerToken) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"]]:
         """argmax_x p(x | z_t), (B, L), and log p(x | z_t) there, (B,).
 
         In an ambiguous grammar: the string of the most probable derivation, and the log-probability of that derivation.

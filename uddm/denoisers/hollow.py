@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm.config import HollowMLPConfig as HollowMLPConfig
@@ -41,7 +42,7 @@ class HollowMLP(Network):
     config: HollowMLPConfig
     hollow = True
 
-    own_token_hidden: Tensor
+    own_token_hidden: Float[Tensor, " span"]
 
     def __init__(self, config: HollowMLPConfig):
         super().__init__(config)
@@ -59,7 +60,7 @@ class HollowMLP(Network):
         self.blocks = nn.ModuleList(ResidualBlock(config, config.expansion, gated=True) for _ in range(config.blocks))
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
-    def hidden(self, z: Tensor, sigma: Tensor) -> Tensor:
+    def hidden(self, z: Integer[Tensor, "B L"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L d"]:
         """What the read-out sees of tokens z (B, L) at noise levels sigma (B,): (B, L, d)."""
         condition = F.silu(self.sigma_map(sigma))
         padded = F.pad(z, (self.window, self.window), value=self.config.vocab_size)

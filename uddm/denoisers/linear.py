@@ -25,6 +25,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Integer
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
@@ -57,7 +58,7 @@ class Linear(Network):
 
     Config: ClassVar = LinearConfig
     config: LinearConfig
-    allowed: Tensor
+    allowed: Float[Tensor, "L 1 L 1"]
 
     def __init__(self, config: LinearConfig):
         super().__init__(config)
@@ -102,7 +103,7 @@ class Linear(Network):
             model.coupling.copy_(torch.as_tensor(beta * np.einsum("lm,k,j->lkmj", W, spin, spin)))
         return model.eval()
 
-    def forward(self, z: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, z: Integer[Tensor, "B L"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L K"]:
         """Logits g (B, L, K) for tokens z (B, L); they do not depend on sigma."""
         L, K = self.bias.shape
         if z.shape[1] != L:
@@ -113,18 +114,18 @@ class Linear(Network):
             return F.linear(states, coupling, self.bias.flatten()).view(-1, L, K)
 
     @torch.no_grad()
-    def gauge_fixed(self) -> tuple[Tensor, Tensor]:
+    def gauge_fixed(self) -> tuple[Float[Tensor, "L K"], Float[Tensor, "L K L K"]]:
         """h (L, K) and A (L, K, L, K) of the same x_theta, in the gauge in which they sum to zero over each token."""
         A = self.coupling * self.allowed
         over_tokens = A.mean(3, keepdim=True)
         A, h = A - over_tokens, self.bias + over_tokens.sum((2, 3))
         return h - h.mean(1, keepdim=True), A - A.mean(1, keepdim=True)
 
-    def couplings(self) -> Tensor:
+    def couplings(self) -> Float[Tensor, "L L"]:
         """W (L, L) of f = theta + W z, for two states; ValueError for more."""
         return self._spins()[1]
 
-    def external_fields(self) -> Tensor:
+    def external_fields(self) -> Float[Tensor, " L"]:
         """theta (L,) of f = theta + W z, for two states; ValueError for more."""
         return self._spins()[0]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm import checkpoints
@@ -18,7 +19,7 @@ from uddm.denoisers.layers import ReadOut
 from uddm.files import UnreadableFile
 from uddm.prediction import DensePrediction, HeadPrediction, Prediction
 from uddm.process import Process, UniformProcess
-from uddm.process.base import _column
+from uddm.process.base import PerSequence, _column
 
 NETWORKS: dict[str, type[Network]] = {}
 """Every class of networks under its name, by which a stored model finds it; a subclass enters by being defined."""
@@ -75,24 +76,26 @@ class Network(nn.Module, Denoiser):
         self.process = UniformProcess(config.vocab_size, config.schedule)
         self.length = config.length
 
-    def hidden(self, z: Any, sigma: Tensor) -> Tensor | None:
+    def hidden(self, z: Any, sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L d"] | None:
         """What the read-out sees of tokens z (B, L) at noise levels sigma (B,): (B, L, d); None for a network without
         one."""
         return None
 
-    def forward(self, z: Tensor, sigma: Tensor) -> Tensor:
+    def forward(self, z: Integer[Tensor, "B L"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L K"]:
         """Logits (B, L, K) for tokens z (B, L) at noise levels sigma = -log alpha_t, shape (B,)."""
         h = self.hidden(z, sigma)
         if h is None:
             raise NotImplementedError(f"{type(self).__name__} defines neither `hidden` nor `forward`")
         return self.output_layer.linear(h)
 
-    def predict(self, z: Tensor, t: float | Tensor) -> Prediction:
+    def predict(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Prediction:
         """The cavity for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
         z = check_tokens("z", z, self.config.vocab_size)
         return self.predict_at(z, z, self.process, t)
 
-    def predict_at(self, inputs: Tensor | SoftTokens, z: Tensor, process: Process, t: float | Tensor) -> Prediction:
+    def predict_at(
+        self, inputs: Integer[Tensor, "B L"] | SoftTokens, z: Integer[Tensor, "B L"], process: Process, t: PerSequence
+    ) -> Prediction:
         """x_theta when the network reads `inputs`, the noisy tokens z (B, L) themselves or their relaxation.
 
         Parameters
@@ -115,7 +118,7 @@ class Network(nn.Module, Denoiser):
             logits = logits.scatter_add(-1, z[..., None], -own_logit[..., None])
         return DensePrediction(logits.log_softmax(-1))
 
-    def cavity(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
         """log x_theta, (B, L, K), for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
         return self.predict(z, t).log_probs()
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm.config import DiTConfig as DiTConfig
@@ -55,7 +56,7 @@ class DiT(Network):
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
-    def hidden(self, z: Tensor | SoftTokens, sigma: Tensor) -> Tensor:
+    def hidden(self, z: Integer[Tensor, "B L"] | SoftTokens, sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L d"]:
         """What the read-out sees of tokens z (B, L), or relaxed ones, at noise levels sigma (B,): (B, L, d)."""
         condition = F.silu(self.sigma_map(sigma))
         h = self.vocab_embed(z)

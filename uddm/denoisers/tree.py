@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm.config import TreeUNetConfig as TreeUNetConfig
@@ -56,7 +57,7 @@ class TreeUNet(Network):
         self.down = nn.ModuleList(_Down(config) for _ in range(config.depth))
         self.output_layer = ReadOut(d, config.vocab_size, config.cond_dim)
 
-    def hidden(self, z: Tensor, sigma: Tensor) -> Tensor:
+    def hidden(self, z: Integer[Tensor, "B L"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L d"]:
         """What the read-out sees of tokens z (B, L) at noise levels sigma (B,): (B, L, d)."""
         if z.shape[1] != self.length:
             raise ValueError(f"`z` must have length {self.length}, got {z.shape[1]}")

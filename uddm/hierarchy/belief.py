@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
 from uddm.hierarchy import _kernels
@@ -69,12 +70,12 @@ class Grammar(Protocol):
         ...
 
     @cached_property
-    def tables(self) -> tuple[Ints, ...]:
+    def tables(self) -> tuple[Int64[np.ndarray, "_ m s"], ...]:
         """For each of the levels 0 ... L - 1 the right-hand sides of its rules, (symbols, m, s)."""
         ...
 
     @cached_property
-    def rule_probs(self) -> Floats:
+    def rule_probs(self) -> Float64[np.ndarray, "L m"]:
         """p_r of the rules of each level, (L, m)."""
         ...
 
@@ -99,10 +100,10 @@ class Beliefs(NamedTuple):
     (True, True)
     """
 
-    cavity: Floats
-    posterior: Floats
-    latents: list[Floats]
-    log_prob: Floats
+    cavity: Float64[np.ndarray, "B d v"]
+    posterior: Float64[np.ndarray, "B d v"]
+    latents: list[Float64[np.ndarray, "B _ _"]]
+    log_prob: Float64[np.ndarray, " B"]
 
 
 def infer(grammar: Grammar, likelihood: ArrayLike, *, latents: bool = False) -> Beliefs:
@@ -138,7 +139,7 @@ def infer(grammar: Grammar, likelihood: ArrayLike, *, latents: bool = False) -> 
     return found
 
 
-def log_prob(grammar: Grammar, likelihood: ArrayLike) -> Floats:
+def log_prob(grammar: Grammar, likelihood: ArrayLike) -> Float64[np.ndarray, " B"]:
     """log p(z) = log sum_x p(x) prod_i lambda_i(x_i), (B,); `grammar`, `likelihood` and errors as for `infer`."""
     likelihood = _checked(grammar, likelihood)
     log_p, hard = np.empty(len(likelihood)), np.empty(len(likelihood), np.bool)
@@ -148,7 +149,7 @@ def log_prob(grammar: Grammar, likelihood: ArrayLike) -> Floats:
     return log_p
 
 
-def sample(grammar: Grammar, likelihood: ArrayLike, uniform: ArrayLike) -> Ints:
+def sample(grammar: Grammar, likelihood: ArrayLike, uniform: ArrayLike) -> Int64[np.ndarray, "B {grammar.length}"]:
     """Joint posterior samples x ~ p(x | z), (B, d): class first, then rules from the top down.
 
     Parameters
@@ -178,7 +179,9 @@ def sample(grammar: Grammar, likelihood: ArrayLike, uniform: ArrayLike) -> Ints:
     return x
 
 
-def most_probable(grammar: Grammar, likelihood: ArrayLike) -> tuple[Ints, Floats]:
+def most_probable(
+    grammar: Grammar, likelihood: ArrayLike
+) -> tuple[Int64[np.ndarray, "B {grammar.length}"], Float64[np.ndarray, " B"]]:
     """The string of the most probable derivation, (B, d), and log p(derivation, z), (B,), by the max-sum algorithm.
 
     In an unambiguous grammar that is argmax_x p(x | z) and log p(x, z); in an ambiguous one finding the most probable

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
@@ -44,10 +45,10 @@ class LatentClusters:
     ([(2000, 2)], [1.0])
     """
 
-    x: Ints
-    levels: list[Ints]
+    x: Int64[np.ndarray, "P d"]
+    levels: list[Int64[np.ndarray, "P _"]]
 
-    def purity(self, grammar: RandomHierarchy) -> Floats:
+    def purity(self, grammar: RandomHierarchy) -> Float64[np.ndarray, " {len(self.levels)}"]:
         """Share of tuples whose symbol is the most frequent of their cluster, in [0, 1]; (L - 1,) from the leaves up.
 
         Parameters

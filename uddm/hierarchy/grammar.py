@@ -23,6 +23,7 @@ from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
 from uddm._validation import check_array, check_positive_int, check_tokens
@@ -30,6 +31,8 @@ from uddm.hierarchy import belief
 from uddm.streams import as_rng, keyed_seed
 
 Ints = NDArray[np.int64]
+Sampled = Int64[np.ndarray, "{n} {self.length}"]
+Level = Int64[np.ndarray, "{n} _"]
 
 _AT_ONCE = 4096
 _FEW = 2**20  # derivations that may be held in memory at once
@@ -142,7 +145,7 @@ class RandomHierarchy:
         return len(self.enumerate()) if self.ambiguous else self.n_derivations
 
     @cached_property
-    def tables(self) -> tuple[Ints, ...]:
+    def tables(self) -> tuple[Int64[np.ndarray, "_ {self.rules} {self.branching}"], ...]:
         """Rules of the symbols of levels 0 ... L-1, each (n_c or v, m, s): tables[l][a, r] are the children of a."""
         v, m, s = self.symbols, self.rules, self.branching
         tables = []
@@ -157,7 +160,7 @@ class RandomHierarchy:
         return tuple(tables)
 
     @cached_property
-    def rule_probs(self) -> NDArray[np.float64]:
+    def rule_probs(self) -> Float64[np.ndarray, "{self.depth} {self.rules}"]:
         """Probabilities of the rules of a symbol of each level, (L, m)."""
         probs = np.full((self.depth, self.rules), 1 / self.rules)
         if self.zipf is not None:
@@ -167,10 +170,10 @@ class RandomHierarchy:
         return probs
 
     @overload
-    def sample(self, n: int, *, rng: Any = None, latents: Literal[False] = False) -> Ints: ...
+    def sample(self, n: int, *, rng: Any = None, latents: Literal[False] = False) -> Sampled: ...
     @overload
-    def sample(self, n: int, *, rng: Any = None, latents: Literal[True]) -> tuple[Ints, list[Ints]]: ...
-    def sample(self, n: int, *, rng: Any = None, latents: bool = False) -> Ints | tuple[Ints, list[Ints]]:
+    def sample(self, n: int, *, rng: Any = None, latents: Literal[True]) -> tuple[Sampled, list[Level]]: ...
+    def sample(self, n: int, *, rng: Any = None, latents: bool = False) -> Sampled | tuple[Sampled, list[Level]]:
         """Independent strings.
 
         Parameters
@@ -197,7 +200,7 @@ class RandomHierarchy:
         *above, x = self._derive((u[:, 0] * self.widths[0]).astype(np.int64), choices)
         return (x, above) if latents else x
 
-    def unique(self, P: int, *, rng: Any = None) -> Ints:
+    def unique(self, P: int, *, rng: Any = None) -> Int64[np.ndarray, "{P} {self.length}"]:
         """Distinct strings in the order in which they first appear among independent draws.
 
         With a seed, fewer strings are a prefix of more: `x = unique(P + n, rng=seed)` gives the nested training sets
@@ -238,7 +241,7 @@ class RandomHierarchy:
             raise ValueError(f"`P` must be lower: 1000 P + 10^6 draws gave {len(found)} distinct strings, not {P}")
         return np.frombuffer(b"".join(list(found)[:P]), dtype).reshape(P, -1).astype(np.int64)
 
-    def enumerate(self, *, limit: int = _FEW) -> Ints:
+    def enumerate(self, *, limit: int = _FEW) -> Int64[np.ndarray, "P {self.length}"]:
         """All distinct strings, (n_strings, d).
 
         Parameters
@@ -259,7 +262,7 @@ class RandomHierarchy:
         x = self._derive(numbers // m**self.n_latents, choices)[-1]
         return np.unique(x, axis=0) if self.ambiguous else x
 
-    def parse(self, x: ArrayLike) -> list[Ints]:
+    def parse(self, x: ArrayLike) -> list[Int64[np.ndarray, "B _"]]:
         """Symbols of levels 0 ... L-1, each (B, s^l), of strings; -1 where no rule makes what is below.
 
         Parameters
@@ -273,11 +276,11 @@ class RandomHierarchy:
         """
         return [chosen // self.rules for chosen in self._rules_of(x)]
 
-    def is_valid(self, x: ArrayLike) -> NDArray[np.bool]:
+    def is_valid(self, x: ArrayLike) -> Bool[np.ndarray, " B"]:
         """Whether the strings x, (B, d) ids, are of the grammar, (B,); errors as for `log_prob`."""
         return self._derivable(x)[0][:, 0]
 
-    def level_validity(self, x: ArrayLike) -> NDArray[np.float64]:
+    def level_validity(self, x: ArrayLike) -> Float64[np.ndarray, "B {self.depth}"]:
         """Share of the tuples of each level that some symbol derives, down to the tokens.
 
         Parameters
@@ -295,7 +298,7 @@ class RandomHierarchy:
         """
         return np.stack([derivable.mean(1) for derivable in reversed(self._derivable(x))], 1)
 
-    def log_prob(self, x: ArrayLike) -> NDArray[np.float64]:
+    def log_prob(self, x: ArrayLike) -> Float64[np.ndarray, " B"]:
         """log p(x), nats: of the one derivation, or summed over those of an ambiguous grammar by the inside algorithm.
 
         Parameters

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float64, Int64, Integer
 from torch import Tensor
 
 from uddm._validation import check_log_probs, check_positive_int, check_time, check_tokens
@@ -33,6 +34,8 @@ from uddm.streams import as_generator
 
 Stream = torch.Generator | np.random.Generator
 """What random numbers come from: torch's on a device, or numpy's."""
+PerSequence = float | Float[Tensor, ""] | Float[Tensor, "#B"]
+"""One number for all sequences, or one for each."""
 
 
 class Process(ABC):
@@ -63,26 +66,34 @@ class Process(ABC):
         return f"{type(self).__name__}(vocab_size={self.vocab_size}, schedule={self.schedule!r}{mask})"
 
     @abstractmethod
-    def token_share(self, t: Tensor, s: Tensor) -> Tensor:
+    def token_share(self, t: Float64[Tensor, " ..."], s: Float64[Tensor, " ..."]) -> Float64[Tensor, " ..."]:
         """The share of tokens, not masks, among the fresh draws between times s and t, 0 <= s <= t <= 1: float64.
 
         From s = 0, where the string is clean, it is the a_t of pi_t. Finite at all times.
         """
 
     @abstractmethod
-    def diffusion(self, prediction: Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+    def diffusion(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.nelbo`, (B, L), for a prediction over K tokens and checked ones."""
 
     @abstractmethod
-    def expected_diffusion(self, prediction: Prediction, x: Tensor, t: float | Tensor) -> Tensor:
+    def expected_diffusion(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.expected_nelbo`, (B, L)."""
 
     @abstractmethod
-    def jump(self, prediction: Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+    def jump(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.jump_nelbo`, (B, L)."""
 
     @abstractmethod
-    def reconstruction(self, prediction: Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+    def reconstruction(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.reconstruction`, (B, L)."""
 
     @abstractmethod
@@ -93,23 +104,23 @@ class Process(ABC):
         """Whether the most probable z_s is z_t whatever x_theta, so that no denoiser need be asked; False in doubt."""
         return False
 
-    def one_minus_alpha(self, t: float | Tensor) -> Tensor:
+    def one_minus_alpha(self, t: float | Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """1 - alpha_t as float64; t in [0, 1]."""
         return self.schedule.one_minus_alpha(check_time("t", t, closed=True))
 
-    def alpha(self, t: float | Tensor) -> Tensor:
+    def alpha(self, t: float | Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """alpha_t as float64; t in [0, 1]."""
         return 1 - self.one_minus_alpha(t)
 
-    def rate(self, t: float | Tensor) -> Tensor:
+    def rate(self, t: float | Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """-d alpha_t / dt as float64; t in (0, 1]."""
         return self.schedule.rate(check_time("t", t))
 
-    def sigma(self, t: float | Tensor) -> Tensor:
+    def sigma(self, t: float | Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """Noise level -log alpha_t that conditions the network; alpha_t is held above 1e-3 so that it is finite."""
         return -torch.log1p(-self.one_minus_alpha(check_time("t", t)).clamp(max=1 - 1e-3))
 
-    def own_logit(self, t: float | Tensor) -> Tensor:
+    def own_logit(self, t: float | Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """b(t) = log( q(z_t = x | x) / q(z_t = x | another x) ): what a token's own z adds to the logit of z, in nats.
 
         log(1 + K alpha_t/(1 - alpha_t)) for uniform noise, infinite for absorbing noise. A mask adds nothing.
@@ -118,31 +129,37 @@ class Process(ABC):
         finite = torch.log1p((self._tokens / share - 1) * (1 - noise)) - noise.log()  # K alpha/(1 - alpha) can overflow
         return torch.where(share > 0, finite, torch.inf)
 
-    def log_likelihoods(self, t: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def log_likelihoods(
+        self, t: float | Float[Tensor, "*shape"]
+    ) -> tuple[Float64[Tensor, "*shape"], Float64[Tensor, "*shape"], Float64[Tensor, "*shape"]]:
         """log q(z_t | x) of the token z_t = x, of any other token, and of the mask."""
         noise, share = self._noise_and_share(t)
         right = torch.log1p(-noise * (1 - share / self._tokens))
         wrong = noise.log() - math.log(self._tokens) + share.log()
         return right, wrong, noise.log() + torch.log1p(-share)
 
-    def corrupt(self, x: Tensor, t: float | Tensor, *, generator: int | Stream | None = None) -> Tensor:
+    def corrupt(
+        self, x: Integer[Tensor, "B L"], t: PerSequence, *, generator: int | Stream | None = None
+    ) -> Int64[Tensor, "B L"]:
         """Sample z_t ~ q(z_t | x). `x`: (B, L) ids; returns (B, L) ids on the same device."""
         x = check_tokens("x", x, self.vocab_size)
         return self.transition(t).sample(x, generator=generator)
 
-    def prior(self, shape: tuple[int, ...] | torch.Size, *, generator: int | Stream | None = None) -> Tensor:
+    def prior(
+        self, shape: tuple[int, ...] | torch.Size, *, generator: int | Stream | None = None
+    ) -> Int64[Tensor, " ..."]:
         """Fresh draws of that shape: z_1."""
         return self._drawn(tuple(shape), 1.0, 0.0, _stream(generator))
 
-    def transition(self, t: float | Tensor, s: float | Tensor = 0.0) -> Transition:
+    def transition(self, t: PerSequence, s: PerSequence = 0.0) -> Transition:
         """The law q(z_t | z_s), 0 <= s <= t <= 1; s = 0 is the clean string, also where the schedule's alpha_0 < 1."""
         t, s = check_time("t", t), check_time("s", s, closed=True)
         noise_s = torch.where(s > 0, self.one_minus_alpha(s), 0.0) if bool(s.any()) else torch.zeros_like(s)
         return Transition(self, t, s, _removed(self.one_minus_alpha(t), noise_s, t, s))
 
     def mixture(
-        self, cavity_at_z: Tensor, z: Tensor, t: float | Tensor, s: float | Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, cavity_at_z: Float[Tensor, "B L"], z: Integer[Tensor, "B L"], t: PerSequence, s: PerSequence
+    ) -> tuple[Float64[Tensor, "B L"], Float64[Tensor, "B L"], Float64[Tensor, "B L"]]:
         """The reverse posterior q(z_s | z_t, x_theta) as a three-way mixture: stay at z_t, draw from x_theta, draw from
         pi_s (`fresh`).
 
@@ -178,7 +195,7 @@ class Process(ABC):
             removed * noise_s * between / denominator,
         )
 
-    def fresh(self, draw: Tensor, t: float | Tensor, s: float | Tensor = 0.0) -> Tensor:
+    def fresh(self, draw: Float[Tensor, "B L"], t: PerSequence, s: PerSequence = 0.0) -> Int64[Tensor, "B L"]:
         """Fresh draws from pi_{t|s}, made of uniform numbers `draw` (B, L) in [0, 1); times () or (B,)."""
         if self.mask is None:
             return (draw * self._tokens).long()
@@ -186,29 +203,39 @@ class Process(ABC):
         token = (draw / share * self._tokens).clamp_max(self._tokens - 1).long()
         return torch.where(draw < share, token + (token >= self.mask), self.mask)
 
-    def fresh_mass(self, weight: Tensor, z: Tensor, t: float | Tensor, s: float | Tensor = 0.0) -> Tensor:
+    def fresh_mass(
+        self,
+        weight: Float[Tensor, " ..."],
+        z: Integer[Tensor, " ..."],
+        t: float | Float[Tensor, " ..."],
+        s: float | Float[Tensor, " ..."] = 0.0,
+    ) -> Float[Tensor, " ..."]:
         """weight pi_{t|s}(z), what of the weight of fresh draws falls on ids z; (B, L), or that by broadcasting."""
         alike = self._tokens if self.mask is None else torch.where(z == self.mask, 1, self._tokens)
         return weight * self._share(z, t, s) / alike
 
-    def cavity_at(self, prediction: Prediction, z: Tensor) -> Tensor:
+    def cavity_at(self, prediction: Prediction, z: Integer[Tensor, "B L"]) -> Float64[Tensor, "B L"]:
         """x_theta[z], 0 for a mask: probabilities (B, L) in float64."""
         if self.mask is None:
             return prediction.log_prob(z).double().exp()
         at = prediction.log_prob(z.clamp_max(self.vocab_size - 1)).double().exp()
         return at.masked_fill(z == self.mask, 0.0)
 
-    def is_token(self, z: Tensor) -> Tensor:
+    def is_token(self, z: Integer[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         """Whether ids are tokens, not the mask, of the shape of z."""
         return torch.ones_like(z, dtype=torch.bool) if self.mask is None else z != self.mask
 
-    def added_at(self, values: Tensor, z: Tensor, own: Tensor) -> Tensor:
+    def added_at(
+        self, values: Float[Tensor, "B L K"], z: Integer[Tensor, "B L"], own: Float[Tensor, "B L"]
+    ) -> Float[Tensor, "B L K"]:
         """values (B, L, K) of the tokens that x may be, with `own` (B, L) added at z, where that is one of them."""
         if self.mask is not None:
             own, z = own.masked_fill(z == self.mask, 0.0), z.clamp_max(self.vocab_size - 1)
         return values.scatter_add(-1, z[..., None], own[..., None])
 
-    def posterior(self, cavity_log_probs: Tensor, z: Tensor, t: float | Tensor, s: float | Tensor) -> Tensor:
+    def posterior(
+        self, cavity_log_probs: Float[Tensor, "B L K"], z: Integer[Tensor, "B L"], t: PerSequence, s: PerSequence
+    ) -> Float64[Tensor, "B L {self.state_size}"]:
         """q(z_s | z_t, x_theta): probabilities (B, L, state_size) in float64, rows summing to one.
 
         Parameters
@@ -225,7 +252,9 @@ class Process(ABC):
         result = denoise[..., None] * probabilities + self.fresh_mass(fresh[..., None], states, then[..., None])
         return result.scatter_add(-1, z[..., None], stay[..., None])
 
-    def clean_posterior(self, cavity_log_probs: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+    def clean_posterior(
+        self, cavity_log_probs: Float[Tensor, "B L K"], z: Integer[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L K"]:
         """log p(x_l | z_t) = log_softmax(log x_theta + b(t) onehot(z_l)), (B, L, K): the cavity with what the token's
         own z says restored.
 
@@ -270,16 +299,16 @@ class Transition:
     """
 
     process: Process
-    t: Tensor
-    s: Tensor
-    removed: Tensor
+    t: Float64[Tensor, " ..."]
+    s: Float64[Tensor, " ..."]
+    removed: Float64[Tensor, " ..."]
 
-    def prob(self, noisy: Tensor, clean: Tensor) -> Tensor:
+    def prob(self, noisy: Integer[Tensor, " ..."], clean: Integer[Tensor, " ..."]) -> Float64[Tensor, " ..."]:
         """q(z_t = noisy | z_s = clean) of ids that meet by broadcasting, float64."""
         removed = _column(self.removed, noisy)
         return self.process.fresh_mass(removed, noisy, self.t, self.s) + (1 - removed) * (noisy == clean)
 
-    def sample(self, z: Tensor, *, generator: int | Stream | None = None) -> Tensor:
+    def sample(self, z: Integer[Tensor, "B L"], *, generator: int | Stream | None = None) -> Int64[Tensor, "B L"]:
         """z_t for z_s, (B, L) ids on the same device."""
         stream = _stream(generator, z.device)
         replaced = _uniform(z.shape, stream).to(z.device) < _column(self.removed, z)

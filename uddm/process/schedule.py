@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from uddm._validation import check_choice, check_positive_int
@@ -24,11 +25,11 @@ class Schedule(Protocol):
     alpha_t decreases; it need not begin at 1 nor end at 0.
     """
 
-    def one_minus_alpha(self, t: Tensor) -> Tensor:
+    def one_minus_alpha(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """1 - alpha_t, float64, same shape as `t`."""
         ...
 
-    def rate(self, t: Tensor) -> Tensor:
+    def rate(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """-d alpha_t / dt > 0, float64, same shape as `t`."""
         ...
 
@@ -39,10 +40,10 @@ class LogLinear:
 
     floor: float = 1e-3
 
-    def one_minus_alpha(self, t: Tensor) -> Tensor:
+    def one_minus_alpha(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         return (1 - self.floor) * t.double()
 
-    def rate(self, t: Tensor) -> Tensor:
+    def rate(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         return (1 - self.floor) + 0 * t.double()
 
 
@@ -59,10 +60,10 @@ class Cosine:
 
     e: float = 1e-3
 
-    def one_minus_alpha(self, t: Tensor) -> Tensor:
+    def one_minus_alpha(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         return torch.sin(math.pi / 2 * (1 - self.e) * t.double())
 
-    def rate(self, t: Tensor) -> Tensor:
+    def rate(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         speed = math.pi / 2 * (1 - self.e)
         return speed * torch.cos(speed * t.double())
 
@@ -91,14 +92,14 @@ class GaussianDual:
         if not -math.inf < self.gamma_min < self.gamma_max < math.inf:
             raise ValueError(f"`gamma_min` must be below `gamma_max`, got {self.gamma_min} and {self.gamma_max}")
 
-    def gaussian_alpha(self, t: Tensor) -> Tensor:
+    def gaussian_alpha(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         """The amplitude a_t, float64, same shape as `t`."""
         return torch.sigmoid(-self._gamma(t)).sqrt()
 
-    def one_minus_alpha(self, t: Tensor) -> Tensor:
+    def one_minus_alpha(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         return self._alpha(t).one_minus_alpha
 
-    def rate(self, t: Tensor) -> Tensor:
+    def rate(self, t: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
         return -self._alpha(t).derivative * (self.gamma_max - self.gamma_min)
 
     def _gamma(self, t: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from uddm._validation import check_time
 from uddm.prediction import Prediction, SummedPrediction
-from uddm.process.base import Process, Stream, _column
+from uddm.process.base import PerSequence, Process, Stream, _column
 from uddm.process.schedule import Schedule
 
 
@@ -54,23 +55,29 @@ class UniformProcess(Process):
     def __init__(self, vocab_size: int, schedule: str | Schedule = "log-linear"):
         super().__init__(vocab_size, schedule)
 
-    def token_share(self, t: Tensor, s: Tensor) -> Tensor:
+    def token_share(self, t: Float64[Tensor, " ..."], s: Float64[Tensor, " ..."]) -> Float64[Tensor, " ..."]:
         """All: there is no mask."""
         return torch.ones_like(t)
 
-    def diffusion(self, prediction: Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+    def diffusion(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.nelbo`, (B, L): eq. 3, without cancellation."""
         terms = _Terms.of(self, prediction, x, z, t)
         visible = torch.where(z == x, 1 + terms.c, torch.ones_like(terms.c))  # K q_t(z | x) / (1 - alpha)
         return terms.speed / visible * (terms.divergence() / self.vocab_size + _excess(terms.log_ratio) / terms.noise)
 
-    def expected_diffusion(self, prediction: Prediction, x: Tensor, t: float | Tensor) -> Tensor:
+    def expected_diffusion(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.expected_nelbo`, (B, L)."""
         terms = _Terms.of(self, prediction, x, x, t, reverse=True)
         ratios = terms.reverse_excess + _excess(terms.d_x)
         return terms.speed / self.vocab_size * (terms.noise * terms.divergence() + ratios)
 
-    def jump(self, prediction: Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+    def jump(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.jump_nelbo`, (B, L)."""
         terms = _Terms.of(self, prediction, x, z, t)
         stay = (1 + terms.c) * (terms.log_p_z - terms.log_u_z).exp()  # p(z | z_t)
@@ -78,7 +85,9 @@ class UniformProcess(Process):
         moved = terms.log_u_z - terms.log_p_x - stay
         return terms.speed * (1 - terms.noise) / terms.noise * torch.where(z == x, kept, moved)
 
-    def reconstruction(self, prediction: Prediction, x: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
+    def reconstruction(
+        self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
+    ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.reconstruction`, (B, L)."""
         terms = _Terms.of(self, prediction, x, z, t)
         return -terms.log_p_x - terms.log_ratio

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Integer
 from torch import Tensor, nn
 
 from uddm._validation import check_choice, check_device, check_positive_int
@@ -38,7 +39,7 @@ from uddm.training.state import State
 
 def train(
     model: Network,
-    data: Tensor | np.ndarray,
+    data: Integer[Tensor, "P L"] | Integer[np.ndarray, "P L"],
     config: TrainConfig,
     run_dir: str | Path,
     *,

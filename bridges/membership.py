@@ -1,0 +1,149 @@
+"""Membership scores: how much a sequence looks, to a system, like one that it was trained on.
+
+All come from one pass over the sequences as they stand, p_l being the law of token l given the others (the cavity):
+
+    pseudo-log-likelihood  (1/L) sum_l log p_l(x_l),          entropy  (1/L) sum_l H_l,
+    calibrated surprise  c_l = (log p_l(x_l) + H_l) / sd_l,   sd_l^2 = Var log p_l(y), y drawn from p_l.
+
+As E log p_l(y) = -H_l, a sequence drawn token by token from the model's own conditionals has c_l of mean 0 and variance
+1, whether its text is easy or hard. Its mean over the lowest fifth of positions is Min-K%++ (Zhang et al.,
+arXiv 2404.02936), with all other tokens in place of the earlier ones; that of log p_l is Min-K% (Shi et al., arXiv
+2310.16789). A score says nothing by itself, as text can be easy without having been seen: it is compared with those of
+unseen sequences of the same source (`bridges.roc`).
+"""
+
+from __future__ import annotations
+
+import time
+from types import MappingProxyType
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float64, Int64, Integer
+
+from bridges.manifest import array_hash, manifest, to_attribute
+from bridges.streams import as_seed
+from bridges.system import MemorySystem, as_tokens, check_time
+
+SCORES = MappingProxyType(
+    {
+        "pseudo_log_likelihood": 1,
+        "entropy": -1,
+        "calibrated_surprise": 1,
+        "calibrated_surprise_mean": 1,
+        "min_k": 1,
+        "nearest": 1,
+    }
+)
+"""The scores of `membership_scores`, each with the sign that makes larger values more like a training sequence."""
+
+LEAST_SD = 1e-3  # nats: where float32 rounds log p by 1e-6, a smaller standard deviation would magnify that
+FIFTH = 5  # 1 / the share of positions that are the lowest
+PAIRS = 2**20  # of a sequence and a training sequence that are in memory together
+
+
+def membership_scores(
+    system: MemorySystem,
+    x: Integer[np.ndarray, "N L"],
+    *,
+    t: float = 1e-5,
+    train: Integer[np.ndarray, "P L"] | None = None,
+    rng: int | np.random.Generator | None = None,
+) -> xr.Dataset:
+    """Scores of sequences by which those that the system was trained on might be told from others.
+
+    Parameters
+    ----------
+    system : what `as_system` gives, or any `MemorySystem`; one that measures the cavity, as the posterior follows each
+        token's own z
+    x : (N, L) sequences, ids in [0, K)
+    t : in (0, 1]; default 1e-5: sequences are taken as clean
+    train : (P, L) the training sequences, ids in [0, K), for `nearest`; default None, without it
+    rng : None, an integer seed >= 0 or a Generator. Nothing is drawn: it is kept in the record, as of every measurement
+
+    Returns
+    -------
+    Dataset over `sample` and `position`:
+
+    - `token_log_prob` log p_l(x_l), nats; `token_entropy` H_l, nats; `token_calibrated_surprise` c_l, in standard
+      deviations, which are taken as 1e-3 nats where they are smaller: 0 for the token that a certain system expects,
+      and for each of equally probable ones;
+    - over `sample`, their means over positions: `pseudo_log_likelihood`, `entropy`, `calibrated_surprise_mean`; and the
+      means over the lowest fifth of positions, rounded up: `min_k`, of log p_l, and `calibrated_surprise`, of c_l. The
+      latter is Min-K%++, which has no other name here;
+    - with `train`, `nearest` (sample): the largest share of equal tokens with any training sequence. It knows the
+      answer, so that no detector is expected to do better.
+
+    Larger is more like a training sequence, but for `entropy`: `SCORES` has the signs. A sequence with an impossible
+    token scores -inf, but for the entropy. Its score less that of another system, a reference trained on other
+    sequences, is a score again.
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument that is out of range
+
+    See Also
+    --------
+    area_under_roc : how well a score tells members from others
+    true_positive_rate : how many members it finds among few false alarms
+    conditional_entropy : the entropies alone, with an interval
+
+    Examples
+    --------
+    >>> from amtheory import Hopfield
+    >>> from amtheory.patterns import random_patterns
+    >>> from bridges import area_under_roc, as_system, membership_scores, to_tokens
+    >>> x = random_patterns(8, 100, rng=0)
+    >>> system = as_system(Hopfield().fit(x), beta=1.0)
+    >>> stored, others = (membership_scores(system, to_tokens(y)) for y in (x, random_patterns(8, 100, rng=1)))
+    >>> area_under_roc(stored.calibrated_surprise, others.calibrated_surprise).value
+    1.0
+    """
+    x = as_tokens("x", x, system)
+    check_time("t", t)
+    train = None if train is None else as_tokens("train", train, system)
+    seed, begin = as_seed(rng), time.perf_counter()
+    log_prob, entropy, variance = system.conditional(x, t).surprise(x)
+    calibrated = (log_prob + entropy) / np.sqrt(variance).clip(LEAST_SD)
+    each, nats, deviations = ("sample", "position"), {"units": "nats"}, {"units": "standard deviations"}
+    per_token = {"units": "nats per token"}
+    variables = {
+        "token_log_prob": (each, log_prob, nats),
+        "token_entropy": (each, entropy, nats),
+        "token_calibrated_surprise": (each, calibrated, deviations),
+        "pseudo_log_likelihood": ("sample", log_prob.mean(1), per_token),
+        "entropy": ("sample", entropy.mean(1), per_token),
+        "calibrated_surprise": ("sample", lowest_mean(calibrated), deviations),
+        "calibrated_surprise_mean": ("sample", calibrated.mean(1), deviations),
+        "min_k": ("sample", lowest_mean(log_prob), per_token),
+    }
+    if train is not None:
+        variables["nearest"] = ("sample", nearest_share(x, train), {"units": "share of tokens"})
+    record = manifest(
+        measurement="membership_scores",
+        **{"seed": seed, "t": t, "train": None if train is None else array_hash(train)},
+        **{"precision": "float64 reductions", "least_sd": LEAST_SD, "lowest": 1 / FIFTH},
+        **{"system": system.describe(), "input": array_hash(x), "seconds": time.perf_counter() - begin},
+    )
+    return xr.Dataset(variables, attrs={"manifest": to_attribute(record)})
+
+
+def lowest_mean(values: Float64[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]:
+    """Mean over the lowest fifth of the positions of each row of `values` (N, L), rounded up: ceil(L/5) of them."""
+    count = -(-values.shape[1] // FIFTH)
+    return np.sort(values, axis=1)[:, :count].mean(1)
+
+
+def nearest_share(x: Int64[np.ndarray, "N L"], train: Int64[np.ndarray, "P L"]) -> Float64[np.ndarray, " N"]:
+    """max over mu of the share of positions where `x` (N, L) equals row mu of `train` (P, L): 1 for a copy, (N,).
+
+    No more than about a million pairs are in memory at a time.
+    """
+    rows, found = max(1, PAIRS // len(train)), []
+    for start in range(0, len(x), rows):
+        block = x[start : start + rows]
+        equal = np.zeros((len(block), len(train)), np.int32)
+        for own, column in zip(block.T, train.T):
+            equal += own[:, None] == column
+        found.append(equal.max(1))
+    return np.concatenate(found) / x.shape[1]
