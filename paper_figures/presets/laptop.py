@@ -13,7 +13,7 @@ TREE = TrainConfig(batch_size=64, learning_rate=4e-3, warmup=75, decay="cosine",
 def hollow(width: int) -> Recipe:
     """The main network of text, of any width."""
     network = HollowMLPConfig(2, hidden_dim=width, blocks=2, embed_dim=16, cond_dim=32, dropout=0.0)
-    return Recipe(network, HOLLOW, {64: 400, 256: 500, 1024: 800, 8192: 1200, 60000: 1600}, seeds=3)
+    return Recipe(network, HOLLOW, {64: 800, 256: 800, 1024: 900, 8192: 1000, 60000: 1300}, seeds=3)
 
 
 LAPTOP = Preset(
