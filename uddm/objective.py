@@ -244,8 +244,8 @@ def evidence_bound(
     >>> import torch
     >>> from uddm import EmpiricalBayes, UniformProcess, evidence_bound
     >>> x, process = torch.tensor([[0, 1, 1], [1, 0, 1]]), UniformProcess(2)
-    >>> bound = evidence_bound(process, EmpiricalBayes(x, process), x, times=2000, generator=0)
-    >>> abs(bound.total.mean().item() - 0.693) < 0.05
+    >>> bound = evidence_bound(process, EmpiricalBayes(x, process), x, times=400, generator=0)
+    >>> abs(bound.total.mean().item() - 0.693) < 0.1
     True
     """
     x = check_tokens("x", x, process.vocab_size)

@@ -1,12 +1,11 @@
 """The transition on two cores; how it was chosen is told in docs/laptop-preset.md."""
 
-from dataclasses import replace
-
 from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Recipe, Relaxation
-from uddm.config import DiTConfig, HollowMLPConfig, TrainConfig, TreeUNetConfig
+from uddm.config import HollowMLPConfig, TrainConfig, TreeUNetConfig
 
-TRANSFORMER = TrainConfig(batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=75, decay="cosine", ema=0.99)
-HOLLOW = replace(TRANSFORMER, log_fraction=0.5)
+HOLLOW = TrainConfig(
+    batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=75, decay="cosine", ema=0.99, log_fraction=0.5
+)
 TREE = TrainConfig(batch_size=64, learning_rate=4e-3, warmup=75, decay="cosine", ema=0.99)
 
 
@@ -22,14 +21,7 @@ LAPTOP = Preset(
     language=Language(
         tokenizer="letters",
         length=16,
-        recipes={
-            "hollow network": hollow(96),
-            "transformer": Recipe(
-                DiTConfig(2, hidden_dim=32, blocks=2, heads=4, cond_dim=32, dropout=0.0),
-                TRANSFORMER,
-                {64: 800, 1024: 800, 60000: 800},
-            ),
-        },
+        recipes={"hollow network": hollow(96)},
         widths={f"hollow network, width {width}": hollow(width) for width in (24, 48)},
         sequences=200,
         generated=200,
@@ -62,10 +54,10 @@ LAPTOP = Preset(
                 TREE,
                 dict.fromkeys((16, 64, 256, 1024, 8192), 700),
             ),
-            "transformer": Recipe(
-                DiTConfig(2, hidden_dim=32, blocks=2, heads=4, cond_dim=32, dropout=0.0),
-                TRANSFORMER,
-                dict.fromkeys((16, 256, 8192), 600),
+            "hollow network": Recipe(
+                HollowMLPConfig(2, hidden_dim=96, blocks=2, embed_dim=16, cond_dim=32, dropout=0.0),
+                HOLLOW,
+                dict.fromkeys((16, 64, 256, 1024, 8192), 700),
             ),
         },
         rules={
