@@ -72,7 +72,7 @@ def curve(ax: Axes, x: xr.DataArray, values: xr.DataArray, **options: Any) -> No
 
 def letters(axes: np.ndarray) -> None:
     """A, B, C, ... above the axes."""
-    for letter, ax in zip("ABCDEFGH", axes.flat, strict=False):
+    for letter, ax in zip("ABCDEFGHIJKL", axes.flat, strict=False):
         ax.set_title(f"{letter}  {ax.get_title(loc='left')}", loc="left", fontweight="bold")
 
 

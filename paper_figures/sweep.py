@@ -27,7 +27,7 @@ from paper_figures.task import Task
 from paper_figures.workers import serve, stopped_first
 from paper_figures.workspace import Workspace
 
-CHEAP = 2000.0
+CHEAP = 5000.0
 """A figure whose tasks cost less, in steps of a language model's training, comes before the others."""
 
 _turn = threading.Lock()  # torch has one random stream and one number of threads in a process

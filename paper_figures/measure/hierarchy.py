@@ -28,7 +28,7 @@ SPLITS = ("train", "test")
 SEQUENCES = ("train", "test", "generated")
 COMMON_LEVEL = 2
 """Of the substrings that are told apart by how common they are."""
-COST = 0.3
+COST = 0.6
 """Of a training step, where one of a language model is 1."""
 
 
@@ -84,7 +84,7 @@ def course_tasks(ws: Workspace) -> list[Task]:
 
 
 def _task(case: Case) -> Task:
-    return Task(cells, case, 50 + COST * case.steps)
+    return Task(cells, case, 100 + COST * case.steps)
 
 
 def cells(ws: Workspace, case: Case) -> list[Cell]:

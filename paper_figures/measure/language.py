@@ -81,11 +81,15 @@ def three_sizes(ws: Workspace) -> list[int]:
 
 def tasks(ws: Workspace, names: Sequence[str] | None = None) -> list[Task]:
     """Of the named systems; by default those that are drawn in all figures."""
-    return [
-        Task(cells, case, 100 + case.size / 100 if system == LIMIT else float(recipes(ws)[system].sizes[case.size]))
-        for system in names or systems(ws)
-        for case in cases(ws, system)
-    ]
+    return [Task(cells, case, _cost(ws, case)) for system in names or systems(ws) for case in cases(ws, system)]
+
+
+def _cost(ws: Workspace, case: Case) -> float:
+    """In training steps of the main network."""
+    if case.system == LIMIT:
+        return 20 + case.size / 200
+    recipe, widest = recipes(ws)[case.system], recipes(ws)[main(ws)].width
+    return 200 + recipe.sizes[case.size] * (recipe.width / widest) ** 0.5
 
 
 def main_tasks(ws: Workspace) -> list[Task]:

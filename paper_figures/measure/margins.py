@@ -62,19 +62,19 @@ def tasks(ws: Workspace) -> list[Task]:
 def pattern_tasks(ws: Workspace) -> list[Task]:
     """Of C2, C3, C4, C13 and C14."""
     spins = ws.preset.margins.length
-    return [Task(on_patterns, (load, k), 5 + load * spins / 5) for load in loads(ws) for k in repeats(ws)]
+    return [Task(on_patterns, (load, k), 20 + load * spins * 0.75) for load in loads(ws) for k in repeats(ws)]
 
 
 def feature_tasks(ws: Workspace) -> list[Task]:
     """Of C12."""
     settings = ws.preset.margins
-    cost = (settings.feature_length / 1000) ** 2 / 2
+    cost = 5 * (settings.feature_length / 1000) ** 2
     return [Task(on_features, (load, k), cost * (1 + load)) for load in settings.feature_loads for k in repeats(ws)]
 
 
 def identity_tasks(ws: Workspace) -> list[Task]:
     """Of C1."""
-    return [Task(of_gradient, "gradient", 20)]
+    return [Task(of_gradient, "gradient", 50)]
 
 
 def on_patterns(ws: Workspace, load_and_repeat: tuple[float, int]) -> list[Cell]:

@@ -32,7 +32,7 @@ def disorders(ws: Workspace) -> list[int]:
 
 
 def tasks(ws: Workspace) -> list[Task]:
-    return [Task(cells, (load, disorder), 20 + load / 2) for load in loads(ws) for disorder in disorders(ws)]
+    return [Task(cells, (load, disorder), 50 + load * 1.5) for load in loads(ws) for disorder in disorders(ws)]
 
 
 def cells(ws: Workspace, load_and_disorder: tuple[float, int]) -> list[Cell]:

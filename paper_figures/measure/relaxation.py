@@ -17,7 +17,7 @@ from paper_figures.workspace import Workspace
 if TYPE_CHECKING:
     from uddm.corpora import RandomHierarchy
 
-COST = 17.0
+COST = 30.0
 """Of the chains of one grammar at one signal level, where a training step of a language model is 1."""
 
 
