@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -30,10 +32,15 @@ tasks = language.main_tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
+    return densities(ws, language.three_sizes(ws))
+
+
+def densities(ws: Workspace, sizes: Sequence[int]) -> xr.Dataset:
+    """Counts of tokens by class and entropy, of the first seed, and their means and medians."""
     top = np.log(ws.blocks.vocab_size)
     edges = np.linspace(0, top, 41)
 
-    def densities(dataset_size: int, split: str) -> xr.Dataset:
+    def counted(dataset_size: int, split: str) -> xr.Dataset:
         measured = language.Measured(ws, language.Case(language.main(ws), dataset_size, 0))
         tokens = ws.get(measured.classes(split))
         entropy, classes = tokens.token_entropy.values, tokens.token_class.values
@@ -49,7 +56,7 @@ def compute(ws: Workspace) -> xr.Dataset:
             }
         )
 
-    dataset = stack(densities, dataset_size=language.three_sizes(ws), split=language.SPLITS)
+    dataset = stack(counted, dataset_size=list(sizes), split=language.SPLITS)
     coords = {"token_class": list(TOKEN_CLASSES), "entropy": (edges[1:] + edges[:-1]) / 2}
     return dataset.assign_coords(coords).assign_attrs(noise=language.nearest(ws.preset.language.noise))
 

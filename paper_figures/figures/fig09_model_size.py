@@ -13,7 +13,7 @@ from paper_figures.evidence import model_size
 from paper_figures.measure import language
 from paper_figures.workspace import Workspace
 
-ORDER = 56
+ORDER = 58
 TITLE = "Basins, entropies and the transition by model size (language model)"
 EXPECTED = (
     "Larger models need more data before the recoveries of training and test tokens meet, and their entropy gap is "

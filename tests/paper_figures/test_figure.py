@@ -47,6 +47,8 @@ def test_the_figures_in_their_order():
         "fig03_token_entropy",
         "fig04_sequence_entropy",
         "fig05_average_entropy",
+        "fig12_token_entropy_every_size",
+        "fig15_sequence_entropy_every_size",
         "fig09_model_size",
         "detection",
         "am_recovery",
