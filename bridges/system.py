@@ -237,9 +237,11 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray,
 
     Raises
     ------
-    TypeError : not integers, or masked ones
+    TypeError : not integers, or masked ones; `system` is none
     ValueError : wrong shape, or ids outside [0, K)
     """
+    if not isinstance(system, MemorySystem):
+        raise TypeError(f"`system` must be a MemorySystem, which `as_system` makes, got {type(system).__name__}")
     tokens = unmasked(name, tokens)
     if tokens.dtype.kind not in "iu":
         raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")

@@ -89,7 +89,8 @@ def choose(names: Sequence[str] = ()) -> dict[str, Figure]:
         elif path.suffix == ".py" and path.is_file():
             chosen[path.stem] = as_figure(from_file(path))
         else:
-            raise ValueError(f"`names` must be files that hold a figure, or among {', '.join(every)}, got {name!r}")
+            known_ones = f"{', '.join(every)}, or claims C1, C2, ..."
+            raise ValueError(f"`names` must be files that hold a figure, or among {known_ones}, got {name!r}")
     return _in_order(chosen) if chosen else every
 
 

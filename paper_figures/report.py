@@ -64,7 +64,7 @@ def claims_table(folder: Path) -> str:
         claim = record["claims"][name]
         lines.append(f"{name:4}{claim['verdict']:11}{claim['statement']}")
         lines += textwrap.wrap(claim["reason"], 116, initial_indent=" " * 15, subsequent_indent=" " * 15)
-    return "\n".join(lines)
+    return "\n".join(lines) if record["manifest"]["claims"] else "no claim was decided in this run"
 
 
 def is_done(folder: Path, request: dict[str, Any]) -> bool:

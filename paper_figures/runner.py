@@ -79,7 +79,12 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
             )
             write_record(ws.folder, record, entries, outcomes)
             write_report(ws.folder)
-            progress.product(f"{name}: {outcomes[name]['verdict']}" if name in outcomes else f"{name} is drawn")
+            verdict = (
+                f"{name}: {outcomes[name]['verdict']}{' (a rehearsal)' * ws.preset.rehearsal}"
+                if name in outcomes
+                else ""
+            )
+            progress.product(verdict or f"{name} is drawn")
             if len(entries) + len(outcomes) == 1:
                 progress.say(f"the report grows in {report}")
     return report
@@ -144,11 +149,19 @@ def _pictures(folder: Path, name: str, figure: Figure, dataset: xr.Dataset) -> d
             files |= _write(folder, f"figures/{name}.{suffix}", buffer.getvalue())
     return {
         "title": figure.TITLE,
-        "caption": figure.CAPTION.format(**dataset.attrs) if "{" in figure.CAPTION else figure.CAPTION,
+        "caption": _caption(name, figure, dataset),
         "expected": figure.EXPECTED,
         "findings": figure.findings(dataset),
         "files": files,
     }
+
+
+def _caption(name: str, figure: Figure, dataset: xr.Dataset) -> str:
+    """With the attributes of the Dataset in the place of braces."""
+    try:
+        return figure.CAPTION.format(**dataset.attrs) if "{" in figure.CAPTION else figure.CAPTION
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError(f"`CAPTION` of {name} has braces that no attribute of its Dataset fills: {error}") from error
 
 
 def _outcome(name: str, dataset: xr.Dataset) -> dict[str, Any]:

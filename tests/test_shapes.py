@@ -71,12 +71,14 @@ def mapped(f, attribute):
 
 
 def classes() -> list[type]:
-    """The public ones, what they derive from and what derives from them, where it is of these packages."""
+    """The public ones, what they derive from and what derives from them, where it stands in these packages: not in an
+    example, which is run under the name of its module."""
     open_ = [thing for package in PACKAGES for thing in callables(package).values() if inspect.isclass(thing)]
     found = {}
     while open_:
         cls = open_.pop()
-        if cls not in found and cls.__module__.split(".")[0] in PACKAGES:
+        stands = vars(sys.modules[cls.__module__]).get(cls.__qualname__.partition(".")[0])
+        if cls not in found and cls.__module__.split(".")[0] in PACKAGES and stands is not None:
             found[cls] = None
             open_ += [*cls.__bases__, *cls.__subclasses__()]
     return list(found)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from amtheory import PseudoLikelihood
+from amtheory import Hopfield, PseudoLikelihood
 from amtheory.patterns import random_patterns
 from bridges import as_system, conditional_entropy, to_tokens, token_classes, token_recovery
 from uddm import EmpiricalBayes, UniformProcess
@@ -75,3 +75,9 @@ def test_seed_moves_only_the_interval():
 def test_bad_arguments_are_named(error, name, change):
     with pytest.raises(error, match=name):
         conditional_entropy(**({"system": SYSTEM, "x": DATA, "rng": 0} | change))
+
+
+def test_a_memory_is_no_system_yet():
+    x = random_patterns(3, 20, rng=0)
+    with pytest.raises(TypeError, match="`system` must be a MemorySystem, which `as_system` makes, got Hopfield"):
+        conditional_entropy(Hopfield().fit(x), to_tokens(x))

@@ -4,7 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import xarray as xr
 
+from paper_figures import runner
 from paper_figures.__main__ import main
 from paper_figures.cells import load
 from paper_figures.figure import Figure, as_figure, choose, known
@@ -37,25 +39,9 @@ def squares(tmp_path):
 
 
 def test_the_figures_in_their_order():
-    assert list(known()) == [
-        "transition",
-        "rhm_transition",
-        "rhm_memorization",
-        "rhm_relaxation",
-        "fig01_basins",
-        "fig02_recovery",
-        "fig03_token_entropy",
-        "fig04_sequence_entropy",
-        "fig05_average_entropy",
-        "fig12_token_entropy_every_size",
-        "fig15_sequence_entropy_every_size",
-        "fig09_model_size",
-        "detection",
-        "am_recovery",
-        "am_entropy",
-        "am_margins",
-        "am_features",
-    ]
+    orders = [figure.ORDER for figure in known().values()]
+    assert orders == sorted(set(orders))
+    assert next(iter(known())) == "transition", "the central picture first"
     assert all(isinstance(figure, Figure) for figure in known().values())
 
 
@@ -121,3 +107,11 @@ print(*(name for name in ("torch", "numba") if name in sys.modules), file=sys.st
     assert "The transition twice" in done.stdout
     assert "language hollow network 60000" in done.stdout
     assert done.stderr.strip() == ""
+
+
+def test_braces_that_nothing_fills_are_named(nothing, monkeypatch):
+    monkeypatch.setattr(nothing, "CAPTION", "magnetisation $m_{i}$")
+    with pytest.raises(ValueError, match="`CAPTION` of mine has braces that no attribute of its Dataset fills: 'i'"):
+        runner._caption("mine", nothing, xr.Dataset())
+    monkeypatch.setattr(nothing, "CAPTION", "magnetisation $m_{{i}}$ of {spins} spins")
+    assert runner._caption("mine", nothing, xr.Dataset(attrs={"spins": 3})) == "magnetisation $m_{i}$ of 3 spins"

@@ -69,7 +69,7 @@ def test_what_runs_is_what_was_started_first(clock):
     clock.now = 65.0
     shown.finished(tasks[1], 65.0)
     clock.now = 70.0
-    assert "running: test_progress net 0 (1 min 10 s), test_progress net 2 (5 s)" in shown.line()
+    assert "running: test_progress first net 0 (1 min 10 s), test_progress first net 2 (5 s)" in shown.line()
     assert shown.line().startswith("1 of 5 cells, 0 of 1 figures and claims; ")
 
 
