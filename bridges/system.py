@@ -240,7 +240,7 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray,
     TypeError : not integers, or masked ones; `system` is none
     ValueError : wrong shape, or ids outside [0, K)
     """
-    if not isinstance(system, MemorySystem):
+    if not hasattr(system, "vocab_size"):
         raise TypeError(f"`system` must be a MemorySystem, which `as_system` makes, got {type(system).__name__}")
     tokens = unmasked(name, tokens)
     if tokens.dtype.kind not in "iu":

@@ -13,13 +13,18 @@ from paper_figures.measure.networks import is_row
 from paper_figures.presets import PRESETS
 from paper_figures.workspace import Workspace
 from uddm import EmpiricalBayes, UniformProcess
+from uddm.config import TreeUNetConfig
 
 
 @pytest.fixture(scope="module")
 def recovery(tmp_path_factory):
-    """Recovery by system, size and split on the first grammar of the laptop preset, and the entropy gap."""
-    ws = Workspace(tmp_path_factory.mktemp("sweep"), "smoke")
-    ws.preset = replace(PRESETS["smoke"], hierarchy=PRESETS["laptop"].hierarchy)
+    """Recovery by system, size and split on the first grammar of the laptop preset, and the entropy gap, of a network
+    that is wider and trained for longer."""
+    ws, laptop = Workspace(tmp_path_factory.mktemp("sweep"), "smoke"), PRESETS["laptop"].hierarchy
+    sizes = dict.fromkeys((16, 64, 128, 1024, 16384), 1500)
+    recipe = replace(laptop.recipes["tree network"], network=TreeUNetConfig(2, branching=2, depth=4), sizes=sizes)
+    longer = replace(laptop, recipes={"tree network": recipe}, sequences=1000)
+    ws.preset = replace(PRESETS["smoke"], hierarchy=longer)
     main = hierarchy.networks(ws)[0]
 
     def measured(system, size):
