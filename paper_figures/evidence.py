@@ -70,14 +70,10 @@ def _spins(ws: Workspace, found: xr.Dataset) -> xr.Dataset:
 def recovery(ws: Workspace) -> xr.Dataset:
     """`recovery` of training and test tokens against the size of the training set, on each system."""
 
-    def rates(measured: language.Measured, split: str) -> xr.Dataset:
-        noise = language.nearest(ws.preset.language.noise)
-        return language.rates(measured, split, [noise])[["recovery"]].squeeze("noise", drop=True)
-
     spins = _spins(ws, memories.recoveries(ws)).recovery
     noise = language.nearest(ws.preset.memories.noise)
     parts = {
-        TEXT: _text(ws, rates, split=language.SPLITS).recovery,
+        TEXT: _text(ws, language.recovery, split=language.SPLITS).recovery,
         GRAMMAR: _grammars(ws).recovery,
         SPINS: spins.sel(split=list(language.SPLITS), noise=noise, drop=True),
     }
@@ -89,12 +85,8 @@ def recovery(ws: Workspace) -> xr.Dataset:
 def sequence_entropy(ws: Workspace, sequences: str) -> dict[str, xr.DataArray]:
     """Conditional entropies of single sequences in nats, over (size, repeat, sample), by system."""
 
-    def entropies(measured: language.Measured) -> xr.Dataset:
-        found = language.entropy(measured, sequences)[["sequence_entropy"]]
-        return found.assign_coords(sample=range(found.sizes["sample"]))
-
     return {
-        TEXT: _text(ws, entropies).sequence_entropy,
+        TEXT: _text(ws, lambda measured: language.sequence_entropy(measured, sequences)).sequence_entropy,
         GRAMMAR: _grammars(ws).sequence_entropy.sel(sequences=sequences, drop=True),
         SPINS: _spins(ws, memories.entropies(ws)).sequence_entropy.sel(sequences=sequences, drop=True),
     }
@@ -115,21 +107,16 @@ def entropies(ws: Workspace) -> xr.Dataset:
 def distances(ws: Workspace) -> xr.Dataset:
     """`distance` of the distributions of sequence entropies, training against generated."""
     train, generated = sequence_entropy(ws, "train"), sequence_entropy(ws, "generated")
-    return _together({name: _by_sample(ks_distance, train[name], generated[name]) for name in train}).to_dataset(
-        name="distance"
-    )
 
-
-def _by_sample(statistic: Callable[..., float], *values: xr.DataArray) -> xr.DataArray:
-    """A statistic of samples, those that are there, at every other place."""
-
-    def one(*samples: np.ndarray) -> float:
+    def distance(*samples: np.ndarray) -> float:
         there = [sample[np.isfinite(sample)] for sample in samples]
-        return float(statistic(*there)) if all(map(len, there)) else np.nan
+        return ks_distance(*there) if all(map(len, there)) else np.nan
 
-    renamed = [each.rename(sample=f"sample_{k}") for k, each in enumerate(values)]
-    dims = [[f"sample_{k}"] for k in range(len(values))]
-    return xr.apply_ufunc(one, *renamed, input_core_dims=dims, vectorize=True)
+    dims = {"input_core_dims": [["sample"], ["other"]], "vectorize": True}
+    found = {
+        name: xr.apply_ufunc(distance, train[name], generated[name].rename(sample="other"), **dims) for name in train
+    }
+    return _together(found).to_dataset(name="distance")
 
 
 def _grammar(ws: Workspace) -> hierarchy.Measured:
@@ -157,12 +144,9 @@ def token_classes(ws: Workspace) -> xr.Dataset:
 def model_size(ws: Workspace) -> xr.Dataset:
     """`crossing`, where test recovery has come within .05 of training recovery, and `gap` at the largest size, by
     width."""
-    noise = [language.nearest(ws.preset.language.noise)]
 
     def of_width(measured: language.Measured) -> xr.Dataset:
-        recovery = {
-            split: language.rates(measured, split, noise).recovery.squeeze("noise") for split in language.SPLITS
-        }
+        recovery = {split: language.recovery(measured, split).recovery for split in language.SPLITS}
         entropy = {name: language.entropy(measured, name).mean_entropy for name in ("train", "generated")}
         found = {**recovery, "gap": entropy["generated"] - entropy["train"]}
         return xr.Dataset(found).sel(estimate="value", drop=True)
@@ -170,11 +154,8 @@ def model_size(ws: Workspace) -> xr.Dataset:
     crossings, gaps, widths = [], [], language.widths(ws)
     for name in widths.values():
         found = language.by_seed(ws, name, of_width)
-        sizes, curves = (
-            found.dataset_size.values,
-            [found[split].transpose("repeat", ...).values for split in language.SPLITS],
-        )
-        crossings.append([find_transition(sizes, *each).value for each in zip(*curves)])
+        curves = [found[split].transpose("repeat", ...).values for split in language.SPLITS]
+        crossings.append([find_transition(found.dataset_size.values, *each).value for each in zip(*curves)])
         gaps.append(found.gap.isel(dataset_size=-1).values)
     dims = ("system", "width", "repeat")
     return xr.Dataset(

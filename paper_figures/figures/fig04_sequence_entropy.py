@@ -30,9 +30,7 @@ tasks = language.main_tasks
 def compute(ws: Workspace) -> xr.Dataset:
     def entropies(dataset_size: int, sequences: str) -> xr.Dataset:
         measured = language.Measured(ws, language.Case(language.main(ws), dataset_size, 0))
-        entropies = language.entropy(measured, sequences)[["sequence_entropy", "copied"]]
-        # numbered, so that fewer sequences than elsewhere are filled with NaN
-        return entropies.astype(float).assign_coords(sample=range(entropies.sizes["sample"]))
+        return language.sequence_entropy(measured, sequences)
 
     return stack(entropies, dataset_size=language.three_sizes(ws), sequences=SEQUENCES)
 

@@ -29,10 +29,7 @@ tasks = language.tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    def means(measured: language.Measured, sequences: str) -> xr.Dataset:
-        return language.entropy(measured, sequences)[["mean_entropy"]]
-
-    dataset = language.over_systems(ws, language.systems(ws), means, sequences=SEQUENCES)
+    dataset = language.over_systems(ws, language.systems(ws), language.mean_entropy, sequences=SEQUENCES)
     return dataset.assign_attrs(seeds=language.recipes(ws)[language.main(ws)].seeds)
 
 

@@ -31,26 +31,22 @@ tasks = language.width_tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    noise = language.nearest(ws.preset.language.noise)
-
-    def at_noise(measured: language.Measured, split: str) -> xr.Dataset:
-        return language.rates(measured, split, [noise])[["recovery"]].squeeze("noise", drop=True)
-
-    def mean_entropy(measured: language.Measured, sequences: str) -> xr.Dataset:
-        return language.entropy(measured, sequences)[["mean_entropy"]]
-
     names = language.widths(ws)
     kinds = ("train", "generated")
     dataset = xr.merge(
         [
-            language.over_systems(ws, list(names.values()), at_noise, split=language.SPLITS),
-            language.over_systems(ws, list(names.values()), mean_entropy, sequences=kinds),
+            language.over_systems(ws, list(names.values()), language.recovery, split=language.SPLITS),
+            language.over_systems(ws, list(names.values()), language.mean_entropy, sequences=kinds),
         ]
     )
     dataset = dataset.assign_coords(system=list(names)).rename(system="width")
     located = model_size(ws).squeeze("system", drop=True)
     dataset["crossing"], dataset["gap"] = located.crossing, located.gap
-    facts = {"noise": noise, "largest": language.sizes(ws)[-1], "seeds": located.sizes["repeat"]}
+    facts = {
+        "noise": language.nearest(ws.preset.language.noise),
+        "largest": language.sizes(ws)[-1],
+        "seeds": located.sizes["repeat"],
+    }
     return dataset.assign_attrs(facts, widths=", ".join(map(str, names)))
 
 

@@ -31,9 +31,8 @@ tasks = language.width_tasks
 
 def compute(ws: Workspace) -> xr.Dataset:
     def entropies(measured: language.Measured, sequences: str) -> xr.Dataset:
-        found = language.entropy(measured, sequences)[["sequence_entropy"]] / ws.preset.language.length
-        # numbered, so that fewer sequences than elsewhere are filled with NaN
-        return found.rename(sequence_entropy="entropy").assign_coords(sample=range(found.sizes["sample"]))
+        found = language.sequence_entropy(measured, sequences)[["sequence_entropy"]] / ws.preset.language.length
+        return found.rename(sequence_entropy="entropy")
 
     names = language.widths(ws)
     return stack(lambda width: language.by_seed(ws, names[width], entropies, sequences=SEQUENCES), width=list(names))

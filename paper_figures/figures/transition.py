@@ -32,13 +32,9 @@ def tasks(ws: Workspace) -> list[Task]:
 
 def compute(ws: Workspace) -> xr.Dataset:
     network = language.main(ws)
-
-    def entropies(measured: language.Measured, sequences: str) -> xr.Dataset:
-        return language.entropy(measured, sequences)[["mean_entropy"]]
-
     rates = language.by_seed(ws, network, language.rates, split=language.SPLITS)
     recovery = language.over_seeds(rates).recovery
-    entropies_of = language.by_seed(ws, network, entropies, sequences=fig05_average_entropy.SEQUENCES)
+    entropies_of = language.by_seed(ws, network, language.mean_entropy, sequences=fig05_average_entropy.SEQUENCES)
     entropy = language.over_seeds(entropies_of).mean_entropy
     am_rates, am_entropies = am_recovery.compute(ws), am_entropy.compute(ws)
     nearest = {"noise": am_recovery.NOISE, "method": "nearest", "drop": True}

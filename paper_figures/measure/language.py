@@ -256,6 +256,12 @@ def rates(measured: Measured, split: str, noises: Sequence[float] | None = None)
     return joined(runs, "noise").drop_vars(["original", "corrupted", "final"])
 
 
+def recovery(measured: Measured, split: str) -> xr.Dataset:
+    """`recovery` of Experiment 2 at the noise at which systems are compared."""
+    noise = nearest(measured.ws.preset.language.noise)
+    return rates(measured, split, [noise])[["recovery"]].squeeze("noise", drop=True)
+
+
 def greedy(measured: Measured, split: str) -> xr.Dataset:
     """Experiment 1, over `noise`."""
     noises = measured.ws.preset.language.greedy_noise
@@ -265,6 +271,18 @@ def greedy(measured: Measured, split: str) -> xr.Dataset:
 def entropy(measured: Measured, sequences: str) -> xr.Dataset:
     """Experiment 3."""
     return measured.ws.get(measured.entropy(sequences))
+
+
+def mean_entropy(measured: Measured, sequences: str) -> xr.Dataset:
+    """`mean_entropy` of Experiment 3."""
+    return entropy(measured, sequences)[["mean_entropy"]]
+
+
+def sequence_entropy(measured: Measured, sequences: str) -> xr.Dataset:
+    """`sequence_entropy` and `copied` of Experiment 3; the samples are numbered, so that fewer than elsewhere are
+    filled with NaN."""
+    found = entropy(measured, sequences)[["sequence_entropy", "copied"]]
+    return found.astype(float).assign_coords(sample=range(found.sizes["sample"]))
 
 
 def gini(system: MemorySystem, x: np.ndarray, t: float = 1e-5) -> np.ndarray:
