@@ -106,10 +106,10 @@ class DiffusionSystem(MemorySystem):
         return recovered.cpu().numpy()
 
     def generate(
-        self, n: int, rng: np.random.Generator, *, steps: int | None = None
+        self, n: int, rng: np.random.Generator, *, steps: int | None = None, last: str = "ancestral"
     ) -> Int64[np.ndarray, "{n} {self.length}"]:
         noise = self.process.prior((n, self.length), generator=rng).numpy()
-        return self.recover(noise, start=1.0, mode="sample", steps=steps, last="ancestral", rng=rng)
+        return self.recover(noise, start=1.0, mode="sample", steps=steps, last=last, rng=rng)
 
     def steps_taken(self, mode: str, steps: int | None) -> int | None:
         if mode == "one_shot":

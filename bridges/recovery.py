@@ -91,12 +91,12 @@ def frequency_chance(
     process = UniformProcess(vocab_size, schedule)
     counts = torch.bincount(check_tokens("x", x, vocab_size).ravel(), minlength=vocab_size)
     frequency = counts.double() / counts.sum()
-    log_frequency, z = frequency.log().expand(1, vocab_size, -1), torch.arange(vocab_size)[None]
 
     def at(t: float) -> float:
-        posterior = process.clean_posterior(log_frequency, z, t)[0].exp()  # (z, x)
-        recovered = (posterior.sum(0) - posterior.diag()) / (vocab_size - 1)  # every z != x is equally likely
-        return float(frequency @ recovered)
+        # p(x | z) = f_x / (1 + f_z (e^b - 1)) for z != x, of which every one is equally likely
+        b = process.own_logit(t)
+        weights = torch.sigmoid(-(frequency.log() + b + torch.log(-torch.expm1(-b))))
+        return float((frequency**2 * (weights.sum() - weights)).sum() / (vocab_size - 1))
 
     times = [check_time("noise", t) for t in np.atleast_1d(np.asarray(noise, np.float64)).tolist()]
     return xr.DataArray([at(t) for t in times], coords={"noise": times})

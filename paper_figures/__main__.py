@@ -34,6 +34,11 @@ def run(
     preset: str = "laptop",
     out: Path | None = None,
     corpus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATH...")] = ("python-docs",),
+    tokenizer: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None,
+    checkpoints: Annotated[str | None, tyro.conf.arg(metavar="DIR|hf://OWNER/NAME")] = None,
+    half: bool = False,
+    sequences: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None,
+    device: str = "cpu",
     jobs: int | None = None,
     seed: int = 0,
     replot: bool = False,
@@ -45,7 +50,14 @@ def run(
         preset: scale of the experiments, see `list`.
         out: results folder, results/PRESET by default.
         corpus: "python-docs" (English documentation of this Python installation), or text files or folders.
-        jobs: processes, one for each core by default.
+        tokenizer: letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or a tokenizer file or folder; by
+            default that of the preset.
+        checkpoints: published networks, <size>/lm1b-<size>-<fraction>.ckpt, measured in the place of those that the
+            preset trains.
+        half: measure these in half precision too.
+        sequences: measure at most so many of each kind; by default as many as the preset says.
+        device: of networks, cpu, cuda, ...
+        jobs: processes, one for each core by default, four on a GPU.
         seed: of data split, training and measurements.
         replot: draw and decide again from the datasets that the results folder holds, and compute nothing.
     """
@@ -54,7 +66,7 @@ def run(
     from paper_figures.runner import replot as again
     from paper_figures.runner import run as make
     from paper_figures.workspace import Workspace
-    from uddm._validation import check_seed
+    from uddm._validation import check_device, check_seed
 
     with user_errors():
         check_seed("seed", seed)
@@ -64,9 +76,13 @@ def run(
         if replot:
             print(again(out or Path("results") / preset, names))
             return
-        workspace = Workspace(out or Path("results") / preset, preset, corpus=corpus, seed=seed)
-        about = workspace.preset.about
-        print(f"preset {preset} ({about}), results in {workspace.folder}; reading the corpus", file=sys.stderr)
+        if sequences is not None and sequences < 2:
+            raise ValueError(f"`sequences` must be at least 2, got {sequences}")
+        folder = out or Path("results") / preset
+        about = PRESETS[preset].about if preset in PRESETS else "unknown"
+        print(f"preset {preset} ({about}), results in {folder}; reading the corpus", file=sys.stderr)
+        options = {"tokenizer": tokenizer, "checkpoints": checkpoints, "half": half, "sequences": sequences}
+        workspace = Workspace(folder, preset, corpus=corpus, seed=seed, device=str(check_device(device)), **options)
         workspace.prepare()
     print(make(workspace, names, jobs=jobs))
 

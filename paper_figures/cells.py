@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uddm import TrainConfig
     from uddm.denoisers import Network
 
-RESULTS = 5
+RESULTS = 6
 """Version of what the cells hold: raise it when a change of the code alters results."""
 
 Engine = Literal["h5netcdf", "scipy"]
@@ -59,9 +59,11 @@ class Cells:
     folder : of the results.
     seed : of everything random.
     line : of the screen, for the progress bar of a training; None for no bar.
+    device : on which networks are trained and measured.
     """
 
     line: int | None = None
+    device: str = "cpu"
 
     def __init__(self, folder: Path, seed: int):
         self.folder, self.seed = folder, seed
@@ -106,12 +108,23 @@ class Cells:
         return _widened(load(path))
 
     def trained(
-        self, name: str, key: dict[str, Any], model: Network, data: np.ndarray, config: TrainConfig, **options: Any
+        self,
+        name: str,
+        key: dict[str, Any],
+        model: Network,
+        data: np.ndarray,
+        config: TrainConfig,
+        weights: Literal["ema", "raw"],
+        **options: Any,
     ) -> Network:
-        """`model` as `uddm.train` leaves it in the folder kept for that key: read, resumed or trained."""
+        """`model` as `uddm.train` leaves it in the folder kept for that key: read, resumed or trained; with averaged
+        weights, or those of the last step."""
         place = self.place(name, key)
         try:
-            return uddm.train(model, data, config, place, progress=self.line, **options)
+            averaged = uddm.train(model, data, config, place, progress=self.line, device=self.device, **options)
+            if weights == "ema":
+                return averaged
+            return type(model).from_pretrained(place / "raw").to(averaged.device)
         except UnreadableFile as error:
             raise UnreadableFile(f"{error}; delete the folder {place} to train it again") from error
 

@@ -97,7 +97,7 @@ def entropies(ws: Workspace) -> xr.Dataset:
     lengths = {TEXT: ws.preset.language.length, GRAMMAR: _grammar(ws).grammar.length, SPINS: ws.preset.memories.length}
     found = {name: each.mean("sample") / lengths[name] for name, each in sequence_entropy(ws, "train").items()}
     unigram = {
-        TEXT: unigram_entropy(ws.blocks.train(), ws.blocks.vocab_size),
+        TEXT: unigram_entropy(language.frequent(ws), ws.blocks.vocab_size),
         GRAMMAR: float(_grammars(ws).unigram.isel(size=-1).mean()),
         SPINS: np.log(2),
     }

@@ -62,6 +62,8 @@ class Figure(Protocol):
         """What this run shows, in sentences with numbers and intervals."""
         ...
 
+    # A module may also define html(ds) -> str, what the report shows of the Dataset below the drawing, escaped.
+
 
 @cache
 def known() -> dict[str, Figure]:
@@ -79,7 +81,7 @@ def choose(names: Sequence[str] = ()) -> dict[str, Figure]:
     ValueError : there is no such figure.
     """
     every, chosen = known(), {}
-    short = {name.partition("_")[0]: name for name in every if name.startswith("fig")}
+    short = {name.partition("_")[0]: name for name in every if name.startswith(("fig", "tab"))}
     for name in names:
         path, full = Path(name), short.get(name, name)
         if full in every:

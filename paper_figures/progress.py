@@ -66,14 +66,14 @@ class Progress:
     def say(self, text: str) -> None:
         """One line, beside the bar if there is one."""
         if self.bar.disable:
-            print(f"[{_duration(time.monotonic() - self.begin)}] {text}", file=sys.stderr, flush=True)
+            print(f"[{duration(time.monotonic() - self.begin)}] {text}", file=sys.stderr, flush=True)
         else:
             self.bar.write(text, file=sys.stderr)
 
     def line(self) -> str:
         """What is done, what runs, and when it will end."""
         now = time.monotonic()
-        running = [f"{task} ({_duration(now - since)})" for task, since in list(self.left.items()) if since is not None]
+        running = [f"{task} ({duration(now - since)})" for task, since in list(self.left.items()) if since is not None]
         done = len(self.tasks) - len(self.left)
         parts = [f"{done} of {len(self.tasks)} cells, {self.ready} of {self.products} figures and claims"]
         parts += [f"running: {', '.join(running)}"] if running else []
@@ -81,7 +81,7 @@ class Progress:
 
     def outlook(self) -> str:
         seconds = self.seconds_left()
-        return "time left not known yet" if seconds is None else f"about {_duration(seconds)} left"
+        return "time left not known yet" if seconds is None else f"about {duration(seconds)} left"
 
     def seconds_left(self) -> float | None:
         """From measured rates; None before anything was measured."""
@@ -107,6 +107,9 @@ class Progress:
             self.say(self.line())
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words."""
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 120:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -18,8 +18,8 @@ from uddm.files import read_json, to_json, write_atomically
 TITLE = "Memorization to generalization in associative memories"
 TEMPLATE = "report.html.jinja"
 
-_SHOWN = ("preset", "about", "settings", "corpus", "seed", "seconds", "tasks", "jobs", "missing")
-_ENTRY = ("title", "caption", "expected", "findings", "files")
+_SHOWN = ("preset", "about", "settings", "corpus", "seed", "seconds", "tasks", "jobs", "missing", "skipped")
+_ENTRY = ("title", "caption", "expected", "findings", "html", "files")
 _CLAIM = ("statement", "source", "statistic", "verdict", "systems", "reason", "findings", "figure", "files")
 
 

@@ -19,6 +19,7 @@ from bridges.manifest import code_version, manifest, to_attribute
 from paper_figures import evidence, style
 from paper_figures.cells import RESULTS, as_bytes, load
 from paper_figures.figure import Figure, choose
+from paper_figures.forecast import forecast
 from paper_figures.progress import Progress
 from paper_figures.report import is_done, read_record, write_record, write_report
 from paper_figures.sweep import at_once, execute, one_thread, plan
@@ -41,6 +42,7 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     jobs : how many tasks run at once.
     """
     begin, (figures, claims) = time.perf_counter(), _asked(names)
+    ws.prepare()
     products: dict[str, Figure | evidence.Evidence] = {**figures, **claims}
     request: dict[str, Any] = {
         "figures": list(figures),
@@ -55,10 +57,11 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     report = ws.folder / "report.html"
     if not request["modified"] and is_done(ws.folder, request):
         return report
-    jobs, todo = at_once(jobs), plan(ws, products)
+    jobs, todo = at_once(jobs, on_gpu=ws.device != "cpu"), plan(ws, products)
     entries: dict[str, dict[str, Any]] = {}
     outcomes: dict[str, dict[str, Any]] = {}
     with Progress(todo.tasks, jobs, len(products)) as progress, one_thread():
+        progress.say(forecast(ws, todo.tasks, jobs))
         for name in todo.ready(execute(ws, todo.tasks, jobs=jobs, done=progress.finished)):
             if name in claims:
                 outcomes[name] = _decide(ws, name, claims[name])
@@ -74,6 +77,8 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
                 jobs=jobs,
                 seconds=time.perf_counter() - begin,
                 tasks=progress.took,
+                device=ws.device,
+                skipped=ws.skipped,
                 missing=[name for name in products if name not in (*made["figures"], *made["claims"])],
                 **{**request, **made},
             )
@@ -152,6 +157,7 @@ def _pictures(folder: Path, name: str, figure: Figure, dataset: xr.Dataset) -> d
         "caption": _caption(name, figure, dataset),
         "expected": figure.EXPECTED,
         "findings": figure.findings(dataset),
+        "html": figure.html(dataset) if hasattr(figure, "html") else "",
         "files": files,
     }
 

@@ -23,12 +23,16 @@ from threadpoolctl import threadpool_limits
 
 from paper_figures.evidence import Evidence
 from paper_figures.figure import Figure
+from paper_figures.measure.networks import UnreadableCheckpoint
 from paper_figures.task import Task
 from paper_figures.workers import serve, stopped_first
 from paper_figures.workspace import Workspace
 
 CHEAP = 5000.0
 """A figure whose tasks cost less, in steps of a language model's training, comes before the others."""
+
+ON_GPU = 4
+"""Tasks at once that share a GPU."""
 
 _turn = threading.Lock()  # torch has one random stream and one number of threads in a process
 
@@ -76,11 +80,11 @@ def plan(ws: Workspace, products: Mapping[str, Figure | Evidence]) -> Plan:
     return Plan({name: tasks[name] for name in by_cost})
 
 
-def at_once(jobs: int | None = None) -> int:
+def at_once(jobs: int | None = None, *, on_gpu: bool = False) -> int:
     """How many tasks run at once: `jobs`; else what `joblib.parallel_config` says; else as many as its backend offers,
-    which is one for each core that the system grants."""
+    which is one for each core that the system grants, but few where they share a GPU."""
     asked: Any = get_active_backend()[1]
-    return effective_n_jobs(jobs or asked or -1)
+    return effective_n_jobs(jobs or asked or -1) if jobs or asked or not on_gpu else min(effective_n_jobs(-1), ON_GPU)
 
 
 def execute(
@@ -97,7 +101,8 @@ def execute(
 
     Yields
     ------
-    The tasks as they are done; if the backend gives its results together, at the end.
+    The tasks as they are done; if the backend gives its results together, at the end. One whose checkpoint cannot be
+    read is done as well, and `ws` goes on without the file.
 
     Raises
     ------
@@ -112,19 +117,26 @@ def execute(
     except ValueError:  # of backends that cannot
         parallel = Parallel(**how)
     with nullcontext() if ours is None else stopped_first(ws.folder):
-        for number, seconds in parallel(calls):
+        for number, seconds, lost in parallel(calls):
+            if lost:
+                ws.lose(*lost)
             done(tasks[number], seconds)
             yield tasks[number]
 
 
-def _work(ws: Workspace, task: Task, number: int, owner: int | None) -> tuple[int, float]:
+def _work(ws: Workspace, task: Task, number: int, owner: int | None) -> tuple[int, float, tuple[str, str] | None]:
+    """The number, the seconds it took, and a checkpoint that could not be read, with the reason."""
     if owner is not None and owner != os.getpid():
         serve(owner, ws.folder)
+    lost = None
     with _turn, one_thread():
         begin = time.monotonic()
-        for cell in task.cells(ws):
-            ws.get(cell)
-    return number, time.monotonic() - begin
+        try:
+            for cell in task.cells(ws):
+                ws.get(cell)
+        except UnreadableCheckpoint as error:
+            lost = error.args
+    return number, time.monotonic() - begin, lost
 
 
 @contextmanager

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from paper_figures import published
 from paper_figures.cells import Cells
 from paper_figures.presets import PRESETS, Preset
 from uddm import corpora
+from uddm.corpora.lm1b import lm1b_test
+from uddm.corpora.tokenizers import TOKENIZER_FORMS
 from uddm.files import as_path
 
 if TYPE_CHECKING:
@@ -22,35 +27,87 @@ class Workspace(Cells):
     Parameters
     ----------
     folder : created if needed
-    preset : a key of `PRESETS`
-    corpus : "python-docs", or paths of text files
+    preset : a key of `PRESETS`, or a preset of one's own
+    corpus : "python-docs", or paths of text files; LM1B brings its own test set
+    tokenizer : as `uddm.corpora.tokenizer_from_name` takes it; by default that of the preset
+    checkpoints : published networks to measure in the place of those of the preset: a folder, or hf://owner/name;
+        `paper_figures.published` says which files of it
+    half : whether these are measured in half precision too
+    sequences : of each kind that are measured at most; by default as many as the preset says
     seed : of the data split, initial weights, training and measurements
+    device : of networks
+
+    Raises
+    ------
+    ValueError : no such preset, or one that lacks a tokenizer or checkpoints that are not given; no checkpoint that
+        fits the corpus
     """
 
-    def __init__(self, folder: str | Path, preset: str, *, corpus: Sequence[str] = ("python-docs",), seed: int = 0):
-        if preset not in PRESETS:
+    def __init__(
+        self,
+        folder: str | Path,
+        preset: str | Preset,
+        *,
+        corpus: Sequence[str] = ("python-docs",),
+        tokenizer: str | None = None,
+        checkpoints: str | None = None,
+        half: bool = False,
+        sequences: int | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+    ):
+        if isinstance(preset, str) and preset not in PRESETS:
             raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}, got {preset!r}")
         super().__init__(as_path("folder", folder), seed)
-        self.name, self.corpus = preset, tuple(corpus)
-        self.preset: Preset = PRESETS[preset]
+        self.name, self.preset = (preset, PRESETS[preset]) if isinstance(preset, str) else ("custom", preset)
+        self.corpus, self.device = tuple(corpus), device
+        self.skipped: list[str] = []
+        if tokenizer is not None:
+            self._change(tokenizer=tokenizer)
+        if not self.preset.language.tokenizer:
+            raise ValueError(f"`tokenizer` must be given for preset {self.name!r}: {TOKENIZER_FORMS}")
+        if sequences is not None:
+            names = ("sequences", "generated", "greedy_sequences")
+            self._change(**{name: min(sequences, getattr(self.preset.language, name)) for name in names})
+        if checkpoints is not None:
+            networks, self.skipped = published.find(checkpoints, self.blocks)
+            for reason in self.skipped:
+                print(f"skipped: {reason}", file=sys.stderr, flush=True)
+            self.preset = replace(
+                self.preset, language=published.with_networks(self.preset.language, networks, half=half)
+            )
+        elif not self.preset.language.recipes:
+            raise ValueError(f"`checkpoints` must be given for preset {self.name!r}")
+
+    def _change(self, **settings: Any) -> None:
+        """Other settings of the language."""
+        self.preset = replace(self.preset, language=replace(self.preset.language, **settings))
+
+    def lose(self, source: str, reason: str) -> None:
+        """Go on without a checkpoint that cannot be read."""
+        if reason not in self.skipped:
+            self.skipped.append(reason)
+            print(f"skipped: {reason}", file=sys.stderr, flush=True)
+        self.preset = replace(self.preset, language=published.without(self.preset.language, source))
 
     def prepare(self) -> None:
         """Read the corpus, the first time anything asks for it, and cut it into blocks in the folder."""
-        _ = self.blocks
+        language = self.preset.language
+        networks = (language.recipes | language.widths).values()
+        needed = max(size for network in networks for size in network.sizes)
+        if self.blocks.train_size < needed:
+            raise ValueError(
+                f"`corpus` gives {self.blocks.train_size} training sequences of length {language.length}, "
+                f"but preset {self.name!r} needs {needed}"
+            )
 
     @cached_property
     def _text(self) -> tuple[Tokenizer, TokenBlocks]:
         language = self.preset.language
         corpus = corpora.load_corpus(self.corpus)
         tokenizer = corpora.tokenizer_from_name(language.tokenizer, corpus)
-        cache = self.folder / "corpus"
-        blocks = corpora.prepare_blocks(corpus, tokenizer, language.length, cache_dir=cache, seed=self.seed)
-        needed = max(size for recipe in (language.recipes | language.widths).values() for size in recipe.sizes)
-        if blocks.train_size < needed:
-            raise ValueError(
-                f"`corpus` gives {blocks.train_size} training sequences of length {language.length}, "
-                f"but preset {self.name!r} needs {needed}"
-            )
+        options = {"packing": language.packing, "test": lm1b_test(self.corpus), "seed": self.seed}
+        blocks = corpora.prepare_blocks(corpus, tokenizer, language.length, cache_dir=self.folder / "corpus", **options)
         return tokenizer, blocks
 
     @property

@@ -11,7 +11,7 @@ from paper_figures.evidence import detection
 from paper_figures.measure import language
 from paper_figures.workspace import Workspace
 
-ORDER = 59
+ORDER = 69
 TITLE = "Detecting training sequences (language model)"
 EXPECTED = (
     "Conditional entropy is a practical diagnostic of memorization for deployed models, without their training set "

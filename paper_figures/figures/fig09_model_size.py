@@ -74,7 +74,9 @@ def plot(ds: xr.Dataset) -> Figure:
         ax.minorticks_off()
     recovery.set(ylim=(-0.02, 1.02), ylabel="corrupted tokens restored")
     entropy.set(ylabel="entropy (nats per token)")
-    crossing.set(yscale="log", ylabel="training sequences where they meet")
+    crossing.set(ylabel="training sequences where they meet")
+    if np.isfinite(ds.crossing.where(ds.crossing > 0)).any():  # somewhere between two sizes
+        crossing.set(yscale="log")
     gap.set(ylabel="entropy gap (nats per token)")
     for ax in (recovery, entropy):
         ax.set(xscale="log", xlabel="training sequences")

@@ -100,15 +100,15 @@ class Measured:
         self.ws, self.case, self.settings = ws, case, ws.preset.hierarchy
         arguments = {**self.settings.grammar, **self.settings.rules[case.rules], "seed": case.grammar}
         self.grammar: RandomHierarchy = uddm.corpora.RandomHierarchy(**arguments)
-        self.training = None if case.system in LIMITS else self._training()
-        self.name = self.training.name if self.training else case.system.split()[0]
-        determined = self.training.key if self.training else {"system": case.system}
+        self.network = None if case.system in LIMITS else self._network()
+        self.name = self.network.name if self.network else case.system.split()[0]
+        determined = self.network.key if self.network else {"system": case.system}
         self.origin: dict[str, Any] = {"grammar": self.grammar.to_dict(), "size": case.size, **determined}
         # None: joint samples, which differ by no more than noise here, and whose cost does not grow with the steps
         self.steps = None if case.system == MEMORIZATION else self.settings.steps
         self.largest = max(size for recipe in self.settings.recipes.values() for size in recipe.sizes)
 
-    def _training(self) -> Training:
+    def _network(self) -> Training:
         recipe, grammar, steps = self.settings.recipes[self.case.system], self.grammar, self.case.steps
         return Training(recipe, vocab_size=grammar.symbols, length=grammar.length, steps=steps, seed=self.ws.seed)
 
@@ -130,10 +130,10 @@ class Measured:
         training, process = self.strings["all"], uddm.UniformProcess(self.grammar.symbols)
         if self.case.system == MEMORIZATION:
             return bridges.as_system(uddm.EmpiricalBayes(torch.from_numpy(training), process))
-        if self.training is None:
+        if self.network is None:
             return bridges.as_system(uddm.HierarchyBayes(self.grammar, process))
         weights = self.ws.keyed_seed("weights", self.case.grammar)
-        return bridges.as_system(self.training.run(self.ws, f"train-{self._label}", self.origin, training, weights))
+        return bridges.as_system(self.network.run(self.ws, f"train-{self._label}", self.origin, training, weights))
 
     def recovery(self) -> Cell:
         """`recovery` (split, estimate): tokens corrupted at the preset's noise that are restored."""

@@ -12,24 +12,44 @@ import xarray as xr
 
 import bridges
 import uddm
-from amtheory.intervals import student
+from amtheory.intervals import Estimate, bootstrap_mean, student
 from bridges import token_classes
 from paper_figures.cells import Cell, joined, stack
-from paper_figures.measure.networks import Training, is_row
-from paper_figures.presets import Recipe
+from paper_figures.measure.networks import (
+    COST_FLOP,
+    Checkpoint,
+    Training,
+    as_measured,
+    forward_flop,
+    is_row,
+    protocol_key,
+    training_flop,
+)
+from paper_figures.presets import OURS, Language, Published, Recipe
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bridges import MemorySystem
+    from bridges import DiffusionSystem, MemorySystem
 
 LIMIT = "memorization limit"
 """The system that stands for the empirical-Bayes denoiser of the training set."""
 SPLITS = ("train", "test")
 SEQUENCES = (*SPLITS, "generated")
+FIXED = (*SPLITS, "random")
+TOLD = ("told t = 1", "told the noise")
+"""What deterministic dynamics are told."""
+TIMES = (1e-5, 1e-3, 1e-2)
+"""Told when entropies are measured: the published time, the first that training meets, and a later one."""
 NOISE = 0.25
 """Noise at which the recovery of systems is compared, and whose recovered sequences are classified token by token
 (Figs. 3 and 12 to 14)."""
+
+
+EXAMPLES, EXAMPLE_NOISE = 4, 0.5
+"""Sequences whose text is shown, and the noise they are recovered from (Figs. 10 and 11)."""
+BOUND_TIMES = 16
+"""Diffusion times drawn for the evidence bound of each sequence."""
 
 
 class Case(NamedTuple):
@@ -41,9 +61,9 @@ class Case(NamedTuple):
     seed: int
 
 
-def recipes(ws: Workspace) -> dict[str, Recipe]:
+def recipes(ws: Workspace) -> dict[str, Recipe | Published]:
     """Of all trained networks, the main one first."""
-    return ws.preset.language.recipes | ws.preset.language.widths
+    return ws.preset.language.recipes | ws.preset.language.widths | ws.preset.language.variants
 
 
 def systems(ws: Workspace) -> list[str]:
@@ -62,10 +82,12 @@ def widths(ws: Workspace) -> dict[int, str]:
 
 
 def cases(ws: Workspace, system: str) -> list[Case]:
-    """A system at its training-set sizes; the limit at those of the main network, of its first seed."""
+    """A system at its training-set sizes; the limit at those of the main network, of its first seed, as far as the
+    preset asks for it."""
     recipe = recipes(ws)[main(ws) if system == LIMIT else system]
-    seeds = 1 if system == LIMIT else recipe.seeds
-    return [Case(system, size, seed) for size in recipe.sizes for seed in range(seeds)]
+    if system == LIMIT:
+        return [Case(system, size, 0) for size in recipe.sizes if size <= ws.preset.language.limit]
+    return [Case(system, size, seed) for size in recipe.sizes for seed in range(recipe.seeds)]
 
 
 def sizes(ws: Workspace) -> list[int]:
@@ -85,11 +107,15 @@ def tasks(ws: Workspace, names: Sequence[str] | None = None) -> list[Task]:
 
 
 def _cost(ws: Workspace, case: Case) -> float:
-    """In training steps of the main network."""
-    if case.system == LIMIT:
-        return 20 + case.size / 200
-    recipe, widest = recipes(ws)[case.system], recipes(ws)[main(ws)].width
-    return 200 + recipe.sizes[case.size] * (recipe.width / widest) ** 0.5
+    """Of training and of the passes of the reverse processes."""
+    language, network = ws.preset.language, Measured(ws, case).network
+    if network is None:
+        return 20 + case.size * language.length / 3200
+    noises = _noises(ws, case.system)
+    passes = sum(_steps(language, language.steps, noise) for noise in noises) * 2 * language.sequences
+    passes += language.generated * language.generation_steps
+    training = training_flop(network) if isinstance(network, Training) else 0.0
+    return (training + passes * forward_flop(network.model)) / COST_FLOP
 
 
 def main_tasks(ws: Workspace) -> list[Task]:
@@ -102,22 +128,50 @@ def width_tasks(ws: Workspace) -> list[Task]:
     return tasks(ws, list(widths(ws).values()))
 
 
+def variants(ws: Workspace) -> list[str]:
+    """The main network under other protocols than ours."""
+    return [name for name, recipe in recipes(ws).items() if recipe.protocol != OURS]
+
+
+def variant_tasks(ws: Workspace) -> list[Task]:
+    """Those of the main network under all protocols."""
+    return tasks(ws, [main(ws), *variants(ws)])
+
+
 def cells(ws: Workspace, case: Case) -> list[Cell]:
-    """Every measurement on one system; on the main network those of Figures 1 and 3 too, on other widths the recovery
-    at one noise."""
+    """Every measurement on one system; of the main network those of single figures too."""
     measured, language = Measured(ws, case), ws.preset.language
-    noises = [nearest(language.noise)] if case.system in language.widths else language.noise
-    found = [measured.recovery(split, noise) for split in SPLITS for noise in noises]
+    found = [measured.recovery(split, noise) for split in SPLITS for noise in _noises(ws, case.system)]
+    found += [measured.entropy(sequences) for sequences in SEQUENCES]
+    if case.system in (main(ws), *language.widths, *variants(ws)):
+        found += [measured.bound(split) for split in SPLITS]
+    if case.system in (main(ws), *language.widths) and case.seed == 0:
+        found += [measured.examples(split) for split in SPLITS]
     if case.system == main(ws):
-        found += [measured.greedy(split, noise) for split in SPLITS for noise in language.greedy_noise]
+        found += [
+            measured.greedy(split, noise, told) for split in SPLITS for noise in language.greedy_noise for told in TOLD
+        ]
+        found += [measured.fixed(sequences) for sequences in FIXED]
         found += [measured.classes(split) for split in SPLITS]
         found += [measured.scores()]
-    return found + [measured.entropy(sequences) for sequences in SEQUENCES]
+        found += [measured.entropy(sequences, t) for sequences in SEQUENCES for t in TIMES[1:]]
+    return found
 
 
-def nearest(noises: Sequence[float]) -> float:
-    """The one nearest to `NOISE`."""
-    return min(noises, key=lambda t: abs(t - NOISE))
+def _noises(ws: Workspace, system: str) -> Sequence[float]:
+    """At which a system's recovery is measured: one, of networks of other widths and under other protocols."""
+    language = ws.preset.language
+    return language.noise if system in systems(ws) else [nearest(language.noise)]
+
+
+def _steps(language: Language, steps: int, noise: float) -> int:
+    """Of the reverse process that begins at a time."""
+    return max(round(steps * noise), 1) if language.entered else steps
+
+
+def nearest(noises: Sequence[float], wanted: float = NOISE) -> float:
+    """The one nearest to the noise that is wanted."""
+    return min(noises, key=lambda t: abs(t - wanted))
 
 
 class Measured:
@@ -125,9 +179,9 @@ class Measured:
 
     def __init__(self, ws: Workspace, case: Case):
         self.ws, self.case, self.language = ws, case, ws.preset.language
-        self.training = None if case.system == LIMIT else self._training()
-        self.name = self.training.name if self.training else "limit"
-        determined = self.training.key if self.training else {"system": LIMIT}
+        self.network = None if case.system == LIMIT else self._network()
+        self.name, self.protocol = (self.network.name, self.network.protocol) if self.network else ("limit", OURS)
+        determined = self.network.key if self.network else {"system": LIMIT}
         self.origin: dict[str, Any] = {
             "blocks": ws.blocks.sha256,
             "size": case.size,
@@ -136,9 +190,11 @@ class Measured:
         }
         self.seed = ws.keyed_seed("measurements", case.seed)
 
-    def _training(self) -> Training:
+    def _network(self) -> Training | Checkpoint:
         ws, (system, size, seed) = self.ws, self.case
         recipe = recipes(ws)[system]
+        if isinstance(recipe, Published):
+            return Checkpoint(recipe, size)
         return Training(
             recipe,
             vocab_size=ws.blocks.vocab_size,
@@ -149,37 +205,66 @@ class Measured:
 
     @cached_property
     def data(self) -> np.ndarray:
-        """The training sequences: nested subsets for each seed."""
-        order = np.random.default_rng(self.ws.keyed_seed("subset", self.case.seed)).permutation(
-            self.ws.blocks.train_size
-        )
-        return self.ws.blocks.train()[order[: self.case.size]]
+        """The training sequences: nested subsets for each seed; of published networks, the first blocks."""
+        blocks = self.ws.blocks
+        if isinstance(recipes(self.ws)[main(self.ws)], Published):
+            return blocks.train(self.case.size, copy=False)
+        rng = np.random.default_rng(self.ws.keyed_seed("subset", self.case.seed))
+        return blocks.train(copy=False)[rng.permutation(blocks.train_size)[: self.case.size]].astype(np.int64)
 
     @cached_property
-    def system(self) -> MemorySystem:
-        """The network, read, resumed or trained; or the limit."""
-        import torch
-
-        if self.training is None:
+    def system(self) -> DiffusionSystem:
+        """The network, imported, read, resumed or trained; or the limit."""
+        if self.network is None:
             process = uddm.UniformProcess(self.ws.blocks.vocab_size)
-            return bridges.as_system(uddm.EmpiricalBayes(torch.from_numpy(self.data), process))
-        weights = self.ws.keyed_seed("weights", self.case.seed)
-        trained = self.training.run(
-            self.ws, f"train-{self._label}", self.origin, self.data, weights, tokenizer=self.ws.tokenizer
-        )
-        return bridges.as_system(trained)
+            return bridges.DiffusionSystem(uddm.EmpiricalBayes(self.data.astype(np.int64), process))
+        if isinstance(self.network, Checkpoint):
+            found = self.network.read(self.ws.device)
+        else:
+            weights, name = self.ws.keyed_seed("weights", self.case.seed), f"train-{self._label}"
+            found = self.network.run(self.ws, name, self.origin, self.data, weights, tokenizer=self.ws.tokenizer)
+        return bridges.DiffusionSystem(as_measured(found, self.protocol))
 
-    def greedy(self, split: str, noise: float) -> Cell:
-        """Experiment 1: deterministic dynamics told t = 1, whatever the corruption."""
-        steps = self.language.greedy_steps
+    def greedy(self, split: str, noise: float, told: str = TOLD[0]) -> Cell:
+        """Experiment 1: deterministic dynamics, told t = 1 whatever the corruption, or its time."""
+        start = 1.0 if told == TOLD[0] else noise
+        steps = _steps(self.language, self.language.greedy_steps, start)
         number = min(self.language.greedy_sequences, self._number(split))
-        told = {"start": 1.0, "mode": "posterior_mode", "last": "ancestral"}
-        return self._recovery("greedy", split, noise, number, steps=steps, **told)
+        how = {"start": start, "mode": "posterior_mode", "last": "ancestral"}
+        return self._recovery("greedy", split, noise, number, steps=steps, **how)
+
+    def fixed(self, sequences: str) -> Cell:
+        """The same dynamics from training, test and random sequences as they stand, told each of the noises."""
+        number, steps = self.language.greedy_sequences, self.language.greedy_steps
+
+        def make() -> xr.Dataset:
+            if sequences == "random":
+                shape = number, self.language.length
+                x = np.random.default_rng(self.seed).integers(self.ws.blocks.vocab_size, size=shape)
+            else:
+                x = self._sequences(sequences)[:number]
+            found = [
+                bridges.fixed_points(self.system, x, start=t, steps=_steps(self.language, steps, t), rng=self.seed)
+                for t in self.language.greedy_noise
+            ]
+            return joined([each[["fixed", "kept"]] for each in found], "start")
+
+        key = {"start": self.language.greedy_noise, "split": sequences, "sequences": number, "steps": steps}
+        return self._cell(f"fixed-{sequences}", key | {"entered": self.language.entered}, make)
 
     def recovery(self, split: str, noise: float) -> Cell:
         """Experiment 2: the stochastic reverse process from the time of the corruption."""
-        steps = self.language.steps if self.training else None  # None: exact joint samples
-        return self._recovery("recovery", split, noise, self._number(split), steps=steps)
+        return self._recovery("recovery", split, noise, self._number(split), steps=self._reverse_steps(noise))
+
+    def examples(self, split: str) -> Cell:
+        """Experiment 2 on few sequences whose text is shown."""
+        noise = nearest(self.language.noise, EXAMPLE_NOISE)
+        number = min(EXAMPLES, self._number(split))
+        return self._recovery("examples", split, noise, number, steps=self._reverse_steps(noise))
+
+    def _reverse_steps(self, noise: float) -> int | None:
+        """None, exact joint samples, of the limit."""
+        return _steps(self.language, self.language.steps, noise) if self.network else None
 
     def _recovery(self, what: str, split: str, noise: float, number: int, **arguments: Any) -> Cell:
         def make() -> xr.Dataset:
@@ -189,23 +274,43 @@ class Measured:
         key = {**arguments, "noise": noise, "split": split, "sequences": number}
         return self._cell(f"{what}-{split}-{noise:g}", key, make)
 
-    def entropy(self, sequences: str) -> Cell:
-        """Experiment 3: conditional entropy at t = 1e-5 of training, test or generated sequences, the sequences
-        themselves (`tokens`), and whether each is a training sequence (`copied`)."""
+    def entropy(self, sequences: str, t: float = TIMES[0]) -> Cell:
+        """Experiment 3: conditional entropy of training, test or generated sequences, the network told t; with the
+        published time, the sequences themselves too (`tokens`), and whether each is a training sequence (`copied`)."""
         n, key = self._number(sequences), {"split": sequences, "sequences": self._number(sequences)}
-        steps = self.language.generation_steps if self.training else None
+        steps = self.language.generation_steps if self.network else None
         if sequences == "generated":
-            key["steps"] = steps
+            key |= {"steps": steps} | ({} if self.protocol.last == "ancestral" else {"last": self.protocol.last})
+
+        def generate() -> np.ndarray:
+            return self.system.generate(n, np.random.default_rng(self.seed), steps=steps, last=self.protocol.last)
 
         def make() -> xr.Dataset:
-            if sequences == "generated":
-                x = self.system.generate(n, steps=steps, rng=np.random.default_rng(self.seed))
-            else:
-                x = self._sequences(sequences)
+            x = generate() if sequences == "generated" else self._sequences(sequences)
             dataset = bridges.conditional_entropy(self.system, x, rng=self.seed)
             return dataset.assign(tokens=(("sample", "position"), x), copied=(("sample",), is_row(x, self.data)))
 
-        return self._cell(f"entropy-{sequences}", key, make)
+        def again() -> xr.Dataset:
+            x = self.ws.get(self.entropy(sequences)).tokens.values
+            return bridges.conditional_entropy(self.system, x, t=t, rng=self.seed)[["mean_entropy"]]
+
+        if t == TIMES[0]:
+            return self._cell(f"entropy-{sequences}", key, make)
+        return self._cell(f"entropy-{sequences}-{t:g}", {**key, "t": t}, again)
+
+    def bound(self, split: str) -> Cell:
+        """The evidence bound of each sequence, nats per token: `bound`, and `published`, its diffusion term alone."""
+        n = self._number(split)
+
+        def make() -> xr.Dataset:
+            x = self.system.tokens(self._sequences(split))
+            found = uddm.evidence_bound(
+                self.system.process, self.system.denoiser, x, times=BOUND_TIMES, generator=self.seed
+            )
+            terms = {"bound": found.total, "published": found.published}
+            return xr.Dataset({name: ("sample", term.cpu().numpy() / x.shape[1]) for name, term in terms.items()})
+
+        return self._cell(f"bound-{split}", {"split": split, "sequences": n, "bound": BOUND_TIMES}, make)
 
     def classes(self, split: str) -> Cell:
         """Token entropies at t = 1e-5 of the sequences that Experiment 2 ended in, with the class of each token."""
@@ -226,7 +331,8 @@ class Measured:
 
         def scores(split: str) -> xr.Dataset:
             x = self._sequences(split)
-            found = bridges.membership_scores(self.system, x, train=self.data, rng=self.seed).drop_dims("position")
+            train = self.data if self.case.size <= self.language.limit else None
+            found = bridges.membership_scores(self.system, x, train=train, rng=self.seed).drop_dims("position")
             found["curvature"] = "sample", gini(self.system, x).sum(1)
             return found.assign_coords(sample=range(numbers[split]))
 
@@ -237,7 +343,7 @@ class Measured:
         return f"{self.name}-{self.case.size}-{self.case.seed}"
 
     def _cell(self, what: str, key: dict[str, Any], make: Callable[[], xr.Dataset]) -> Cell:
-        return Cell(f"{self._label}-{what}", {**self.origin, **key}, make)
+        return Cell(f"{self._label}-{what}", {**self.origin, **protocol_key(self.protocol), **key}, make)
 
     def _number(self, sequences: str) -> int:
         """How many sequences of a kind are measured."""
@@ -246,7 +352,8 @@ class Measured:
         return min(self.language.sequences, self.case.size if sequences == "train" else self.ws.blocks.test_size)
 
     def _sequences(self, split: str) -> np.ndarray:
-        return self.data[: self._number(split)] if split == "train" else self.ws.blocks.test(self._number(split))
+        n = self._number(split)
+        return self.data[:n].astype(np.int64) if split == "train" else self.ws.blocks.test(n)
 
 
 def rates(measured: Measured, split: str, noises: Sequence[float] | None = None) -> xr.Dataset:
@@ -262,10 +369,10 @@ def recovery(measured: Measured, split: str) -> xr.Dataset:
     return rates(measured, split, [noise])[["recovery"]].squeeze("noise", drop=True)
 
 
-def greedy(measured: Measured, split: str) -> xr.Dataset:
+def greedy(measured: Measured, split: str, told: str = TOLD[0]) -> xr.Dataset:
     """Experiment 1, over `noise`."""
     noises = measured.ws.preset.language.greedy_noise
-    return joined([measured.ws.get(measured.greedy(split, noise)) for noise in noises], "noise")
+    return joined([measured.ws.get(measured.greedy(split, noise, told)) for noise in noises], "noise")
 
 
 def entropy(measured: Measured, sequences: str) -> xr.Dataset:
@@ -276,6 +383,13 @@ def entropy(measured: Measured, sequences: str) -> xr.Dataset:
 def mean_entropy(measured: Measured, sequences: str) -> xr.Dataset:
     """`mean_entropy` of Experiment 3."""
     return entropy(measured, sequences)[["mean_entropy"]]
+
+
+def bound(measured: Measured, split: str) -> xr.Dataset:
+    """`bound`, nats per token, with its interval over sequences."""
+    values = measured.ws.get(measured.bound(split)).bound.values
+    mean = bootstrap_mean(values, np.random.default_rng(measured.seed))
+    return xr.Dataset({"bound": ("estimate", np.array(mean))}, {"estimate": list(Estimate._fields)})
 
 
 def sequence_entropy(measured: Measured, sequences: str) -> xr.Dataset:
@@ -320,4 +434,9 @@ def over_systems(ws: Workspace, names: Sequence[str], make: Callable[..., xr.Dat
 
 def chance(ws: Workspace) -> xr.DataArray:
     """`bridges.frequency_chance` of the training sequences, over `noise`."""
-    return bridges.frequency_chance(ws.blocks.train(), ws.preset.language.noise, vocab_size=ws.blocks.vocab_size)
+    return bridges.frequency_chance(frequent(ws), ws.preset.language.noise, vocab_size=ws.blocks.vocab_size)
+
+
+def frequent(ws: Workspace) -> np.ndarray:
+    """The sequences from which the frequencies of tokens are taken."""
+    return ws.blocks.train(min(ws.blocks.train_size, ws.preset.language.limit))

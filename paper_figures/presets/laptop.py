@@ -1,6 +1,8 @@
 """The transition on two cores; how it was chosen is told in docs/laptop-preset.md."""
 
-from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Recipe, Relaxation
+from dataclasses import replace
+
+from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Protocol, Recipe, Relaxation
 from uddm.config import HollowMLPConfig, TrainConfig, TreeUNetConfig
 
 HOLLOW = TrainConfig(
@@ -23,6 +25,10 @@ LAPTOP = Preset(
         length=16,
         recipes={"hollow network": hollow(96)},
         widths={f"hollow network, width {width}": hollow(width) for width in (24, 48)},
+        variants={
+            "raw weights": replace(hollow(96), protocol=Protocol("raw"), seeds=1),
+            "half precision": replace(hollow(96), protocol=Protocol(precision="float16"), seeds=1),
+        },
         sequences=200,
         generated=200,
         greedy_sequences=60,

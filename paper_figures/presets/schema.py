@@ -3,21 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from uddm.choices import Last
 from uddm.config import NetworkConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a trained network is measured.
+
+    weights: their average ("ema"), or those of the last step ("raw"). precision: of the network, read-out and x_theta.
+    last: call of a generation. The published numbers are those of `PUBLISHED`, in half precision.
+    """
+
+    weights: Literal["ema", "raw"] = "ema"
+    precision: Literal["float32", "float16"] = "float32"
+    last: Last = "ancestral"
+
+
+OURS = Protocol()
+PUBLISHED = Protocol("raw", "float32", "greedy")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A network, its training, and `sizes`: optimizer steps by training-set size; of `seeds` that give training subset,
-    first weights and batches. Vocabulary, length, steps and seed are those of the data, the size and the run, whatever
-    the configurations say."""
+    first weights and batches; and how it is measured. Vocabulary, length, steps and seed are those of the data, the
+    size and the run, whatever the configurations say."""
 
     network: NetworkConfig
     training: TrainConfig
     sizes: dict[int, int]
     seeds: int = 1
+    protocol: Protocol = OURS
+
+    @property
+    def width(self) -> int:
+        """Of the network's hidden states."""
+        return self.network.to_dict()["hidden_dim"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Networks of one shape that others have trained: their checkpoint files by training-set size, what tells the
+    content of each file, and how they are measured."""
+
+    files: dict[int, str]
+    contents: dict[int, str]
+    network: NetworkConfig
+    protocol: Protocol = OURS
+    seeds: int = 1
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Optimizer steps that are left to do, by training-set size."""
+        return dict.fromkeys(self.files, 0)
 
     @property
     def width(self) -> int:
@@ -30,18 +71,24 @@ class Language:
     """Diffusion language models trained on nested subsets of one corpus.
 
     recipes: by the name in the figures; the first is the main one, drawn in all figures. widths: networks of its kind
-    and other widths, for what depends on the size of the model. sequences, generated, greedy_sequences: how many are
-    measured, by deterministic dynamics the last. steps, greedy_steps, generation_steps: of the reverse process in
-    Experiments 2, 1 and 3.
+    and other widths, for what depends on the size of the model. variants: the main one under other protocols, by what
+    is different. sequences, generated, greedy_sequences: how many are measured, by deterministic dynamics the last.
+    steps, greedy_steps, generation_steps: of the reverse process in Experiments 2, 1 and 3; if `entered`, of the whole
+    process, which a corruption at time t enters at t. limit: largest training set whose exact memorization limit is
+    measured. packing: of the corpus, as for `uddm.corpora.prepare_blocks`.
     """
 
     tokenizer: str
     length: int
-    recipes: dict[str, Recipe]
+    recipes: dict[str, Recipe | Published]
     sequences: int
     generated: int
     greedy_sequences: int
-    widths: dict[str, Recipe] = field(default_factory=dict)
+    widths: dict[str, Recipe | Published] = field(default_factory=dict)
+    variants: dict[str, Recipe | Published] = field(default_factory=dict)
+    entered: bool = False
+    limit: int = 1_000_000
+    packing: Literal["stream", "sentences"] = "stream"
     greedy_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
     noise: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
     steps: int = 16

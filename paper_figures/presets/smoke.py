@@ -1,6 +1,8 @@
 """Every figure in under two minutes, to see that all works."""
 
-from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Recipe, Relaxation
+from dataclasses import replace
+
+from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Protocol, Recipe, Relaxation
 from uddm.config import DiTConfig, HollowMLPConfig, TrainConfig, TreeUNetConfig
 
 FAST = TrainConfig(batch_size=64, learning_rate=1e-2, betas=(0.9, 0.99), warmup=10, decay="cosine", ema=0.98)
@@ -26,6 +28,13 @@ SMOKE = Preset(
             ),
         },
         widths={f"hollow network, width {width}": hollow(width, {32: 40, 2048: 40}) for width in (16, 48)},
+        variants={
+            name: replace(hollow(32, {32: 100, 256: 100, 2048: 100}), protocol=protocol, seeds=1)
+            for name, protocol in {
+                "raw weights": Protocol("raw"),
+                "half precision": Protocol(precision="float16"),
+            }.items()
+        },
         sequences=48,
         generated=48,
         greedy_sequences=24,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal
@@ -102,6 +102,18 @@ def load_lm1b(path: str | Path, split: Literal["train", "test"] = "train") -> Co
         raise ValueError(f"folder {path} holds no {split} shard of LM1B, a file named like {SHARDS[split].pattern}")
     check_shards(path, shards, split)
     return Corpus(name, Shards([Source(file, SENTENCES) for file in sorted(shards, key=lambda file: file.name)]))
+
+
+def lm1b_test(paths: Sequence[str]) -> Corpus | None:
+    """LM1B's own test set, where the corpus at `paths` is LM1B with its training shards; elsewhere None, to hold out
+    documents."""
+    if len(paths) != 1 or not Path(paths[0]).exists():
+        return None
+    try:
+        load_lm1b(paths[0], "train")
+    except ValueError:
+        return None
+    return load_lm1b(paths[0], "test")
 
 
 def check_shards(folder: Path, shards: Iterable[Path], split: Literal["train", "test"]) -> None:

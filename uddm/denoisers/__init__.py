@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 from uddm.denoisers.base import Denoiser as Denoiser
+from uddm.denoisers.half import HalfPrecision as HalfPrecision
 from uddm.denoisers.hollow import HollowMLP as HollowMLP
 from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
 from uddm.denoisers.linear import Linear as Linear
@@ -32,6 +33,7 @@ __all__ = [
     "DiT",
     "DiTConfig",
     "EmpiricalBayes",
+    "HalfPrecision",
     "HierarchyBayes",
     "HollowMLP",
     "HollowMLPConfig",

@@ -10,7 +10,8 @@ import torch
 
 from uddm._validation import check_device
 from uddm.config import RunConfig
-from uddm.corpora import Corpus, TokenBlocks, Tokenizer, load_corpus, load_lm1b, prepare_blocks, tokenizer_from_name
+from uddm.corpora import TokenBlocks, Tokenizer, load_corpus, prepare_blocks, tokenizer_from_name
+from uddm.corpora.lm1b import lm1b_test
 from uddm.denoisers import Network, network_of
 from uddm.streams import keyed_seed
 from uddm.training.distributed import on_first
@@ -50,7 +51,7 @@ def run(out: str | Path, config: RunConfig, **how: Any) -> Network:
         corpus = load_corpus(names)
         tokenizer = tokenizer_from_name(tokens, corpus)
         claim(Path(out), replace(config.network, vocab_size=tokenizer.vocab_size), recipe, None)
-        test = load_corpus(config.test_corpus) if config.test_corpus else _lm1b_test(names)
+        test = load_corpus(config.test_corpus) if config.test_corpus else lm1b_test(names)
         options = {"packing": config.packing, "seed": recipe.seed, "cache_dir": Path(out) / "corpus"}
         return prepare_blocks(corpus, tokenizer, config.network.length, test=test, **options), tokenizer
 
@@ -61,14 +62,3 @@ def run(out: str | Path, config: RunConfig, **how: Any) -> Network:
     torch.manual_seed(keyed_seed(recipe.seed, "weights"))
     model = network(replace(config.network, vocab_size=tokenizer.vocab_size))
     return train(model, blocks.train(size, copy=False), recipe, out, tokenizer=tokenizer, **how)
-
-
-def _lm1b_test(paths: tuple[str, ...]) -> Corpus | None:
-    """LM1B's own test set, where the corpus is LM1B with its training shards; elsewhere None, to hold out documents."""
-    if len(paths) != 1 or not Path(paths[0]).exists():
-        return None
-    try:
-        load_lm1b(paths[0], "train")
-    except ValueError:
-        return None
-    return load_lm1b(paths[0], "test")

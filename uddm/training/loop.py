@@ -17,6 +17,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,8 +59,8 @@ def train(
     in the same folder is waited for.
 
     `run_dir` receives config.json (what determines the run), state.safetensors (to resume, on any number of processes),
-    metrics.jsonl (step, loss in nats per token, gradient norm, learning rate, seconds) and, at the end, the folder
-    `model` (`save_pretrained`).
+    metrics.jsonl (step, loss in nats per token, gradient norm, learning rate, seconds) and, at the end, the folders
+    `raw`, with the weights of the last step, and `model`, with their average (`save_pretrained`).
 
     Parameters
     ----------
@@ -150,17 +151,13 @@ def train(
                 raise KeyboardInterrupt
             state.advance(loss)
             log.add(state.step, state.losses, norm)
-        average = state.finished()
+        finished_weights = state.finished()
         if world_size() > 1 and parallel == "fsdp":
             model = type(model)(model.config).to(device)
-        model.load_state_dict(average, strict=False)
-        model.eval()
-
-        def finish() -> None:
-            model.save_pretrained(run / "model", tokenizer)
-            (run / "state.safetensors").unlink(missing_ok=True)
-
-        on_first(finish)
+        for name, weights in finished_weights.items():
+            model.load_state_dict(weights, strict=False)
+            on_first(partial(model.eval().save_pretrained, run / name, tokenizer))
+        on_first(partial((run / "state.safetensors").unlink, missing_ok=True))
     return model
 
 

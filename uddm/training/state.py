@@ -60,11 +60,15 @@ class State:
                 average.lerp_(p, 1 - decay)
         self.losses.append(loss)
 
-    def finished(self) -> dict[str, Tensor]:
-        """The averaged weights, gathered; FloatingPointError if they are not finite."""
-        average = {name: whole_tensor(value) for name, value in self.average.items()}
-        self._check_finite(average)
-        return average
+    def finished(self) -> dict[str, dict[str, Tensor]]:
+        """The weights ("raw") and their average ("model"), gathered; FloatingPointError if they are not finite."""
+        found = {
+            folder: {name: whole_tensor(value.detach()).clone() for name, value in values.items()}
+            for folder, values in (("raw", self.parameters), ("model", self.average))
+        }
+        for weights in found.values():
+            self._check_finite(weights)
+        return found
 
     def save(self, path: Path) -> None:
         """Write all of it, gathered on rank 0; FloatingPointError, and the older file stays, if it is not finite."""

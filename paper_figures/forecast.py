@@ -1,0 +1,50 @@
+"""What a run is going to take, before it starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from paper_figures.measure import hierarchy, language
+from paper_figures.measure.networks import COST_FLOP, Training, training_flop
+from paper_figures.progress import duration
+from paper_figures.task import Task
+from paper_figures.workspace import Workspace
+
+SIDE, REPEATS = 1024, 5
+EFFICIENCY = 0.4
+"""Of what a core does in a matrix product of that side, what it does in training and measuring: that of the laptop
+preset, whose networks are small."""
+
+
+def forecast(ws: Workspace, tasks: Sequence[Task], jobs: int) -> str:
+    """The trainings that are left, in TFLOP, and on a CPU the time of all that is left, in words."""
+    left = [task for task in tasks if any(not ws.path(cell).exists() for cell in task.cells(ws))]
+    networks = [task for task in left if task.of in (language.cells, hierarchy.cells)]
+    trainings = {}
+    for task in networks:
+        measured: Any = (language if task.of is language.cells else hierarchy).Measured(ws, task.argument)
+        if isinstance(measured.network, Training):
+            trainings[ws.place("", measured.origin)] = training_flop(measured.network)
+    work = sum(trainings.values()) / 1e12
+    told = f"{len(left)} of {len(tasks)} tasks are left, {len(trainings)} trainings of {work:.3g} TFLOP among them"
+    if ws.device != "cpu":
+        return told
+    times = [task.cost * COST_FLOP / _flop_per_second() for task in left]
+    return f"{told}: expect about {duration(max([0.0, sum(times) / jobs, *times]))} with {jobs} processes"
+
+
+@cache
+def _flop_per_second() -> float:
+    """Of a task, on one core."""
+    import torch
+
+    a = torch.ones(SIDE, SIDE)
+    seconds = []
+    for _ in range(REPEATS):
+        begin = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - begin)
+    return EFFICIENCY * 2 * SIDE**3 / min(seconds)

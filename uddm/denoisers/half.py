@@ -1,0 +1,57 @@
+"""A network in half precision, as published measurements were made."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+from uddm._validation import check_tokens
+from uddm.denoisers.base import Denoiser, inference
+from uddm.denoisers.network import Network
+from uddm.process.base import PerSequence, _column
+
+
+class HalfPrecision(Denoiser):
+    """A network whose x_theta is computed in half precision: blocks and read-out under autocast, softmax in float16.
+
+    So the measurements of arXiv 2604.26841 were made. Probabilities below 3e-8 are zero then, which decides where
+    "posterior_mode" moves a token: to compare with those numbers, not to get better ones. On a CPU it is several times
+    slower than float32.
+
+    Parameters
+    ----------
+    network : whose weights are used, and stay as they are; its logits are those of the cavity
+
+    Raises
+    ------
+    ValueError : a network of posterior logits
+
+    Examples
+    --------
+    >>> import torch
+    >>> from uddm import DiT, DiTConfig
+    >>> from uddm.denoisers import HalfPrecision
+    >>> model = HalfPrecision(DiT(DiTConfig(3, length=4, hidden_dim=8, blocks=1, heads=2, cond_dim=4)))
+    >>> model.cavity(torch.tensor([[0, 1, 2, 0]]), 0.5)[0, 0].tolist()  # -log 3 = -1.0986...
+    [-1.0986328125, -1.0986328125, -1.0986328125]
+    """
+
+    def __init__(self, network: Network):
+        if network.config.predicts != "cavity":
+            raise ValueError(f"`network` must predict the cavity, got one that predicts the {network.config.predicts}")
+        self.network, self.process = network, network.process
+        self.length, self.hollow = network.length, network.hollow
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.network.device
+
+    def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
+        """log x_theta, (B, L, K) float32 of float16 values, for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
+        z = check_tokens("z", z, self.process.vocab_size)
+        sigma = _column(self.process.sigma(t), z).float().expand(len(z), 1).squeeze(1)
+        with inference(self.network), torch.autocast(self.device.type, torch.float16):
+            logits = self.network(z, sigma)
+        return logits.half().log_softmax(-1).float()
