@@ -42,6 +42,11 @@ class Prediction(ABC):
     def entropy_and_variance(self) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"]]:
         """The entropy, nats, and the variance of log p(x_l) for x_l drawn from p, nats^2, each (B, L)."""
 
+    def certainty(self) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"], Float[Tensor, "B L"]]:
+        """The entropy, nats, the highest probability, and sum_k p_k (1 - p_k), each (B, L)."""
+        p = self.log_probs().double().exp()
+        return torch.special.entr(p).sum(-1), p.amax(-1), (p * (1 - p)).sum(-1)
+
 
 class SummedPrediction(Prediction):
     """One that gives the objective its sums over the vocabulary, with no tensor (B, L, K)."""
@@ -135,6 +140,14 @@ class HeadPrediction(SummedPrediction):
 
         self._log_Z, entropy, variance = self._chunked(reduction)
         return entropy, variance
+
+    def certainty(self) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B L"], Float[Tensor, "B L"]]:
+        def reduction(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            p = logits.softmax(1)
+            return _log_Z_and_entropy(logits)[1], p.amax(1), (p * (1 - p)).sum(1)
+
+        entropy, highest, gini = self._chunked(reduction)
+        return entropy, highest, gini
 
     def sums(
         self, z: Integer[Tensor, "B L"], x: Integer[Tensor, "B L"], c: Float[Tensor, "B 1"], *, reverse: bool = False

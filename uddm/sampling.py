@@ -22,6 +22,8 @@ x0_mode), "greedy" argmax x_theta, "none" no update.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
@@ -97,6 +99,33 @@ def reverse(
     >>> bool((ends[:, None] == x).all(-1).any(-1).all())
     True
     """
+    options = {"start": start, "steps": steps, "mode": mode, "last": last, "nucleus": nucleus}
+    times, states = path(process, denoiser, z, **options, generator=generator, batch_size=batch_size)
+    shown = tqdm(states, desc="reverse", total=len(times), disable=None if progress else True, leave=False)
+    return deque(shown, maxlen=1).pop()
+
+
+def path(
+    process: Process,
+    denoiser: Denoiser,
+    z: Integer[Tensor, "B L"],
+    *,
+    start: float = 1.0,
+    steps: int = 1000,
+    mode: Mode = "sample",
+    last: Last = "ancestral",
+    nucleus: float = 1.0,
+    generator: int | torch.Generator | None = None,
+    batch_size: int | None = None,
+) -> tuple[list[float], Iterator[Int64[Tensor, "B L"]]]:
+    """The states that `reverse` goes through, of which it returns the last; arguments and errors are the same.
+
+    Returns
+    -------
+    times : T + 1 falling numbers, `start` first; 0.0 last, unless `last` is "none"
+    states : one for each time, made when it is asked for; `z` first, each (B, L). To be left as they are: the next one
+        is made of them
+    """
     z = check_tokens("z", z, process.state_size)
     if denoiser.process.vocab_size != process.vocab_size:
         own = denoiser.process.vocab_size
@@ -109,27 +138,34 @@ def reverse(
         raise ValueError(f"`nucleus` must lie in (0, 1], got {nucleus}")
     generator = as_generator(generator)
     rows = batches(z, process.vocab_size, batch_size)
-    with inference(denoiser):
-        if mode == "one_shot":
-            return torch.cat([_best(process, denoiser.predict(z[r], start), z[r], start) for r in rows])
-        grid = torch.linspace(start, END, steps + 1, dtype=torch.float64).tolist()
-        updates = list(pairwise(grid))
-        if last == "ancestral":
-            updates.append((END, 0.0))
-        for t, s in tqdm(updates, desc="reverse", disable=None if progress else True, leave=False):
-            if mode == "posterior_mode" and process.frozen(t, s):
-                continue
-            choice, draw = torch.rand((2, *z.shape), dtype=torch.float64, generator=generator).to(z.device)
-            updated = []
-            for r in rows:
-                prediction = denoiser.predict(z[r], t)
-                if nucleus < 1:
-                    prediction = truncated(prediction, nucleus)
-                updated.append(update(process, prediction, z[r], t, s, mode, choice[r], draw[r]))
-            z = torch.cat(updated)
-        if last == "greedy":
-            z = torch.cat([_best(process, denoiser.predict(z[r], END), z[r], END) for r in rows])
-    return z
+    if mode == "one_shot":
+        times = [start, 0.0]
+    else:
+        times = torch.linspace(start, END, steps + 1, dtype=torch.float64).tolist()
+        times += [] if last == "none" else [0.0]
+
+    def after(z: Tensor, t: float, s: float) -> Tensor:
+        if mode == "one_shot" or (s == 0 and last == "greedy"):
+            return torch.cat([_best(process, denoiser.predict(z[r], t), z[r], t) for r in rows])
+        if mode == "posterior_mode" and process.frozen(t, s):
+            return z
+        choice, draw = torch.rand((2, *z.shape), dtype=torch.float64, generator=generator).to(z.device)
+        updated = []
+        for r in rows:
+            prediction = denoiser.predict(z[r], t)
+            if nucleus < 1:
+                prediction = truncated(prediction, nucleus)
+            updated.append(update(process, prediction, z[r], t, s, mode, choice[r], draw[r]))
+        return torch.cat(updated)
+
+    def states(z: Tensor) -> Iterator[Tensor]:
+        yield z
+        for t, s in pairwise(times):
+            with inference(denoiser):  # which ends before others compute
+                z = after(z, t, s)
+            yield z
+
+    return times, states(z)
 
 
 def truncated(prediction: Prediction, nucleus: float) -> DensePrediction:

@@ -9,7 +9,7 @@ import torch
 
 from uddm import Denoiser, DiT, DiTConfig, EmpiricalBayes, UniformProcess, reverse
 from uddm.choices import LASTS, MODES
-from uddm.sampling import END, update
+from uddm.sampling import END, path, update
 from uddm.streams import inverse_cdf
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
@@ -218,6 +218,35 @@ def test_network_runs_without_dropout_and_returns_to_training():
     model.eval()
     reverse(model.process, model, z, steps=1)
     assert not model.training
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("last", LASTS)
+def test_the_path_is_that_of_the_reverse_process(mode, last):
+    """From z on, an update at a time, and with whatever the reader computes in between."""
+    model = small_network().train()
+    z, options = model.process.prior((4, 5), generator=0), {"start": 0.7, "steps": 5, "mode": mode, "last": last}
+    times, states = path(model.process, model, z, **options, generator=1)
+    found = []
+    for state in states:
+        assert model.training, "restored between states"
+        assert torch.is_grad_enabled()
+        found.append(state.clone())
+    regular = [0.7] if mode == "one_shot" else np.linspace(0.7, END, 6)
+    np.testing.assert_allclose(times, [*regular, *([0.0] if last != "none" or mode == "one_shot" else [])])
+    assert len(found) == len(times)
+    assert torch.equal(found[0], z)
+    assert torch.equal(found[-1], reverse(model.process, model, z, **options, generator=1))
+    if mode != "one_shot":
+        draws = torch.Generator().manual_seed(1)
+        model.eval()
+        for (t, s), before, after in zip(pairwise(times), found[:-1], found[1:], strict=True):
+            if s == 0 or (mode == "posterior_mode" and model.process.frozen(t, s)):
+                continue
+            choice, draw = torch.rand((2, 4, 5), dtype=torch.float64, generator=draws)
+            with torch.no_grad():
+                prediction = model.predict(before, t)
+                assert torch.equal(after, update(model.process, prediction, before, t, s, mode, choice, draw))
 
 
 @pytest.mark.parametrize("start", [2e-5, 0.01, 0.3, 1.0])
