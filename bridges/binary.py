@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from amtheory import Memory, retrieve
+from amtheory import Memory, RetrievalInfo, retrieve
 from amtheory._validation import unmasked
 from bridges.system import Conditional, MemorySystem
 
@@ -87,21 +89,45 @@ class BinarySystem(MemorySystem):
         last: str = "ancestral",
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, "B L"]:
-        states, _ = retrieve(
-            self.memory,
-            to_spins(z),
-            update=self.update,
-            temperature=1 / self.beta if mode == "sample" else 0.0,
-            max_sweeps=self.steps_taken(mode, steps),
-            rng=rng,
-        )
-        return to_tokens(states)
+        return self._swept(z, mode, self.steps_taken(mode, steps), rng)[0]
+
+    def path(
+        self,
+        z: Int64[np.ndarray, "B L"],
+        *,
+        start: float = 1.0,
+        mode: str = "sample",
+        steps: int | None = None,
+        last: str = "ancestral",
+        rng: np.random.Generator,
+    ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
+        sweeps, seed = self.steps_taken(mode, steps), copy.deepcopy(rng)
+        end, _ = self._swept(z, mode, sweeps, rng)
+
+        def states() -> Iterator[np.ndarray]:
+            """Random numbers are keyed by the sweep: with the same ones, a shorter run is the beginning of a longer."""
+            state, settled = z, False
+            for n in range(sweeps):
+                if n > 0 and not settled:
+                    state, info = self._swept(z, mode, n, copy.deepcopy(seed))
+                    settled = info.converged.all()
+                yield state
+            yield end
+
+        return np.full(sweeps + 1, float(start)), states()
+
+    def _swept(
+        self, z: np.ndarray, mode: str, sweeps: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, RetrievalInfo]:
+        temperature = 1 / self.beta if mode == "sample" else 0.0
+        how: Any = {"update": self.update, "temperature": temperature, "max_sweeps": sweeps, "rng": rng}
+        states, info = retrieve(self.memory, to_spins(z), **how)
+        return to_tokens(states), info
 
     def generate(
         self, n: int, rng: np.random.Generator, *, steps: int | None = None
     ) -> Int64[np.ndarray, "{n} {self.length}"]:
-        noise = rng.integers(2, size=(n, self.length))
-        return self.recover(noise, start=1.0, mode="sample", steps=steps, last="none", rng=rng)
+        return self.recover(self.prior(n, rng), start=1.0, mode="sample", steps=steps, last="none", rng=rng)
 
     def steps_taken(self, mode: str, steps: int | None) -> int:
         return 1 if mode == "one_shot" else steps or MAX_SWEEPS
@@ -132,6 +158,11 @@ class _Logistic(Conditional):
 
     def log_prob(self, x: Int64[np.ndarray, "B L"]) -> Float64[np.ndarray, "B L"]:
         return -np.logaddexp(0, -2 * to_spins(x) * self.field)
+
+    def certainty(self) -> tuple[Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"]]:
+        gap = 2 * np.abs(self._finite())
+        highest = expit(gap)
+        return self.entropy(), highest, 2 * highest * expit(-gap)
 
     def sample(self, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         return to_tokens(rng.random(self.field.shape) < expit(2 * self._finite()))

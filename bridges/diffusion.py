@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from amtheory._validation import unmasked
 from bridges.system import Conditional, MemorySystem
-from uddm import reverse
+from uddm import reverse, sampling
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.prediction import DensePrediction, Prediction
 from uddm.streams import inverse_cdf
@@ -92,24 +92,37 @@ class DiffusionSystem(MemorySystem):
             stream = torch.Generator().manual_seed(_seed(rng))
             rows = batches(tokens, self.vocab_size, self.batch_size)
             return torch.cat([joint(tokens[r], start, generator=stream) for r in rows]).numpy()
+        options: dict[str, Any] = {"start": start, "steps": steps, "mode": mode, "last": last}
         recovered = reverse(
-            self.process,
-            self.denoiser,
-            tokens,
-            start=start,
-            steps=steps,
-            mode=mode,  # type: ignore[arg-type]
-            last=last,  # type: ignore[arg-type]
-            generator=_seed(rng),
-            batch_size=self.batch_size,
+            self.process, self.denoiser, tokens, **options, generator=_seed(rng), batch_size=self.batch_size
         )
         return recovered.cpu().numpy()
+
+    def path(
+        self,
+        z: Int64[np.ndarray, "B L"],
+        *,
+        start: float = 1.0,
+        mode: str = "sample",
+        steps: int | None = None,
+        last: str = "ancestral",
+        rng: np.random.Generator,
+    ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
+        options: dict[str, Any] = {"start": start, "steps": self.steps_taken(mode, steps), "mode": mode, "last": last}
+        if options["steps"] is None:
+            return super().path(z, **options, rng=rng)
+        times, states = sampling.path(
+            self.process, self.denoiser, self.tokens(z), **options, generator=_seed(rng), batch_size=self.batch_size
+        )
+        return np.array(times), (state.cpu().numpy() for state in states)
+
+    def prior(self, n: int, rng: np.random.Generator) -> Int64[np.ndarray, "{n} {self.length}"]:
+        return self.process.prior((n, self.length), generator=rng).numpy()
 
     def generate(
         self, n: int, rng: np.random.Generator, *, steps: int | None = None, last: str = "ancestral"
     ) -> Int64[np.ndarray, "{n} {self.length}"]:
-        noise = self.process.prior((n, self.length), generator=rng).numpy()
-        return self.recover(noise, start=1.0, mode="sample", steps=steps, last=last, rng=rng)
+        return self.recover(self.prior(n, rng), start=1.0, mode="sample", steps=steps, last=last, rng=rng)
 
     def steps_taken(self, mode: str, steps: int | None) -> int | None:
         if mode == "one_shot":
@@ -173,6 +186,11 @@ class _Chunked(Conditional):
 
         log_prob, entropy, variance = np.moveaxis(self._reduce(reduction), -1, 0)
         return log_prob, entropy, variance
+
+    def certainty(self) -> tuple[Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"]]:
+        """All three from one call of the denoiser for each chunk."""
+        entropy, highest, gini = np.moveaxis(self._reduce(lambda p, _: torch.stack(p.certainty(), -1).double()), -1, 0)
+        return entropy, highest, gini
 
     def sample(self, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         uniform = torch.as_tensor(rng.random(tuple(self.z.shape)), device=self.z.device)

@@ -7,19 +7,16 @@ Experiment 2 (stochastic retrieval): `start=None`; the noise sets both.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from numbers import Integral
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Int8, Integer
 
-from amtheory import _validation as check
 from amtheory.intervals import Estimate, bootstrap_ratio, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
-from bridges.system import MemorySystem, as_tokens, check_confidence, check_time
-from uddm.choices import LASTS, MODES
+from bridges.system import MemorySystem, as_tokens, check_confidence, check_dynamics, check_time, check_times
 
 TOKEN_CLASSES = ("stable", "unstable", "recovered", "failed")
 """Uncorrupted and kept, uncorrupted and altered, corrupted and restored, corrupted and not restored."""
@@ -167,15 +164,10 @@ def token_recovery(
     [1.0, 1.0]
     """
     x = as_tokens("x", x, system)
-    times = [check_time("noise", t) for t in (noise if isinstance(noise, Iterable) else [noise])]
-    if not times:
-        raise ValueError("`noise` must hold at least one time in (0, 1], got none")
+    times = check_times("noise", noise)
     if start is not None:
         check_time("start", start)
-    check.choice("mode", mode, MODES)
-    check.choice("last", last, LASTS)
-    if steps is not None and (not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1):
-        raise ValueError(f"`steps` must be None or an integer >= 1, got {steps!r}")
+    check_dynamics(mode, last, steps)
     check_confidence(confidence)
     seed, begin = as_seed(rng), time.perf_counter()
     corrupted, final, rates = [], [], []

@@ -7,12 +7,15 @@ Noise is a diffusion time t in (0, 1]: the larger, the more tokens are replaced 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from amtheory._validation import unmasked
+from amtheory import _validation as check
+from uddm.choices import LASTS, MODES
 
 
 class Conditional(ABC):
@@ -67,6 +70,11 @@ class Conditional(ABC):
         `log_prob_variance`. To be overridden where one pass gives all three."""
         return self.log_prob(x), self.entropy(), self.log_prob_variance()
 
+    def certainty(self) -> tuple[Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"], Float64[np.ndarray, "B L"]]:
+        """How certain tokens are: `entropy`, the highest probability, and sum_k p_k (1 - p_k), each (B, L) float64. To
+        be overridden where one pass gives all three; until then the last, which takes the whole law, is NaN."""
+        return self.entropy(), np.exp(self.log_prob(self.mode())), np.full(self.mode().shape, np.nan)
+
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         """One independent draw for each token, (B, L) int64, from the generator `rng` alone.
@@ -78,8 +86,9 @@ class Conditional(ABC):
 class MemorySystem(ABC):
     """A memory that can be corrupted, asked for its conditionals, and run. To be implemented by what is to be measured.
 
-    A subclass sets `length` and `vocab_size` and defines all methods but `steps_taken`. Tokens come in as int64 arrays
-    (B, L) of ids in [0, K), B >= 1, checked by the measurement (`as_tokens`); they may be read-only and are left alone.
+    A subclass sets `length` and `vocab_size` and defines all methods but `path`, `prior` and `steps_taken`. Tokens come
+    in as int64 arrays (B, L) of ids in [0, K), B >= 1, checked by the measurement (`as_tokens`); they may be read-only
+    and are left alone.
     Tokens go out as int64 arrays, on the CPU. What is random comes from the `numpy.random.Generator` that is given and
     from nothing else: the same state of it gives the same tokens, and torch's or numpy's global streams stay as they
     are. Whatever is measured can be pickled.
@@ -186,6 +195,44 @@ class MemorySystem(ABC):
         uddm.reverse : the reverse process of a diffusion model
         """
 
+    def path(
+        self,
+        z: Int64[np.ndarray, "B L"],
+        *,
+        start: float = 1.0,
+        mode: str = "sample",
+        steps: int | None = None,
+        last: str = "ancestral",
+        rng: np.random.Generator,
+    ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
+        """The states that `recover` goes through. May be left out: then it is taken to go from `z` to its end at once.
+
+        Parameters
+        ----------
+        z, start, mode, steps, last, rng : as `recover` is given them; the last state is what it returns
+
+        Returns
+        -------
+        times : (T,) float64 in [0, 1], T >= 2, of each state; all `start` of a system without a notion of time
+        states : one (B, L) int64 for each time, `z` first, made when it is asked for
+        """
+        end = self.recover(z, start=start, mode=mode, steps=steps, last=last, rng=rng)
+        return np.array([start, 0.0]), iter([z, end])
+
+    def prior(self, n: int, rng: np.random.Generator) -> Int64[np.ndarray, "{n} {self.length}"]:
+        """Uniform noise, from which `generate` starts. May be left out if it is uniform over all K ids.
+
+        Parameters
+        ----------
+        n : how many sequences, >= 1
+        rng : generator of the draws
+
+        Returns
+        -------
+        (n, L) int64
+        """
+        return rng.integers(self.vocab_size, size=(n, self.length))
+
     @abstractmethod
     def generate(
         self, n: int, rng: np.random.Generator, *, steps: int | None = None
@@ -242,7 +289,7 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray,
     """
     if not hasattr(system, "vocab_size"):
         raise TypeError(f"`system` must be a MemorySystem, which `as_system` makes, got {type(system).__name__}")
-    tokens = unmasked(name, tokens)
+    tokens = check.unmasked(name, tokens)
     if tokens.dtype.kind not in "iu":
         raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")
     if tokens.ndim != 2 or tokens.shape[1] != system.length or len(tokens) == 0:
@@ -272,6 +319,33 @@ def check_time(name: str, t: Any) -> float:
     if not 0 < t <= 1:
         raise ValueError(f"`{name}` must lie in (0, 1], got {t}")
     return float(t)
+
+
+def check_times(name: str, times: Any) -> list[float]:
+    """One time, or several, as a list of floats in (0, 1].
+
+    Parameters
+    ----------
+    name : of the argument, for messages
+    times : a number or an iterable of numbers
+
+    Raises
+    ------
+    TypeError : no numbers
+    ValueError : outside (0, 1], or none at all
+    """
+    found = [check_time(name, t) for t in (times if isinstance(times, Iterable) else [times])]
+    if not found:
+        raise ValueError(f"`{name}` must hold at least one time in (0, 1], got none")
+    return found
+
+
+def check_dynamics(mode: str, last: str, steps: int | None) -> None:
+    """Raises ValueError unless `mode` and `last` are among `uddm.choices` and `steps` is None or an integer >= 1."""
+    check.choice("mode", mode, MODES)
+    check.choice("last", last, LASTS)
+    if steps is not None and (not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1):
+        raise ValueError(f"`steps` must be None or an integer >= 1, got {steps!r}")
 
 
 def check_confidence(confidence: float) -> None:

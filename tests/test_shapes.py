@@ -160,7 +160,7 @@ def calls_beside_the_examples() -> None:
     """Of all that has shapes and is in no example; the imports stand here, for what they import to be checked."""
     from amtheory import Hopfield, PseudoLikelihood
     from amtheory.patterns import random_patterns
-    from bridges import BinarySystem, DiffusionSystem, UTurn, to_tokens
+    from bridges import BinarySystem, Conditional, DiffusionSystem, MemorySystem, UTurn, to_tokens
     from uddm import Curriculum, DiT, DiTConfig, EmpiricalBayes, HierarchyBayes, UniformProcess, corpora, duality
     from uddm.curriculum import relaxed_tokens
     from uddm.denoisers import Linear
@@ -197,9 +197,11 @@ def calls_beside_the_examples() -> None:
     jump_nelbo(process, cavity, z, z, times)
 
     for system in (BinarySystem(hopfield, beta=1.0), DiffusionSystem(network), DiffusionSystem(hierarchy)):
-        system.generate(2, rng, steps=2)
+        system.generate(2, rng, steps=2), system.prior(2, rng), system.path(x, steps=2, rng=rng)
+        MemorySystem.path(system, x, steps=2, rng=rng)
         law, tokens = system.conditional(x, 0.5), to_tokens(spins)
         law.entropy(), law.mode(), law.log_prob(tokens), law.sample(rng), law.log_prob_variance(), law.surprise(tokens)
+        law.certainty(), Conditional.certainty(law)
     UTurn(network, noise=0.5, steps=2).path_step(x, rng=0)
 
     corpora.fractions()

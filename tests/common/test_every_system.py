@@ -69,6 +69,10 @@ def test_conditionals_reduce_one_distribution(system):
     mode = conditional.mode()
     assert_tokens(system, mode, len(z))
     np.testing.assert_allclose(np.take_along_axis(p, mode[..., None], -1)[..., 0], p.max(-1), atol=2 * error)
+    certainty = [entropy, p.max(-1), (p * (1 - p)).sum(-1)]
+    for found, want, scale in zip(conditional.certainty(), certainty, (np.log(system.vocab_size), 2, 2), strict=True):
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, want, atol=scale * error)
     alone = [system.conditional(z[b : b + 1], T).entropy() for b in range(len(z))]
     np.testing.assert_allclose(np.concatenate(alone), entropy, atol=2 * np.log(system.vocab_size) * error)
 
@@ -125,6 +129,25 @@ def test_recovery(system, mode, few):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("last", LASTS)
+def test_the_path_is_that_of_recovery(system, mode, last):
+    """From z to the very tokens that `recover` gives for the same stream, at times that never rise."""
+    z, start = some_tokens(system, 6), 0.5
+    for steps in (4, steps_of(system, mode)):
+        options = {"start": start, "mode": mode, "steps": steps, "last": last}
+        times, states = system.path(z, **options, rng=np.random.default_rng(1))
+        states = list(states)
+        assert len(times) == len(states) >= 2
+        assert times[0] == start
+        assert (np.diff(times) <= 0).all()
+        assert times[-1] >= 0
+        assert np.array_equal(states[0], z)
+        assert np.array_equal(states[-1], system.recover(z, **options, rng=np.random.default_rng(1)))
+        for state in states:
+            assert_tokens(system, state, 6)
+
+
 @pytest.mark.parametrize("last", LASTS)
 def test_every_last_update(system, last):
     options = {"start": 0.5, "mode": "sample", "steps": 2, "last": last, "rng": np.random.default_rng(0)}
@@ -136,6 +159,14 @@ def test_generation(system):
     assert_tokens(system, one, 40)
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
+
+
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
+def test_the_prior_is_uniform(system, chi_square, seed):
+    noise = system.prior(3000, np.random.default_rng(seed(0)))
+    assert_tokens(system, noise, 3000)
+    counts = np.bincount(noise.ravel(), minlength=system.vocab_size)
+    assert chi_square(counts, np.full(system.vocab_size, 1 / system.vocab_size)) > ALMOST_NEVER
 
 
 def test_arguments_are_left_alone_and_may_be_read_only(system):
