@@ -24,9 +24,11 @@ from .roc import area_under_roc as area_under_roc
 from .roc import ks_distance as ks_distance
 from .roc import operating_point as operating_point
 from .roc import true_positive_rate as true_positive_rate
+from .stability import fixed_points as fixed_points
 from .substrings import substring_memorization as substring_memorization
 from .system import Conditional as Conditional
 from .system import MemorySystem as MemorySystem
+from .trajectories import trajectory as trajectory
 from .transition import find_peak as find_peak
 from .transition import find_transition as find_transition
 from .transition import scaling_exponent as scaling_exponent
@@ -57,6 +59,7 @@ __all__ = [
     "entropy_gap",
     "find_peak",
     "find_transition",
+    "fixed_points",
     "frequency_chance",
     "ks_distance",
     "likelihood_beta",
@@ -69,5 +72,6 @@ __all__ = [
     "to_tokens",
     "token_classes",
     "token_recovery",
+    "trajectory",
     "true_positive_rate",
 ]
