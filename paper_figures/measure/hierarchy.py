@@ -14,6 +14,7 @@ import bridges
 import uddm
 from amtheory.intervals import bootstrap_mean, wilson
 from paper_figures.cells import Cell, stack
+from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, three
 from paper_figures.measure.networks import Training, is_row, unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
@@ -66,6 +67,13 @@ def course(ws: Workspace, rules: str) -> list[Case]:
     return [Case(main, rules, seed, size, steps) for seed in range(settings.grammars) for steps in lengths]
 
 
+def followed(ws: Workspace) -> list[Case]:
+    """Of what trajectories are drawn, on the first grammar: the main network at three sizes, and the grammar's limit,
+    which does not depend on the size."""
+    own = {case.size: case for case in sweep(ws, networks(ws)[0]) if case.grammar == 0}
+    return [own[size] for size in three(list(own))] + sweep(ws, GENERALIZATION)[:1]
+
+
 def main_tasks(ws: Workspace) -> list[Task]:
     """Those of the main network alone."""
     return [_task(case) for case in sweep(ws, networks(ws)[0])]
@@ -73,6 +81,10 @@ def main_tasks(ws: Workspace) -> list[Task]:
 
 def sweep_tasks(ws: Workspace) -> list[Task]:
     return [_task(case) for system in (*networks(ws), *LIMITS) for case in sweep(ws, system)]
+
+
+def followed_tasks(ws: Workspace) -> list[Task]:
+    return [_task(case) for case in followed(ws)]
 
 
 def course_tasks(ws: Workspace) -> list[Task]:
@@ -90,7 +102,7 @@ def _task(case: Case) -> Task:
 def cells(ws: Workspace, case: Case) -> list[Cell]:
     """Everything measured on one system."""
     measured = Measured(ws, case)
-    return [measured.recovery(), measured.generation()]
+    return [measured.recovery(), measured.generation()] + [measured.trajectory()] * (case in followed(ws))
 
 
 class Measured:
@@ -187,6 +199,16 @@ class Measured:
 
         return self._cell("generation", {}, make)
 
+    def trajectory(self) -> Cell:
+        """`bridges.trajectory` of the generation of strings, without its laws of single tokens."""
+        n = min(FOLLOWED, self.settings.sequences)
+
+        def make() -> xr.Dataset:
+            found = bridges.trajectory(self.system, n, steps=self.steps, record=FOLLOWED_STATES, rng=self.ws.seed)
+            return found.drop_vars(["token_entropy", "top_probability", "gini"])
+
+        return self._cell("trajectory", {"followed": n, "states": FOLLOWED_STATES}, make)
+
     @property
     def _label(self) -> str:
         return "-".join([self.name, *map(str, self.case[2:])])
@@ -197,8 +219,9 @@ class Measured:
 
 
 def measured(ws: Workspace, case: Case) -> xr.Dataset:
-    """Everything measured on one system."""
-    return xr.merge([ws.get(cell) for cell in cells(ws, case)], combine_attrs="drop")
+    """Everything measured on one system but its trajectory."""
+    one = Measured(ws, case)
+    return xr.merge([ws.get(cell) for cell in (one.recovery(), one.generation())], combine_attrs="drop")
 
 
 def measurements(ws: Workspace, every: Sequence[Case], along: str) -> xr.Dataset:

@@ -15,6 +15,7 @@ import uddm
 from amtheory.intervals import Estimate, bootstrap_mean, student
 from bridges import token_classes
 from paper_figures.cells import Cell, joined, stack
+from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, three
 from paper_figures.measure.networks import (
     COST_FLOP,
     Checkpoint,
@@ -97,8 +98,12 @@ def sizes(ws: Workspace) -> list[int]:
 
 def three_sizes(ws: Workspace) -> list[int]:
     """The smallest, a middle and the largest size."""
-    every = sizes(ws)
-    return sorted({every[0], every[(len(every) - 1) // 2], every[-1]})
+    return three(sizes(ws))
+
+
+def followed(ws: Workspace) -> list[Case]:
+    """Of what trajectories are drawn: the main network of the first seed at three sizes."""
+    return [Case(main(ws), size, 0) for size in three_sizes(ws)]
 
 
 def tasks(ws: Workspace, names: Sequence[str] | None = None) -> list[Task]:
@@ -121,6 +126,10 @@ def _cost(ws: Workspace, case: Case) -> float:
 def main_tasks(ws: Workspace) -> list[Task]:
     """Those of the main network alone."""
     return tasks(ws, [main(ws)])
+
+
+def followed_tasks(ws: Workspace) -> list[Task]:
+    return [Task(cells, case, _cost(ws, case)) for case in followed(ws)]
 
 
 def width_tasks(ws: Workspace) -> list[Task]:
@@ -155,6 +164,8 @@ def cells(ws: Workspace, case: Case) -> list[Cell]:
         found += [measured.classes(split) for split in SPLITS]
         found += [measured.scores()]
         found += [measured.entropy(sequences, t) for sequences in SEQUENCES for t in TIMES[1:]]
+    if case in followed(ws):
+        found += [measured.trajectory()]
     return found
 
 
@@ -337,6 +348,16 @@ class Measured:
             return found.assign_coords(sample=range(numbers[split]))
 
         return self._cell("scores", {"sequences": numbers}, lambda: stack(scores, split=SPLITS))
+
+    def trajectory(self) -> Cell:
+        """`bridges.trajectory` of the generation of sequences, without its laws of single tokens."""
+        n, steps = min(FOLLOWED, self.language.generated), self.language.generation_steps
+
+        def make() -> xr.Dataset:
+            found = bridges.trajectory(self.system, n, steps=steps, record=FOLLOWED_STATES, rng=self.seed)
+            return found.drop_vars(["token_entropy", "top_probability", "gini"])
+
+        return self._cell("trajectory", {"sequences": n, "steps": steps, "states": FOLLOWED_STATES}, make)
 
     @property
     def _label(self) -> str:

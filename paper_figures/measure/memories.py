@@ -12,6 +12,7 @@ import amtheory
 import bridges
 from amtheory.patterns import random_features
 from paper_figures.cells import Cell, joined, stack
+from paper_figures.measure import FOLLOWED, three
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
@@ -31,14 +32,28 @@ def disorders(ws: Workspace) -> list[int]:
     return list(range(ws.preset.memories.disorder))
 
 
+def followed(ws: Workspace) -> list[tuple[float, int]]:
+    """Of what trajectories are drawn: three loads, on the first data set."""
+    return [(load, 0) for load in three(loads(ws))]
+
+
 def tasks(ws: Workspace) -> list[Task]:
-    return [Task(cells, (load, disorder), 50 + load * 1.5) for load in loads(ws) for disorder in disorders(ws)]
+    return [_task(load, disorder) for load in loads(ws) for disorder in disorders(ws)]
+
+
+def followed_tasks(ws: Workspace) -> list[Task]:
+    return [_task(load, disorder) for load, disorder in followed(ws)]
+
+
+def _task(load: float, disorder: int) -> Task:
+    return Task(cells, (load, disorder), 50 + load * 1.5)
 
 
 def cells(ws: Workspace, load_and_disorder: tuple[float, int]) -> list[Cell]:
     """Every measurement at one load on one data set."""
     measured = Measured(ws, *load_and_disorder)
-    return [*(measured.recovery(noise) for noise in ws.preset.memories.noise), measured.entropy()]
+    found = [*(measured.recovery(noise) for noise in ws.preset.memories.noise), measured.entropy()]
+    return found + [measured.trajectory()] * (load_and_disorder in followed(ws))
 
 
 class Measured:
@@ -113,6 +128,18 @@ class Measured:
             return entropies.assign(beta_norm=("system", strength))
 
         return self._cell("entropy", {}, make)
+
+    def trajectory(self) -> Cell:
+        """`bridges.trajectory` of the pseudo-likelihood memory at T = 0 from random spins, sweep by sweep, without its
+        laws of single spins."""
+        n, sweeps = min(FOLLOWED, self.memories.sequences), self.memories.sweeps
+
+        def make() -> xr.Dataset:
+            how = {"mode": "posterior_mode", "steps": sweeps, "record": sweeps + 1}
+            found = bridges.trajectory(self.systems[SYSTEMS[0]], n, **how, rng=self.ws.seed)
+            return found.drop_vars(["token_entropy", "top_probability", "gini"])
+
+        return self._cell("trajectory", {"followed": n}, make)
 
     def _cell(self, what: str, key: dict[str, Any], make: Any) -> Cell:
         memories = self.memories

@@ -71,9 +71,10 @@ def trainings(ws):
 
 
 MAIN = 18  # cells of a training of the main network: 6 + 6 of recovery, 2 of token classes, 1 of scores, 3 of entropies
-TEXT = 6 * MAIN + 9 + 3 * 9 + 8 * 5  # the main network, the other, the limit, other widths
+TEXT = 6 * MAIN + 3 + 9 + 3 * 9 + 8 * 5  # the main network, three trajectories, the other, the limit, other widths
 MARGINS = 2 * 3 * 3 + 2 * 3 + 1 + 8  # 3 samples at 2 loads, and at 2 loads of features; a proof and 8 gradients
-CELLS = TEXT + 9 * 4 + 19 * 2 + 4 + MARGINS  # spins, strings, U-turns
+SPINS, STRINGS = 9 * 4 + 3, 19 * 2 + 3  # three trajectories each
+CELLS = TEXT + SPINS + STRINGS + 4 + MARGINS  # 4 of U-turns
 OF_TEXT = 6 + 1 + 8
 TRAININGS = OF_TEXT + 11
 
@@ -102,7 +103,7 @@ def test_there_are_as_many_as_there_should_be(workspace):
         ("margins", {"feature_loads": (0.1, 0.5, 1.0)}, 3, 0),
         ("hierarchy", {"grammars": 3}, (2 + 4 + 3) * 2, 2 + 3),
         ("hierarchy", {"noise": 0.25}, 19, 0),
-        ("hierarchy", {"recipes": of_strings(more(TREE, size_12=60))}, (2 + 4) * 2, 2),
+        ("hierarchy", {"recipes": of_strings(more(TREE, size_12=60))}, (2 + 4) * 2 + 1, 2),
         ("hierarchy", {"course": (24, (20, 40, 60))}, 4 * 2, 4),
         ("hierarchy", {"rules": {**SMOKE.hierarchy.rules, "steep": {"zipf": 2.0}}}, 4 * 2, 4),
         ("relaxation", {"alphas": (0.8, 0.5, 0.3)}, 2, 0),
@@ -137,36 +138,36 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
     [
         ("language", {"length": 13}, CELLS - TEXT, 11),
         ("language", {"tokenizer": "bytes"}, CELLS - TEXT, 11),
-        ("language", {"recipes": of_text(other(HOLLOW))}, CELLS - 6 * MAIN, TRAININGS - 6),
-        ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 6 * MAIN, TRAININGS - 6),
+        ("language", {"recipes": of_text(other(HOLLOW))}, CELLS - 6 * MAIN - 3, TRAININGS - 6),
+        ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 6 * MAIN - 3, TRAININGS - 6),
         (
             "language",
             {"recipes": of_text(replace(HOLLOW, sizes={32: 50, 256: 100, 2048: 100}))},
-            CELLS - 2 * MAIN,
+            CELLS - 2 * MAIN - 1,
             TRAININGS - 2,
         ),
-        ("language", {"sequences": 40}, CELLS - TEXT + 2 * (12 + 7 + 7) + 5 + (5 + 1 + 1) + 4 * (3 + 1), TRAININGS),
-        ("language", {"generated": 40}, CELLS - (6 + 1 + 3 + 8), TRAININGS),
+        ("language", {"sequences": 40}, CELLS - TEXT + 2 * (12 + 7 + 7) + 3 + 5 + (5 + 1 + 1) + 4 * (3 + 1), TRAININGS),
+        ("language", {"generated": 40}, CELLS - (6 + 3 + 1 + 3 + 8), TRAININGS),
         ("language", {"steps": 21}, CELLS - 6 * (6 + 2) - 6 - 8 * 2, TRAININGS),
         ("language", {"greedy_steps": 41}, CELLS - 6 * 6, TRAININGS),
         ("language", {"greedy_sequences": 25}, CELLS - 6 * 6, TRAININGS),
-        ("language", {"generation_steps": 21}, CELLS - (6 + 1 + 8), TRAININGS),
+        ("language", {"generation_steps": 21}, CELLS - (6 + 3 + 1 + 8), TRAININGS),
         *(
-            ("memories", {name: value}, CELLS - 36, TRAININGS)
+            ("memories", {name: value}, CELLS - SPINS, TRAININGS)
             for name, value in [("length", 61), ("features", 0.2), ("active", 5), ("ridge", 0.1)]
         ),
-        ("memories", {"sequences": 51}, CELLS - 36, TRAININGS),
-        ("memories", {"sweeps": 101}, CELLS - 36, TRAININGS),
+        ("memories", {"sequences": 51}, CELLS - SPINS, TRAININGS),
+        ("memories", {"sweeps": 101}, CELLS - SPINS, TRAININGS),
         ("margins", {"length": 25}, CELLS - 18, TRAININGS),
         ("margins", {"feature_length": 201}, CELLS - 6, TRAININGS),
         ("margins", {"probes": 5}, CELLS - 12 - 6, TRAININGS),
         ("margins", {"rate": 5.0}, CELLS - 6, TRAININGS),
         ("margins", {"norms": (1.0, 4.0)}, CELLS - 6, TRAININGS),
-        ("hierarchy", {"grammar": {"symbols": 5, "rules": 2, "depth": 2}}, CELLS - 38, OF_TEXT),
-        ("hierarchy", {"recipes": of_strings(other(TREE))}, CELLS - 10 * 2, OF_TEXT + 1),
+        ("hierarchy", {"grammar": {"symbols": 5, "rules": 2, "depth": 2}}, CELLS - STRINGS, OF_TEXT),
+        ("hierarchy", {"recipes": of_strings(other(TREE))}, CELLS - 10 * 2 - 2, OF_TEXT + 1),
         ("hierarchy", {"recipes": of_strings(other=wider(SMALL))}, CELLS - 2, TRAININGS - 1),
-        ("hierarchy", {"sequences": 9}, CELLS - 38, TRAININGS),
-        ("hierarchy", {"steps": 9}, CELLS - 15 * 2, TRAININGS),
+        ("hierarchy", {"sequences": 9}, CELLS - STRINGS, TRAININGS),
+        ("hierarchy", {"steps": 9}, CELLS - 15 * 2 - 3, TRAININGS),
         ("relaxation", {"grammar": {"symbols": 4, "rules": 2, "depth": 2}}, CELLS - 4, TRAININGS),
         ("relaxation", {"turns": 5}, CELLS - 4, TRAININGS),
         ("relaxation", {"chains": 21}, CELLS - 4, TRAININGS),
@@ -211,7 +212,7 @@ def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):
         assert len(set(written)) == len(written)
         return len(written), len(trained)
 
-    assert made() == ((1 + 2) * 2 + 2 + 4, 1)
+    assert made() == ((1 + 2) * 2 + 2 + 2 + 4 + 1, 1)
     assert made() == (0, 0)
     assert made("relaxation", shown=(0.5, 0.8)) == (0, 0)
     assert made(noise=0.25) == (1 + 2, 0), "recovery at another noise, of the network that is there"
@@ -221,6 +222,6 @@ def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):
     assert made("relaxation", grammars=2) == (2, 0)
     assert made("memories", noise=(0.1, 0.2, 0.25, 0.5)) == (1, 0)
     assert made("memories", disorder=2) == (4, 0)
-    assert made("memories", loads=(0.1, 1.0)) == (4, 0)
-    assert made(steps=7) == ((1 + 1) * 2, 0), "negative control: all but the exact memory depends on it"
+    assert made("memories", loads=(0.1, 1.0)) == (4 + 1, 0)
+    assert made(steps=7) == ((1 + 1) * 2 + 2, 0), "negative control: all but the exact memory depends on it"
     assert made() == (0, 0)
