@@ -39,11 +39,15 @@ def compute(ws: Workspace) -> xr.Dataset:
 
 
 def _peak(bounds: xr.DataArray) -> list[float]:
-    """Of the test curve, with an interval; NaN where it lies at an end of the sizes, or there are fewer than three."""
+    """Of the test curve, with an interval; 0 or infinity at an end of the sizes, NaN of fewer than three."""
     if bounds.sizes["dataset_size"] < 3:
         return [np.nan] * 3
-    peak = np.array(find_peak(bounds.dataset_size.values, bounds.transpose("repeat", "dataset_size").values))
-    return np.where(0 < peak[0] < np.inf, peak, np.nan).tolist()
+    return list(find_peak(bounds.dataset_size.values, bounds.transpose("repeat", "dataset_size").values))
+
+
+def _inside(peak: xr.DataArray) -> bool:
+    """Whether it lies between two sizes."""
+    return 0 < float(peak.sel(estimate="value")) < np.inf
 
 
 def plot(ds: xr.Dataset) -> Figure:
@@ -53,7 +57,7 @@ def plot(ds: xr.Dataset) -> Figure:
         for ax, split in zip(axes[0], ds.split.values, strict=True):
             shown = np.exp(at.bound.sel(split=split)).dropna("dataset_size", how="all")
             style.curve(ax, shown.dataset_size, shown, color=colour, label=f"width {width}", **style.LINES[split])
-            if split == "test" and np.isfinite(at.peak.sel(estimate="value")):
+            if split == "test" and _inside(at.peak):
                 ax.axvline(float(at.peak.sel(estimate="value")), color=colour, linestyle=":", linewidth=1)
             ax.set(xscale="log", yscale="log", xlabel="training sequences", ylabel="perplexity per token")
             ax.set_title(f"{'training' if split == 'train' else 'unseen'} sequences", loc="left")
@@ -71,7 +75,7 @@ def findings(ds: xr.Dataset) -> list[str]:
             for size in ds.dataset_size.values
             if np.isfinite(at.bound.sel(dataset_size=size, split="test", estimate="value"))
         )
-        where = style.interval(peak) if np.isfinite(peak.sel(estimate="value")) else "at an end of the sizes measured"
+        where = style.interval(peak) if _inside(peak) else "at an end of the sizes measured"
         lines.append(
             f"width {width}: bound of test sequences in nats per token by training sequences, {told}; peak {where}"
         )
