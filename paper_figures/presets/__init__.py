@@ -14,6 +14,7 @@ from paper_figures.presets.schema import Protocol as Protocol
 from paper_figures.presets.schema import Published as Published
 from paper_figures.presets.schema import Recipe as Recipe
 from paper_figures.presets.schema import Relaxation as Relaxation
+from paper_figures.presets.schema import Theory as Theory
 from paper_figures.presets.smoke import SMOKE as SMOKE
 from paper_figures.presets.workstation import WORKSTATION
 

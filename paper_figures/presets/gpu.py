@@ -53,4 +53,5 @@ GPU = Preset(
     margins=LAPTOP.margins,
     hierarchy=LAPTOP.hierarchy,
     relaxation=LAPTOP.relaxation,
+    theory=LAPTOP.theory,
 )

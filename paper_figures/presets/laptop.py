@@ -2,7 +2,17 @@
 
 from dataclasses import replace
 
-from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Protocol, Recipe, Relaxation
+from paper_figures.presets.schema import (
+    Hierarchy,
+    Language,
+    Margins,
+    Memories,
+    Preset,
+    Protocol,
+    Recipe,
+    Relaxation,
+    Theory,
+)
 from uddm.config import HollowMLPConfig, TrainConfig, TreeUNetConfig
 
 HOLLOW = TrainConfig(
@@ -82,5 +92,23 @@ LAPTOP = Preset(
         turns=64,
         chains=200,
         grammars=8,
+    ),
+    theory=Theory(
+        hopfield_length=2000,
+        hopfield_loads=(0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.13, 0.14, 0.15, 0.16),
+        temperatures=(0.0, 0.2, 0.4, 0.6),
+        perceptrons={
+            24: (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5),
+            48: (1.5, 1.75, 2.0, 2.25, 2.5),
+            200: (0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+        },
+        likelihood_inputs=200,
+        likelihood_loads=(0.5, 1.5),
+        norms=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+        lengths=(12, 24, 36),
+        rates=(0.05, 0.1, 0.15, 0.2, 0.25),
+        noise=tuple(k / 20 for k in range(6, 20)),
+        disorder=4,
+        points=25,
     ),
 )

@@ -32,4 +32,5 @@ PAPER = Preset(
     margins=LAPTOP.margins,
     hierarchy=LAPTOP.hierarchy,
     relaxation=LAPTOP.relaxation,
+    theory=LAPTOP.theory,
 )

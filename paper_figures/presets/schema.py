@@ -175,6 +175,36 @@ class Relaxation:
 
 
 @dataclass(frozen=True)
+class Theory:
+    """Random patterns in memories whose theory is known for L -> infinity, or exactly; `disorder` samples of them.
+
+    Hopfield's: hopfield_length, hopfield_loads, ascending, temperatures of `sweeps` sweeps from `probes` patterns.
+    Largest margins: perceptrons, loads P / N by the number of inputs N = L - 1, ascending. Pseudo-likelihood:
+    likelihood_inputs, likelihood_loads, norms beta ||W_l||, ascending, start_overlap before the first step.
+    Empirical Bayes on sequences of random letters: letters K, lengths, ascending, rates log P / L in nats, ascending,
+    noise t = 1 - alpha_t of `noisy` sequences. points: of a line.
+    """
+
+    hopfield_length: int
+    hopfield_loads: tuple[float, ...]
+    temperatures: tuple[float, ...]
+    perceptrons: dict[int, tuple[float, ...]]
+    likelihood_inputs: int
+    likelihood_loads: tuple[float, ...]
+    norms: tuple[float, ...]
+    lengths: tuple[int, ...]
+    rates: tuple[float, ...]
+    noise: tuple[float, ...]
+    disorder: int
+    points: int
+    probes: int = 10
+    sweeps: int = 60
+    start_overlap: float = 0.7
+    letters: int = 4
+    noisy: int = 200
+
+
+@dataclass(frozen=True)
 class Preset:
     """A named scale of the same figures and claims. rehearsal: whether verdicts mean nothing yet."""
 
@@ -185,3 +215,4 @@ class Preset:
     margins: Margins
     hierarchy: Hierarchy
     relaxation: Relaxation
+    theory: Theory

@@ -2,7 +2,17 @@
 
 from dataclasses import replace
 
-from paper_figures.presets.schema import Hierarchy, Language, Margins, Memories, Preset, Protocol, Recipe, Relaxation
+from paper_figures.presets.schema import (
+    Hierarchy,
+    Language,
+    Margins,
+    Memories,
+    Preset,
+    Protocol,
+    Recipe,
+    Relaxation,
+    Theory,
+)
 from uddm.config import DiTConfig, HollowMLPConfig, TrainConfig, TreeUNetConfig
 
 FAST = TrainConfig(batch_size=64, learning_rate=1e-2, betas=(0.9, 0.99), warmup=10, decay="cosine", ema=0.98)
@@ -86,5 +96,20 @@ SMOKE = Preset(
         turns=4,
         chains=20,
         grammars=2,
+    ),
+    theory=Theory(
+        hopfield_length=300,
+        hopfield_loads=(0.02, 0.08, 0.16),
+        temperatures=(0.0, 0.4),
+        perceptrons={12: (0.5, 1.0, 2.0), 40: (0.5, 1.0)},
+        likelihood_inputs=40,
+        likelihood_loads=(0.5,),
+        norms=(0.5, 1.0, 4.0),
+        lengths=(8, 16),
+        rates=(0.1, 0.25),
+        noise=(0.2, 0.4, 0.6, 0.8),
+        disorder=3,
+        points=8,
+        noisy=60,
     ),
 )

@@ -61,4 +61,5 @@ WORKSTATION = Preset(
         sequences=1000,
     ),
     relaxation=replace(LAPTOP.relaxation, chains=400, grammars=24),
+    theory=LAPTOP.theory,
 )

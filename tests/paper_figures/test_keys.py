@@ -74,7 +74,9 @@ MAIN = 18  # cells of a training of the main network: 6 + 6 of recovery, 2 of to
 TEXT = 6 * MAIN + 3 + 9 + 3 * 9 + 8 * 5  # the main network, three trajectories, the other, the limit, other widths
 MARGINS = 2 * 3 * 3 + 2 * 3 + 1 + 8  # 3 samples at 2 loads, and at 2 loads of features; a proof and 8 gradients
 SPINS, STRINGS = 9 * 4 + 3, 19 * 2 + 3  # three trajectories each
-CELLS = TEXT + SPINS + STRINGS + 4 + MARGINS  # 4 of U-turns
+HOPFIELD, PERCEPTRON, LIKELIHOOD, CODES = 3 * 3 * 2 + 3, 5 * 3, 3 + 1, 4 * 3 + 4  # simulations, and lines of theory
+THEORY = HOPFIELD + PERCEPTRON + LIKELIHOOD + CODES
+CELLS = TEXT + SPINS + STRINGS + 4 + MARGINS + THEORY  # 4 of U-turns
 OF_TEXT = 6 + 1 + 8
 TRAININGS = OF_TEXT + 11
 
@@ -108,6 +110,13 @@ def test_there_are_as_many_as_there_should_be(workspace):
         ("hierarchy", {"rules": {**SMOKE.hierarchy.rules, "steep": {"zipf": 2.0}}}, 4 * 2, 4),
         ("relaxation", {"alphas": (0.8, 0.5, 0.3)}, 2, 0),
         ("relaxation", {"grammars": 3}, 2, 0),
+        ("theory", {"disorder": 4}, 3 * 2 + 5 + 1 + 4, 0),
+        ("theory", {"hopfield_loads": (0.02, 0.08, 0.12, 0.16)}, 3 * 2, 0),
+        ("theory", {"temperatures": (0.0, 0.2, 0.4)}, 3 * 3 + 1, 0),
+        ("theory", {"perceptrons": {12: (0.5, 1.0, 2.0), 40: (0.5, 0.75, 1.0)}}, 3, 0),
+        ("theory", {"likelihood_loads": (0.5, 1.0)}, 3 + 1, 0),
+        ("theory", {"rates": (0.1, 0.2, 0.25)}, 2 * (3 + 1), 0),
+        ("theory", {"lengths": (8, 12, 16)}, 2 * (3 + 1), 0),
     ],
     ids=str,
 )
@@ -171,6 +180,18 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
         ("relaxation", {"grammar": {"symbols": 4, "rules": 2, "depth": 2}}, CELLS - 4, TRAININGS),
         ("relaxation", {"turns": 5}, CELLS - 4, TRAININGS),
         ("relaxation", {"chains": 21}, CELLS - 4, TRAININGS),
+        *(
+            ("theory", {name: value}, CELLS - (HOPFIELD - 3), TRAININGS)
+            for name, value in [("hopfield_length", 301), ("probes", 4), ("sweeps", 61)]
+        ),
+        *(
+            ("theory", {name: value}, CELLS - LIKELIHOOD, TRAININGS)
+            for name, value in [("likelihood_inputs", 44), ("norms", (0.5, 2.0, 4.0)), ("start_overlap", 0.5)]
+        ),
+        ("theory", {"letters": 3}, CELLS - CODES, TRAININGS),
+        ("theory", {"noise": (0.2, 0.4, 0.6)}, CELLS - CODES, TRAININGS),
+        ("theory", {"noisy": 61}, CELLS - 4 * 3, TRAININGS),
+        ("theory", {"points": 9}, CELLS - 3 - 1 - 4, TRAININGS),
     ],
     ids=str,
 )
