@@ -42,7 +42,7 @@ def compute(ws: Workspace) -> xr.Dataset:
         return language.greedy(measured, split, told)[["total_recovery", "unstable_rate"]]
 
     def fixed(measured: language.Measured, sequences: str) -> xr.Dataset:
-        return ws.get(measured.fixed(sequences))[["fixed"]]
+        return language.fixed(measured, sequences)[["fixed"]]
 
     def intact(dataset_size: int, split: str) -> xr.Dataset:
         run = language.greedy(language.Measured(ws, language.Case(network, dataset_size, 0)), split)

@@ -31,7 +31,7 @@ from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bridges import DiffusionSystem, MemorySystem
+    from bridges import DiffusionSystem
 
 LIMIT = "memorization limit"
 """The system that stands for the empirical-Bayes denoiser of the training set."""
@@ -157,10 +157,9 @@ def cells(ws: Workspace, case: Case) -> list[Cell]:
     if case.system in (main(ws), *language.widths) and case.seed == 0:
         found += [measured.examples(split) for split in SPLITS]
     if case.system == main(ws):
-        found += [
-            measured.greedy(split, noise, told) for split in SPLITS for noise in language.greedy_noise for told in TOLD
-        ]
-        found += [measured.fixed(sequences) for sequences in FIXED]
+        for noise in language.greedy_noise:
+            found += [measured.greedy(split, noise, told) for split in SPLITS for told in TOLD]
+            found += [measured.fixed(sequences, noise) for sequences in FIXED]
         found += [measured.classes(split) for split in SPLITS]
         found += [measured.scores()]
         found += [measured.entropy(sequences, t) for sequences in SEQUENCES for t in TIMES[1:]]
@@ -244,24 +243,20 @@ class Measured:
         how = {"start": start, "mode": "posterior_mode", "last": "ancestral"}
         return self._recovery("greedy", split, noise, number, steps=steps, **how)
 
-    def fixed(self, sequences: str) -> Cell:
-        """The same dynamics from training, test and random sequences as they stand, told each of the noises."""
-        number, steps = self.language.greedy_sequences, self.language.greedy_steps
+    def fixed(self, sequences: str, start: float) -> Cell:
+        """The same dynamics from training, test and random sequences as they stand, told a time."""
+        number, steps = self.language.greedy_sequences, _steps(self.language, self.language.greedy_steps, start)
 
         def make() -> xr.Dataset:
             if sequences == "random":
-                shape = number, self.language.length
-                x = np.random.default_rng(self.seed).integers(self.ws.blocks.vocab_size, size=shape)
+                x = self.system.prior(number, np.random.default_rng(self.seed))
             else:
                 x = self._sequences(sequences)[:number]
-            found = [
-                bridges.fixed_points(self.system, x, start=t, steps=_steps(self.language, steps, t), rng=self.seed)
-                for t in self.language.greedy_noise
-            ]
-            return joined([each[["fixed", "kept"]] for each in found], "start")
+            found = bridges.fixed_points(self.system, x, start=start, steps=steps, rng=self.seed)
+            return found.drop_vars(["original", "final"])
 
-        key = {"start": self.language.greedy_noise, "split": sequences, "sequences": number, "steps": steps}
-        return self._cell(f"fixed-{sequences}", key | {"entered": self.language.entered}, make)
+        key = {"split": sequences, "sequences": number, "start": start, "steps": steps}
+        return self._cell(f"fixed-{sequences}-{start:g}", key, make)
 
     def recovery(self, split: str, noise: float) -> Cell:
         """Experiment 2: the stochastic reverse process from the time of the corruption."""
@@ -344,7 +339,8 @@ class Measured:
             x = self._sequences(split)
             train = self.data if self.case.size <= self.language.limit else None
             found = bridges.membership_scores(self.system, x, train=train, rng=self.seed).drop_dims("position")
-            found["curvature"] = "sample", gini(self.system, x).sum(1)
+            *_, gini = self.system.conditional(x, TIMES[0]).certainty()
+            found["curvature"] = "sample", gini.sum(1)
             return found.assign_coords(sample=range(numbers[split]))
 
         return self._cell("scores", {"sequences": numbers}, lambda: stack(scores, split=SPLITS))
@@ -396,6 +392,12 @@ def greedy(measured: Measured, split: str, told: str = TOLD[0]) -> xr.Dataset:
     return joined([measured.ws.get(measured.greedy(split, noise, told)) for noise in noises], "noise")
 
 
+def fixed(measured: Measured, sequences: str) -> xr.Dataset:
+    """What stays of sequences as they stand, over `start`."""
+    starts = measured.ws.preset.language.greedy_noise
+    return joined([measured.ws.get(measured.fixed(sequences, start)) for start in starts], "start")
+
+
 def entropy(measured: Measured, sequences: str) -> xr.Dataset:
     """Experiment 3."""
     return measured.ws.get(measured.entropy(sequences))
@@ -418,15 +420,6 @@ def sequence_entropy(measured: Measured, sequences: str) -> xr.Dataset:
     filled with NaN."""
     found = entropy(measured, sequences)[["sequence_entropy", "copied"]]
     return found.astype(float).assign_coords(sample=range(found.sizes["sample"]))
-
-
-def gini(system: MemorySystem, x: np.ndarray, t: float = 1e-5) -> np.ndarray:
-    """1 - sum_k p_k^2 of the law of each token given all others, for small vocabularies, (N, L)."""
-    law = system.conditional(x, t)
-    squares = np.zeros(x.shape)
-    for token in range(system.vocab_size):
-        squares += np.exp(2 * law.log_prob(np.full_like(x, token)))
-    return 1 - squares
 
 
 def by_seed(ws: Workspace, system: str, make: Callable[..., xr.Dataset], **axes: Any) -> xr.Dataset:

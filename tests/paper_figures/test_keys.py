@@ -70,8 +70,11 @@ def trainings(ws):
     return {json.dumps([ws.seed, one.origin]) for one in measured}
 
 
-MAIN = 18  # cells of a training of the main network: 6 + 6 of recovery, 2 of token classes, 1 of scores, 3 of entropies
-TEXT = 6 * MAIN + 3 + 9 + 3 * 9 + 8 * 5  # the main network, three trajectories, the other, the limit, other widths
+FROZEN = 12 + 9  # deterministic recovery, told 1 or the noise, and fixed points of three kinds of sequences
+MAIN = 6 + FROZEN + 2 + 1 + 3 * 3 + 2  # recovery, token classes, scores, entropies at three times, bounds
+SHOWN = 3 * 2 + 3  # texts and trajectories of the first training at each size
+WIDTHS, VARIANTS = 8 * 7 + 4 * 2, 6 * 7  # one recovery, entropies and bounds; texts
+TEXT = 6 * MAIN + SHOWN + 9 + 3 * 9 + WIDTHS + VARIANTS  # the main network, the other, the limit, ...
 MARGINS = 2 * 3 * 3 + 2 * 3 + 1 + 8  # 3 samples at 2 loads, and at 2 loads of features; a proof and 8 gradients
 SPINS, STRINGS = 9 * 4 + 3, 19 * 2 + 3  # three trajectories each
 HOPFIELD, PERCEPTRON, LIKELIHOOD, CODES = 3 * 3 * 2 + 3, 5 * 3, 3 + 1, 4 * 3 + 4  # simulations, and lines of theory
@@ -90,13 +93,13 @@ def test_there_are_as_many_as_there_should_be(workspace):
     ("part", "changes", "new_cells", "new_trainings"),
     [
         ("language", {"noise": (0.25, 0.5, 0.75, 1.0)}, (6 + 1 + 3) * 2, 0),
-        ("language", {"greedy_noise": (0.1, 0.2, 0.35, 0.5)}, 6 * 2, 0),
-        ("language", {"recipes": of_text(more(HOLLOW, size_512=100))}, 2 * MAIN + 9, 2),
+        ("language", {"greedy_noise": (0.1, 0.2, 0.35, 0.5)}, 6 * (4 + 3), 0),
+        ("language", {"recipes": of_text(more(HOLLOW, size_512=100))}, 2 * MAIN + 2 + 9, 2),
         ("language", {"recipes": of_text(other=more(DIT, size_256=60))}, 9, 1),
         ("language", {"recipes": of_text(wide=wider(DIT))}, 9, 1),
         ("language", {"recipes": of_text(replace(HOLLOW, seeds=3))}, 3 * MAIN, 3),
         ("language", {"recipes": of_text(other=replace(DIT, seeds=2))}, 9, 1),
-        ("language", {"widths": {**SMOKE.language.widths, "wide": wider(HOLLOW)}}, 6 * 5, 6),
+        ("language", {"widths": {**SMOKE.language.widths, "wide": wider(HOLLOW)}}, 6 * 7 + 3 * 2, 6),
         ("memories", {"noise": (0.1, 0.25, 0.5, 0.75)}, 9, 0),
         ("memories", {"loads": (0.1, 1.0, 2.0, 8.0)}, 3 * 4, 0),
         ("memories", {"disorder": 4}, 3 * 4, 0),
@@ -147,20 +150,25 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
     [
         ("language", {"length": 13}, CELLS - TEXT, 11),
         ("language", {"tokenizer": "bytes"}, CELLS - TEXT, 11),
-        ("language", {"recipes": of_text(other(HOLLOW))}, CELLS - 6 * MAIN - 3, TRAININGS - 6),
-        ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 6 * MAIN - 3, TRAININGS - 6),
+        ("language", {"recipes": of_text(other(HOLLOW))}, CELLS - 6 * MAIN - SHOWN, TRAININGS - 3),
+        ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 6 * MAIN - SHOWN, TRAININGS - 3),
         (
             "language",
             {"recipes": of_text(replace(HOLLOW, sizes={32: 50, 256: 100, 2048: 100}))},
-            CELLS - 2 * MAIN - 1,
-            TRAININGS - 2,
+            CELLS - 2 * MAIN - 3,
+            TRAININGS - 1,  # the variants keep the older one of the first seed
         ),
-        ("language", {"sequences": 40}, CELLS - TEXT + 2 * (12 + 7 + 7) + 3 + 5 + (5 + 1 + 1) + 4 * (3 + 1), TRAININGS),
-        ("language", {"generated": 40}, CELLS - (6 + 3 + 1 + 3 + 8), TRAININGS),
-        ("language", {"steps": 21}, CELLS - 6 * (6 + 2) - 6 - 8 * 2, TRAININGS),
-        ("language", {"greedy_steps": 41}, CELLS - 6 * 6, TRAININGS),
-        ("language", {"greedy_sequences": 25}, CELLS - 6 * 6, TRAININGS),
-        ("language", {"generation_steps": 21}, CELLS - (6 + 3 + 1 + 8), TRAININGS),
+        (
+            "language",
+            {"sequences": 40},
+            CELLS - TEXT + 6 * (FROZEN + 3) + 2 * 8 + SHOWN + 5 + 7 + (8 + 12 + 8) + 12,
+            TRAININGS,
+        ),
+        ("language", {"generated": 40}, CELLS - (6 * 3 + 3 + 1 + 3 + 8 + 6), TRAININGS),
+        ("language", {"steps": 21}, CELLS - 6 * (6 + 2) - 6 - 6 - (8 * 2 + 8) - 6 * 2, TRAININGS),
+        ("language", {"greedy_steps": 41}, CELLS - 6 * FROZEN, TRAININGS),
+        ("language", {"greedy_sequences": 25}, CELLS - 6 * FROZEN, TRAININGS),
+        ("language", {"generation_steps": 21}, CELLS - (6 * 3 + 3 + 1 + 8 + 6), TRAININGS),
         *(
             ("memories", {name: value}, CELLS - SPINS, TRAININGS)
             for name, value in [("length", 61), ("features", 0.2), ("active", 5), ("ridge", 0.1)]
