@@ -199,7 +199,7 @@ def likelihood(ws: Workspace, load_and_repeat: tuple[float, int]) -> list[Cell]:
 
     def make() -> xr.Dataset:
         seed = ws.keyed_seed("theory", "likelihood", P, repeat)
-        x, W, found = random_patterns(P, N + 1, rng=seed), None, []
+        x, W, found = random_patterns(P, N + 1, rng=seed), None, list[xr.Dataset]()
         start = flip(x, flips, rng=seed)
         for norm in norms:
             memory = amtheory.PseudoLikelihood(beta_norm=norm, tolerance=LIKELIHOOD_TOLERANCE).fit(x, W)
@@ -235,7 +235,9 @@ def replicas(ws: Workspace, load: float) -> list[Cell]:
         return xr.Dataset(moments | {"density": _density(below)}, CENTRES)
 
     def make() -> xr.Dataset:
-        line = stack(at, norm=np.geomspace(norms[0], norms[-1], settings.points)).drop_vars(["density", "stability"])
+        line = stack(at, norm=np.geomspace(norms[0], norms[-1], settings.points).tolist()).drop_vars(
+            ["density", "stability"]
+        )
         return stack(at, norm=norms).merge(line.rename({name: f"line_{name}" for name in (*line.data_vars, "norm")}))
 
     key = {"load": rounded, "norms": norms, "points": settings.points, "start": start}
