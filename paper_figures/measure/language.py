@@ -152,8 +152,8 @@ def cells(ws: Workspace, case: Case) -> list[Cell]:
     measured, language = Measured(ws, case), ws.preset.language
     found = [measured.recovery(split, noise) for split in SPLITS for noise in _noises(ws, case.system)]
     found += [measured.entropy(sequences) for sequences in SEQUENCES]
-    if case.system in (main(ws), *language.widths, *variants(ws)):
-        found += [measured.bound(split) for split in SPLITS]
+    if case.system in (main(ws), *language.widths, *variants(ws)) and measured.protocol.precision == "float32":
+        found += [measured.bound(split) for split in SPLITS]  # in half precision it can be infinite
     if case.system in (main(ws), *language.widths) and case.seed == 0:
         found += [measured.examples(split) for split in SPLITS]
     if case.system == main(ws):

@@ -73,7 +73,7 @@ def trainings(ws):
 FROZEN = 12 + 9  # deterministic recovery, told 1 or the noise, and fixed points of three kinds of sequences
 MAIN = 6 + FROZEN + 2 + 1 + 3 * 3 + 2  # recovery, token classes, scores, entropies at three times, bounds
 SHOWN = 3 * 2 + 3  # texts and trajectories of the first training at each size
-WIDTHS, VARIANTS = 8 * 7 + 4 * 2, 6 * 7  # one recovery, entropies and bounds; texts
+WIDTHS, VARIANTS = 8 * 7 + 4 * 2, 3 * 7 + 3 * 5  # one recovery, entropies and, in float32, bounds; texts
 TEXT = 6 * MAIN + SHOWN + 9 + 3 * 9 + WIDTHS + VARIANTS  # the main network, the other, the limit, ...
 MARGINS = 2 * 3 * 3 + 2 * 3 + 1 + 8  # 3 samples at 2 loads, and at 2 loads of features; a proof and 8 gradients
 SPINS, STRINGS = 9 * 4 + 3, 19 * 2 + 3  # three trajectories each
@@ -161,7 +161,7 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
         (
             "language",
             {"sequences": 40},
-            CELLS - TEXT + 6 * (FROZEN + 3) + 2 * 8 + SHOWN + 5 + 7 + (8 + 12 + 8) + 12,
+            CELLS - TEXT + 6 * (FROZEN + 3) + 2 * 8 + SHOWN + 5 + 7 + (8 + 12 + 8) + (6 + 3 + 2),
             TRAININGS,
         ),
         ("language", {"generated": 40}, CELLS - (6 * 3 + 3 + 1 + 3 + 8 + 6), TRAININGS),
