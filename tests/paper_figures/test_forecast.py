@@ -70,7 +70,7 @@ def test_what_is_there_is_not_counted(workspace):
     assert forecast(workspace, tasks, 1).startswith("1 of 1 tasks are left, 1 trainings of")
     list(execute(workspace, tasks, jobs=1, done=lambda task, seconds: None))
     assert forecast(workspace, tasks, 1) == (
-        "0 of 1 tasks are left, 0 trainings of 0 TFLOP among them: expect about 0 s with 1 processes"
+        "0 of 1 tasks are left, 0 trainings of 0 TFLOP among them: expect about 0 s with 1 process"
     )
 
 
