@@ -33,7 +33,8 @@ def forecast(ws: Workspace, tasks: Sequence[Task], jobs: int) -> str:
     if ws.device != "cpu":
         return told
     times = [task.cost * COST_FLOP / _flop_per_second() for task in left]
-    return f"{told}: expect about {duration(max([0.0, sum(times) / jobs, *times]))} with {jobs} {'process' if jobs == 1 else 'processes'}"
+    expected, processes = duration(max([0.0, sum(times) / jobs, *times])), "process" if jobs == 1 else "processes"
+    return f"{told}: expect about {expected} with {jobs} {processes}"
 
 
 @cache

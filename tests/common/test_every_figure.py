@@ -2,6 +2,7 @@
 
 import io
 import re
+from html.parser import HTMLParser
 
 import matplotlib.figure
 import numpy as np
@@ -87,6 +88,28 @@ def test_it_draws_the_dataset_alone(figure, ds):
     plt.close(drawn)
     xr.testing.assert_identical(ds, before)
     assert dict(plt.rcParams) == settings
+
+
+def test_what_it_writes_into_the_report_is_text_and_no_script(figure, ds):
+    """Few tags, all of them closed; whatever the data say, there are no others."""
+    if not hasattr(figure, "html"):
+        pytest.skip("it is drawn only")
+
+    def tags(dataset):
+        found, reader = [], HTMLParser()
+        reader.handle_starttag = lambda tag, attrs: found.append((tag, [name for name, _ in attrs]))
+        reader.handle_endtag = lambda tag: found.append((f"/{tag}", []))
+        reader.feed(figure.html(dataset))
+        return found
+
+    names = [name for name, _ in tags(ds)]
+    assert {name.strip("/") for name in names} <= {"h4", "p", "span", "table", "tr", "th", "td"}
+    assert all(names.count(name) == names.count(f"/{name}") for name in names if not name.startswith("/"))
+    hostile = ds.copy(deep=True)
+    for name, value in hostile.data_vars.items():
+        if value.dtype.kind == "U":
+            hostile[name] = xr.full_like(value, "<img src=x onerror=alert(1)><script>").astype("U40")
+    assert sorted(tags(hostile)) == sorted(tags(ds))
 
 
 def test_its_words_are_complete(figure, ds):
