@@ -88,10 +88,9 @@ class MemorySystem(ABC):
 
     A subclass sets `length` and `vocab_size` and defines all methods but `path`, `prior` and `steps_taken`. Tokens come
     in as int64 arrays (B, L) of ids in [0, K), B >= 1, checked by the measurement (`as_tokens`); they may be read-only
-    and are left alone.
-    Tokens go out as int64 arrays, on the CPU. What is random comes from the `numpy.random.Generator` that is given and
-    from nothing else: the same state of it gives the same tokens, and torch's or numpy's global streams stay as they
-    are. Whatever is measured can be pickled.
+    and are left alone. Tokens go out as int64 arrays, on the CPU. What is random comes from the
+    `numpy.random.Generator` that is given and from nothing else: the same state of it gives the same tokens, and
+    torch's or numpy's global streams stay as they are. Whatever is measured can be pickled.
 
     Attributes
     ----------
@@ -287,8 +286,7 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray,
     TypeError : not integers, or masked ones; `system` is none
     ValueError : wrong shape, or ids outside [0, K)
     """
-    if not hasattr(system, "vocab_size"):
-        raise TypeError(f"`system` must be a MemorySystem, which `as_system` makes, got {type(system).__name__}")
+    check_system(system)
     tokens = check.unmasked(name, tokens)
     if tokens.dtype.kind not in "iu":
         raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")
@@ -299,6 +297,12 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray,
             f"`{name}` must hold token ids in [0, {system.vocab_size - 1}], got ids in [{tokens.min()}, {tokens.max()}]"
         )
     return tokens.astype(np.int64)
+
+
+def check_system(system: Any) -> None:
+    """Raises TypeError unless `system` has what tells a measured system from the memory or denoiser behind it."""
+    if not hasattr(system, "vocab_size"):
+        raise TypeError(f"`system` must be a MemorySystem, which `as_system` makes, got {type(system).__name__}")
 
 
 def check_time(name: str, t: Any) -> float:

@@ -16,7 +16,7 @@ from amtheory import _validation as check
 from amtheory.intervals import Estimate, bootstrap_mean, bootstrap_ratio
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
-from bridges.system import MemorySystem, as_tokens, check_confidence, check_dynamics, check_time
+from bridges.system import MemorySystem, as_tokens, check_confidence, check_dynamics, check_system, check_time
 
 END = 1e-5
 """The time that the system is told at the end, where sequences are taken as clean."""
@@ -86,16 +86,16 @@ def trajectory(
     >>> found.committed.sel(estimate="value").values.tolist(), int(found.commit.max())
     ([0.8, 1.0, 1.0, 1.0], 1)
     """
-    noise = isinstance(x, Integral) and not isinstance(x, bool)
-    n = check.integer("x", x, 1) if noise else 0
-    if not noise:
-        x = as_tokens("x", x, system)
+    check_system(system)
+    z = None if isinstance(x, Integral) and not isinstance(x, bool) else as_tokens("x", x, system)
+    n = check.integer("x", x, 1) if z is None else len(z)
     check_time("start", start)
     check_dynamics(mode, last, steps)
     check.integer("record", record, 2)
     check_confidence(confidence)
     seed, begin = as_seed(rng), time.perf_counter()
-    z = system.prior(n, stream(seed, "noise")) if noise else x
+    if z is None:
+        z = system.prior(n, stream(seed, "noise"))
     options = {"start": float(start), "mode": mode, "steps": steps, "last": last}
     times, states = system.path(z, **options, rng=stream(seed, "recover"))
     recorded = np.unique(np.linspace(0, len(times) - 1, record).round().astype(np.int64))
@@ -106,7 +106,7 @@ def trajectory(
             found.append(system.conditional(state, max(float(t), END)).certainty())
         before = state
     entropy, top, gini = (np.stack(each) for each in zip(*found, strict=True))
-    every = np.full(len(z), z.shape[1])
+    every = np.full(n, z.shape[1])
     committed = [
         bootstrap_ratio((commit <= step).sum(1), every, _bootstrap(seed), confidence=confidence) for step in recorded
     ]

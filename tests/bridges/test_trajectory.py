@@ -160,8 +160,7 @@ def test_any_path(n, T, L, record, seed):
 def test_what_is_recorded_changes_nothing_else():
     full = trajectory(TWO, 9, steps=20, record=22, rng=0)
     few = trajectory(TWO, 9, steps=20, record=4, rng=0)
-    xr_few = full.sel(step=few.step)
-    assert xr_few.drop_attrs().identical(few.drop_attrs())
+    assert full.sel(step=few.step).drop_attrs().identical(few.drop_attrs())
 
 
 @pytest.mark.parametrize("make", ["exact", "network"])
@@ -203,6 +202,11 @@ def test_layout():
     np.testing.assert_allclose(found.mean_top_probability[:, 0], found.top_probability.mean(("sample", "position")))
     record = json.loads(found.attrs["manifest"])
     assert [record[name] for name in ("measurement", "steps", "start", "mode")] == ["trajectory", 7, 1.0, "sample"]
+
+
+def test_a_memory_is_no_system_yet():
+    with pytest.raises(TypeError, match="`system` must be a MemorySystem, which `as_system` makes, got Hopfield"):
+        trajectory(Hopfield().fit(random_patterns(3, 20, rng=0)), 5)
 
 
 @pytest.mark.parametrize("update", ["parallel", "sequential"])
