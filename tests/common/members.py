@@ -25,7 +25,7 @@ from bridges import BinarySystem, DiffusionSystem, MemorySystem, as_system
 from paper_figures.figure import Figure, known
 from uddm import Denoiser, EmpiricalBayes, HierarchyBayes, UniformProcess
 from uddm.corpora import RandomHierarchy
-from uddm.denoisers import Network
+from uddm.denoisers import DiT, HalfPrecision, Network
 from uddm.process import Process
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -49,9 +49,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "HollowMLP": {"hidden_dim": 16, "blocks": 1, "cond_dim": 8, "embed_dim": 4},
     "TreeUNet": {"hidden_dim": 8, "cond_dim": 8, "depth": 2, "length": 4},
 }
-# denoisers that are not networks
+# denoisers that are not networks, exact ones but for that in half precision
 EXACT: dict[str, Callable[[], Denoiser]] = {
     "EmpiricalBayes": lambda: EmpiricalBayes(TOKENS, UniformProcess(4)),
+    "HalfPrecision": lambda: HalfPrecision(network(DiT)),
     "HierarchyBayes": lambda: HierarchyBayes(GRAMMAR, UniformProcess(4)),
 }
 # processes that are not made by the number of tokens alone, and one of the tests that is many

@@ -11,11 +11,15 @@ import torch
 from members import network
 
 from uddm import TrainConfig, nelbo, reverse, train
-from uddm.denoisers import NETWORKS, DiT, HollowMLP, Network
+from uddm.denoisers import NETWORKS, DiT, HalfPrecision, HollowMLP, Network
 
-# of log-probabilities up to 10 of a float32 network: some 128 roundings, each within 2^-24, on the way from a token
-ROUNDING = 128 * 10 * 2.0**-24
 T = torch.tensor([0.1, 0.4, 0.7, 1.0], dtype=torch.float64)
+
+
+def rounding(denoiser):
+    """Of log-probabilities up to 10 of a float32 network: some 128 roundings, each within 2^-24, from a token to them.
+    In half precision, whose sums are float32, what is rounded to 2^-11 is the end of a layer: some 8 times."""
+    return 8 * 10 * 2.0**-11 if isinstance(denoiser, HalfPrecision) else 128 * 10 * 2.0**-24
 
 
 def tokens(denoiser, batch=4, seed=0):
@@ -43,18 +47,20 @@ def test_log_probabilities_are_normalised_and_rows_independent(denoiser):
     for distribution in (denoiser.cavity, denoiser.posterior):
         together = distribution(z, T)
         assert together.shape == (4, denoiser.length, K)
-        assert together.dtype == (torch.float32 if isinstance(denoiser, Network) else torch.float64)
-        torch.testing.assert_close(together.double().exp().sum(-1), torch.ones(z.shape).double(), rtol=0, atol=ROUNDING)
+        assert together.dtype == (torch.float32 if isinstance(denoiser, Network | HalfPrecision) else torch.float64)
+        torch.testing.assert_close(
+            together.double().exp().sum(-1), torch.ones(z.shape).double(), rtol=0, atol=rounding(denoiser)
+        )
         for b in range(4):
             for t in (T[b].item(), T[b], T[b : b + 1]):
                 alone = distribution(z[b : b + 1], t)
-                torch.testing.assert_close(alone, together[b : b + 1], rtol=0, atol=2 * ROUNDING)
+                torch.testing.assert_close(alone, together[b : b + 1], rtol=0, atol=2 * rounding(denoiser))
 
 
 def test_predictions_are_the_cavity(denoiser):
     z, x = tokens(denoiser), tokens(denoiser, seed=1)
     prediction, cavity = denoiser.predict(z, T), denoiser.cavity(z, T).double()
-    close = {"rtol": 0, "atol": 2 * ROUNDING}
+    close = {"rtol": 0, "atol": 2 * rounding(denoiser)}
     torch.testing.assert_close(prediction.log_probs().double(), cavity, **close)
     torch.testing.assert_close(prediction.log_prob(x).double(), cavity.gather(-1, x[..., None])[..., 0], **close)
     torch.testing.assert_close(prediction.entropy().double(), torch.special.entr(cavity.exp()).sum(-1), **close)
@@ -65,7 +71,7 @@ def test_the_posterior_restores_what_the_own_token_says(denoiser):
     z, process = tokens(denoiser), denoiser.process
     own = process.own_logit(T)[:, None, None] * torch.nn.functional.one_hot(z, process.vocab_size)
     restored = (denoiser.cavity(z, T).double() + own).softmax(-1)
-    torch.testing.assert_close(denoiser.posterior(z, T).double().exp(), restored, rtol=0, atol=2 * ROUNDING)
+    torch.testing.assert_close(denoiser.posterior(z, T).double().exp(), restored, rtol=0, atol=2 * rounding(denoiser))
 
 
 def test_hollow_is_what_it_says(denoiser):

@@ -9,6 +9,7 @@ import torch
 
 from bridges import DiffusionSystem, MemorySystem, as_system
 from uddm.choices import LASTS, MODES
+from uddm.denoisers import HalfPrecision
 
 ALMOST_NEVER = 1e-6  # false-alarm rate of every chi-square test here
 T = 0.3
@@ -30,7 +31,10 @@ def some_tokens(system, n=7, seed=0):
 
 def rounding(system):
     """Of log-probabilities: networks compute in float32, all else in float64."""
-    return ROUNDING if isinstance(getattr(system, "denoiser", None), torch.nn.Module) else 1e-10
+    denoiser = getattr(system, "denoiser", None)
+    if isinstance(denoiser, HalfPrecision):
+        return 8 * 10 * 2.0**-11  # of the end of a layer
+    return ROUNDING if isinstance(denoiser, torch.nn.Module) else 1e-10
 
 
 def probabilities(system, z):

@@ -261,7 +261,7 @@ def test_keyboard_interrupt_saves(tmp_path, monkeypatch, uninterrupted):
 
 def test_finished_run_is_read_and_not_repeated(tmp_path, monkeypatch, uninterrupted):
     run(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {".lock", "config.json", "metrics.jsonl", "model"}
+    assert {p.name for p in tmp_path.iterdir()} == {".lock", "config.json", "metrics.jsonl", "model", "raw"}
     interrupt(monkeypatch, 0)
     again = run(tmp_path)
     assert same(again, uninterrupted)
