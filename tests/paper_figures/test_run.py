@@ -210,3 +210,11 @@ def test_a_changed_byte_in_what_decides_a_claim_is_found(smoke_results, tmp_path
     assert "data/C18.nc is missing" in verify(results)
     data.write_bytes(stored)
     assert verify(results) == []
+
+
+@pytest.mark.long
+def test_two_processes_give_the_datasets_of_one(smoke_results, tmp_path):
+    """Bit for bit, of every figure and claim."""
+    run(Workspace(tmp_path, "smoke"), jobs=2)
+    for path in sorted((smoke_results / "data").glob("*.nc")):
+        xr.testing.assert_identical(load(tmp_path / "data" / path.name).drop_attrs(), load(path).drop_attrs())
