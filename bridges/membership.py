@@ -137,13 +137,16 @@ def lowest_mean(values: Float64[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]
 def nearest_share(x: Int64[np.ndarray, "N L"], train: Int64[np.ndarray, "P L"]) -> Float64[np.ndarray, " N"]:
     """max over mu of the share of positions where `x` (N, L) equals row mu of `train` (P, L): 1 for a copy, (N,).
 
-    No more than about a million pairs are in memory at a time.
+    No more than about a million pairs are in memory at a time, in the smallest integers that hold ids and counts: the
+    comparisons cost what they move.
     """
+    ids = np.min_scalar_type(max(x.max(), train.max()))
+    x, train = x.astype(ids), train.astype(ids)
     rows, found = max(1, PAIRS // len(train)), []
     for start in range(0, len(x), rows):
         block = x[start : start + rows]
-        equal = np.zeros((len(block), len(train)), np.int32)
-        for own, column in zip(block.T, train.T):
+        equal = np.zeros((len(block), len(train)), np.min_scalar_type(x.shape[1]))
+        for own, column in zip(block.T, np.ascontiguousarray(train.T)):
             equal += own[:, None] == column
         found.append(equal.max(1))
     return np.concatenate(found) / x.shape[1]

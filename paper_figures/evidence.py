@@ -7,20 +7,34 @@ memories).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from bridges import SCORES, TOKEN_CLASSES, area_under_roc, find_transition, frequency_chance, ks_distance
+from bridges import (
+    SCORES,
+    TOKEN_CLASSES,
+    area_under_roc,
+    find_transition,
+    frequency_chance,
+    ks_distance,
+    true_positive_rate,
+)
 from bridges.claims import ends
 from paper_figures.cells import stack
-from paper_figures.measure import hierarchy, language, margins, memories, relaxation
+from paper_figures.measure import hierarchy, language, margins, memories, nearest, relaxation
 from paper_figures.measure.networks import unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
 TEXT, GRAMMAR, SPINS = "text", "hierarchical language", "binary memory"
+FALSE_POSITIVES = 0.01
+"""Share of unseen sequences taken for training sequences, at which those that are found are counted."""
+
+_LEARNED = {"system": memories.PSEUDO_LIKELIHOOD}
+
+Measured = language.Measured | hierarchy.Measured | memories.Measured
 
 
 class Evidence(NamedTuple):
@@ -46,8 +60,8 @@ def transition_tasks(ws: Workspace) -> list[Task]:
     return [*language.main_tasks(ws), *hierarchy.main_tasks(ws), *memories.tasks(ws)]
 
 
-def _together(parts: Mapping[str, xr.DataArray]) -> xr.DataArray:
-    """Systems one after the other, NaN where one lacks a size or a repeat."""
+def _together(parts: Mapping[str, Any]) -> Any:
+    """Systems one after the other, all DataArrays or all Datasets; NaN where one lacks a size or a repeat."""
     numbered = [part.assign_coords(repeat=range(part.sizes["repeat"])) for part in parts.values()]
     return xr.concat(numbered, xr.Variable("system", list(parts)), join="outer", coords="minimal", compat="override")
 
@@ -62,16 +76,27 @@ def _grammars(ws: Workspace) -> xr.Dataset:
 
 
 def _spins(ws: Workspace, found: xr.Dataset) -> xr.Dataset:
-    """Of the pseudo-likelihood memory, by the number of patterns."""
-    found = found.sel(system=memories.SYSTEMS[0], drop=True).rename(alpha="size", disorder="repeat")
+    """By the number of patterns."""
+    found = found.rename(alpha="size", disorder="repeat")
     return found.assign_coords(size=np.round(found["size"] * ws.preset.memories.length))
+
+
+def on_each(ws: Workspace, make: Callable[[Measured], xr.Dataset]) -> xr.Dataset:
+    """`make(measured)` over (system, size, repeat) of all that `transition_tasks` make."""
+    return _together(
+        {
+            TEXT: _text(ws, make),
+            GRAMMAR: hierarchy.by_grammar(ws, make).rename(grammar="repeat"),
+            SPINS: _spins(ws, memories.by_load(ws, make)),
+        }
+    )
 
 
 def recovery(ws: Workspace) -> xr.Dataset:
     """`recovery` of training and test tokens against the size of the training set, on each system."""
 
-    spins = _spins(ws, memories.recoveries(ws)).recovery
-    noise = language.nearest(ws.preset.memories.noise)
+    spins = _spins(ws, memories.recoveries(ws).sel(_LEARNED, drop=True)).recovery
+    noise = nearest(ws.preset.memories.noise)
     parts = {
         TEXT: _text(ws, language.recovery, split=language.SPLITS).recovery,
         GRAMMAR: _grammars(ws).recovery,
@@ -88,7 +113,7 @@ def sequence_entropy(ws: Workspace, sequences: str) -> dict[str, xr.DataArray]:
     return {
         TEXT: _text(ws, lambda measured: language.sequence_entropy(measured, sequences)).sequence_entropy,
         GRAMMAR: _grammars(ws).sequence_entropy.sel(sequences=sequences, drop=True),
-        SPINS: _spins(ws, memories.entropies(ws)).sequence_entropy.sel(sequences=sequences, drop=True),
+        SPINS: _spins(ws, memories.entropies(ws).sel(_LEARNED | {"sequences": sequences}, drop=True)).sequence_entropy,
     }
 
 
@@ -123,14 +148,14 @@ def _grammar(ws: Workspace) -> hierarchy.Measured:
     return hierarchy.Measured(ws, hierarchy.sweep(ws, hierarchy.networks(ws)[0])[0])
 
 
-# --- text --------------------------------------------------------------------------------------------
+# --- what entropy tells ------------------------------------------------------------------------------
 
 
 def token_classes(ws: Workspace) -> xr.Dataset:
-    """`area` under the ROC of token entropy, failed against recovered tokens."""
+    """`area` under the ROC of token entropy, failed against recovered tokens, on each system."""
     recovered, failed = (TOKEN_CLASSES.index(name) for name in ("recovered", "failed"))
 
-    def area(measured: language.Measured) -> xr.Dataset:
+    def area(measured: Measured) -> xr.Dataset:
         found = [ws.get(measured.classes(split)) for split in language.SPLITS]
         entropy, classes = (
             np.concatenate([each[name].values for each in found]) for name in ("token_entropy", "token_class")
@@ -138,7 +163,75 @@ def token_classes(ws: Workspace) -> xr.Dataset:
         parts = [entropy[classes == code] for code in (failed, recovered)]
         return xr.Dataset({"area": area_under_roc(*parts).value if all(map(len, parts)) else np.nan})
 
-    return _text(ws, area).expand_dims(system=[TEXT])
+    return on_each(ws, area)
+
+
+def curvature_tasks(ws: Workspace) -> list[Task]:
+    """Of the main network on text, and the binary memories."""
+    return [*language.main_tasks(ws), *memories.tasks(ws)]
+
+
+def curvature(ws: Workspace) -> xr.Dataset:
+    """Rank correlations over the test sequences of entropy with curvature and with the basin of the same sequence, at
+    the largest training set, on text and binary memories."""
+
+    def correlations(measured: language.Measured | memories.Measured, basins: Sequence[np.ndarray]) -> xr.Dataset:
+        """basins: shares of tokens that are right after recovery from each noise, of the first sequences."""
+        scores, basin = ws.get(measured.scores()).sel(split="test").dropna("sample"), np.mean(basins, axis=0)
+        entropy, both = scores.entropy.values, min(len(basin), scores.sizes["sample"])
+        return xr.Dataset(
+            {
+                "curvature_correlation": _rank_correlation(entropy, scores.curvature.values),
+                "basin_correlation": _rank_correlation(entropy[:both], basin[:both]),
+            }
+        )
+
+    def on_text(measured: language.Measured) -> xr.Dataset:
+        runs = [ws.get(measured.recovery("test", noise)).squeeze("noise") for noise in ws.preset.language.noise]
+        return correlations(measured, [(run.final == run.original).mean("position").values for run in runs])
+
+    def on_spins(repeat: int) -> xr.Dataset:
+        measured = memories.Measured(ws, max(memories.loads(ws)), repeat)
+        return correlations(measured, [ws.get(measured.basins(t)).restored.values for t in ws.preset.memories.noise])
+
+    text = _text(ws, on_text).isel(size=-1, drop=True)
+    return _together({TEXT: text, SPINS: stack(on_spins, repeat=memories.disorders(ws))})
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's, ties at their mean rank."""
+    from scipy.stats import rankdata  # a second to import
+
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+
+
+def detection(ws: Workspace) -> xr.Dataset:
+    """On each system, of training against unseen sequences, by score, each with the sign that makes it detect: `area`
+    under the ROC; `detected`, the share of training sequences that are found at `FALSE_POSITIVES`, where the unseen
+    ones are enough for it."""
+
+    def detected(members: xr.DataArray, others: xr.DataArray, seed: int) -> float:
+        if len(others) * FALSE_POSITIVES < 10:
+            return np.nan
+        return true_positive_rate(members, others, FALSE_POSITIVES, rng=seed).value
+
+    def rates(measured: Measured) -> xr.Dataset:
+        found = ws.get(measured.scores())
+        names = [name for name in SCORES if name in found]
+        samples = [
+            [(SCORES[name] * found[name].sel(split=split)).dropna("sample") for split in language.SPLITS]
+            for name in names
+        ]
+        found = {
+            "area": [area_under_roc(*each).value for each in samples],
+            "detected": [detected(*each, measured.seed) for each in samples],
+        }
+        return xr.Dataset({name: ("score", values) for name, values in found.items()}, {"score": names})
+
+    return on_each(ws, rates)
+
+
+# --- text --------------------------------------------------------------------------------------------
 
 
 def model_size(ws: Workspace) -> xr.Dataset:
@@ -161,47 +254,6 @@ def model_size(ws: Workspace) -> xr.Dataset:
     return xr.Dataset(
         {"crossing": (dims, [crossings]), "gap": (dims, [gaps])}, {"system": [TEXT], "width": list(widths)}
     )
-
-
-def curvature(ws: Workspace) -> xr.Dataset:
-    """Rank correlations over the test sequences of entropy with curvature and with the basin of the same sequence, at
-    the largest training set."""
-    noises = ws.preset.language.noise
-
-    def correlations(measured: language.Measured) -> xr.Dataset:
-        scores = ws.get(measured.scores()).sel(split="test").dropna("sample")
-        runs = [ws.get(measured.recovery("test", noise)).squeeze("noise") for noise in noises]
-        basin = np.mean([(run.final == run.original).mean("position").values for run in runs], axis=0)
-        return xr.Dataset(
-            {
-                "curvature_correlation": _rank_correlation(scores.entropy.values, scores.curvature.values),
-                "basin_correlation": _rank_correlation(scores.entropy.values, basin),
-            }
-        )
-
-    return _text(ws, correlations).isel(size=-1, drop=True).expand_dims(system=[TEXT])
-
-
-def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's, ties at their mean rank."""
-    from scipy.stats import rankdata  # a second to import
-
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
-
-
-def detection(ws: Workspace) -> xr.Dataset:
-    """`area` under the ROC of training against test sequences, by score, each with the sign that makes it detect."""
-
-    def areas(measured: language.Measured) -> xr.Dataset:
-        found = ws.get(measured.scores())
-        names = [name for name in SCORES if name in found]
-        samples = (
-            [(SCORES[name] * found[name].sel(split=split)).dropna("sample") for split in language.SPLITS]
-            for name in names
-        )
-        return xr.Dataset({"area": ("score", [area_under_roc(*each).value for each in samples])}, {"score": names})
-
-    return _text(ws, areas).expand_dims(system=[TEXT])
 
 
 # --- hierarchical language ---------------------------------------------------------------------------
@@ -236,7 +288,7 @@ def basins(ws: Workspace) -> xr.Dataset:
     """What the binary memories say of C2, and the `recovery_excess` over chance of training tokens of the networks at
     the smallest size."""
     recovered = recovery(ws).recovery.sel(split="train", drop=True)
-    noise, strings = language.nearest(ws.preset.language.noise), _grammar(ws).strings["all"]
+    noise, strings = nearest(ws.preset.language.noise), _grammar(ws).strings["all"]
     symbols = _grammar(ws).grammar.symbols
     chance = {
         TEXT: language.chance(ws).sel(noise=noise).item(),
@@ -256,14 +308,14 @@ EVIDENCE: dict[str, Evidence] = {
     "C6": Evidence(transition_tasks, recovery, "transition"),
     "C7": Evidence(transition_tasks, recovery, "transition"),
     "C8": Evidence(transition_tasks, entropies, "transition"),
-    "C9": Evidence(language.main_tasks, token_classes, "fig03_token_entropy"),
+    "C9": Evidence(transition_tasks, token_classes, "fig03_token_entropy"),
     "C10": Evidence(transition_tasks, distances, "fig04_sequence_entropy"),
     "C11": Evidence(language.width_tasks, model_size, "fig09_model_size"),
     "C12": Evidence(margins.feature_tasks, margins.claim_C12, "am_features"),
     "C13": Evidence(margins.pattern_tasks, margins.claim_C13, "am_margins"),
     "C14": Evidence(margins.pattern_tasks, margins.claim_C14, "am_margins"),
-    "C15": Evidence(language.main_tasks, curvature, "fig03_token_entropy"),
-    "C16": Evidence(language.main_tasks, detection, "detection"),
+    "C15": Evidence(curvature_tasks, curvature, "fig03_token_entropy"),
+    "C16": Evidence(transition_tasks, detection, "detection"),
     "C17": Evidence(hierarchy.course_tasks, memorized_first, "rhm_memorization"),
     "C18": Evidence(relaxation.tasks, ergodicity, "rhm_relaxation"),
 }

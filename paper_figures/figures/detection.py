@@ -7,58 +7,74 @@ from matplotlib.figure import Figure
 
 from amtheory.intervals import student
 from paper_figures import style
-from paper_figures.evidence import detection
-from paper_figures.measure import language
+from paper_figures.evidence import FALSE_POSITIVES, GRAMMAR, SPINS, TEXT, detection, transition_tasks
 from paper_figures.workspace import Workspace
 
 ORDER = 69
-TITLE = "Detecting training sequences (language model)"
+TITLE = "Detecting training sequences (text, hierarchical language, binary memory)"
 EXPECTED = (
     "Conditional entropy is a practical diagnostic of memorization for deployed models, without their training set "
     "(arXiv 2604.26841, sec. 6)."
 )
 CAPTION = (
-    "Area under the ROC of training against unseen sequences, by score, against the size of the training set; 1/2 is "
-    "chance. Entropy: mean conditional entropy, low for members. Likelihood: mean log p of each token given all "
-    "others. Calibrated surprise: (log p + H) / sd(log p), mean of the lowest fifth of tokens (Min-K%++). Min-K: mean "
-    "log p of the lowest fifth. Nearest: largest share of tokens equal to a training sequence, which knows the "
-    "training set. Bands: Student's 95 % intervals over {seeds} trainings on training sets of their own."
+    "How well scores tell training from unseen sequences, against the number of the former. A, C, D: area under the "
+    "ROC, 1/2 being chance, for the language model, networks on a hierarchical language and the pseudo-likelihood "
+    "binary memory. B: share of the training sequences that the language model gives away at {false_positives:.0%} of "
+    "false positives, the threshold being fixed on other unseen sequences than these. Entropy: mean conditional "
+    "entropy, low for members. Likelihood: mean log p of each token given all others. Min-K%: mean log p of the lowest "
+    "fifth. Min-K%++: mean calibrated surprise, (log p + H) / sd(log p), of the lowest fifth. Nearest: largest share "
+    "of tokens equal to a training sequence, which knows the training set. Bands: Student's 95 % intervals over "
+    "{repeats} trainings, grammars and data sets."
 )
 _LOOKS = {
     "entropy": ("entropy", style.BLACK, "-"),
     "pseudo_log_likelihood": ("likelihood", style.BLUE, "--"),
-    "calibrated_surprise": ("calibrated surprise", style.VERMILION, "-."),
-    "min_k": ("Min-K", style.GREEN, ":"),
+    "calibrated_surprise": ("Min-K%++", style.VERMILION, "-."),
+    "min_k": ("Min-K%", style.GREEN, ":"),
     "nearest": ("nearest (knows)", style.GREY, "-"),
 }
+_PANELS = (
+    ("area", TEXT, "training sequences", 0.5),
+    ("detected", TEXT, "training sequences", FALSE_POSITIVES),
+    ("area", GRAMMAR, "training strings", 0.5),
+    ("area", SPINS, "training patterns", 0.5),
+)
+"""Of what, on which system, against what, and its value by chance."""
+_TOLD = {"area": "area under the ROC", "detected": "training sequences found"}
 
-tasks = language.main_tasks
+tasks = transition_tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    area = detection(ws).area.squeeze("system", drop=True).rename(size="dataset_size")
-    found = student(area, "repeat").to_dataset(name="area")
-    return found.assign_attrs(seeds=area.sizes["repeat"])
+    rates = detection(ws).sel(score=list(_LOOKS)).rename(size="dataset_size")
+    repeats = rates.area.notnull().any(["dataset_size", "score"]).sum("repeat").values
+    intervals = rates.map(lambda each: student(each, "repeat"))
+    return intervals.assign_attrs(repeats=", ".join(map(str, repeats)), false_positives=FALSE_POSITIVES)
 
 
 def plot(ds: xr.Dataset) -> Figure:
-    fig, axes = style.figure(1, 1, width=5.4, height=3.4)
-    ax = axes[0, 0]
-    for score, (name, colour, line) in _LOOKS.items():
-        look = {"color": colour, "linestyle": line, "marker": "o", "markersize": 4, "label": name}
-        style.curve(ax, ds.dataset_size, ds.area.sel(score=score), **look)
-    ax.axhline(0.5, color=style.GREY, linewidth=1)
-    ax.set(xscale="log", xlabel="training sequences", ylabel="area under the ROC", ylim=(0.35, 1.03))
-    ax.legend()
+    fig, axes = style.figure(2, 2, width=4.2, height=2.9)
+    for ax, (name, system, against, chance) in zip(axes.flat, _PANELS, strict=True):
+        for score, (label, colour, line) in _LOOKS.items():
+            look = {"color": colour, "linestyle": line, "marker": "o", "markersize": 4, "label": label}
+            values = ds[name].sel(system=system, score=score).dropna("dataset_size", how="all")
+            style.curve(ax, values.dataset_size, values, **look)
+        ax.axhline(chance, color=style.GREY, linewidth=1)
+        ax.set(xscale="log", xlabel=against, ylabel=_TOLD[name], ylim=(0.35 if name == "area" else -0.03, 1.03))
+        ax.set_title(system, loc="left")
+    axes[0, 0].legend()
+    style.letters(axes)
     return fig
 
 
 def findings(ds: xr.Dataset) -> list[str]:
-    return [
-        f"{size} training sequences: "
-        + ", ".join(
-            f"{name} {style.interval(ds.area.sel(dataset_size=size, score=score))}"
-            for score, (name, *_) in _LOOKS.items()
-        )
-        for size in ds.dataset_size.values
-    ]
+    lines = []
+    for name, system, against, _ in _PANELS:
+        of_system = ds[name].sel(system=system).dropna("dataset_size", how="all")
+        for size in of_system.dataset_size.values:
+            told = ", ".join(
+                f"{label} {style.interval(of_system.sel(dataset_size=size, score=score))}"
+                for score, (label, *_) in _LOOKS.items()
+            )
+            lines.append(f"{system}, {int(size)} {against}, {_TOLD[name]}: {told}")
+    return lines

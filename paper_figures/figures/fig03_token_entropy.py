@@ -36,33 +36,41 @@ def compute(ws: Workspace) -> xr.Dataset:
 
 
 def densities(ws: Workspace, sizes: Sequence[int]) -> xr.Dataset:
-    """Counts of tokens by class and entropy, of the first seed, and their means and medians."""
-    top = np.log(ws.blocks.vocab_size)
-    edges = np.linspace(0, top, 41)
+    """`counts` of the first seed."""
 
     def counted(dataset_size: int, split: str) -> xr.Dataset:
         measured = language.Measured(ws, language.Case(language.main(ws), dataset_size, 0))
-        tokens = ws.get(measured.classes(split))
-        entropy, classes = tokens.token_entropy.values, tokens.token_class.values
-        parts = [entropy[classes == code] for code in range(len(TOKEN_CLASSES))]
-        counts = np.array([np.histogram(part, edges)[0] for part in parts])
-        mean = [part.mean() if len(part) else np.nan for part in parts]
-        median = [np.median(part) if len(part) else np.nan for part in parts]
-        return xr.Dataset(
-            {
-                "tokens": (("token_class", "entropy"), counts),
-                "mean": (("token_class",), mean),
-                "median": (("token_class",), median),
-            }
-        )
+        return counts(ws.get(measured.classes(split)), ws.blocks.vocab_size)
 
     dataset = stack(counted, dataset_size=list(sizes), split=language.SPLITS)
-    coords = {"token_class": list(TOKEN_CLASSES), "entropy": (edges[1:] + edges[:-1]) / 2}
-    return dataset.assign_coords(coords).assign_attrs(noise=language.nearest(ws.preset.language.noise))
+    return dataset.assign_attrs(noise=language.nearest(ws.preset.language.noise))
+
+
+def counts(tokens: xr.Dataset, vocab_size: int) -> xr.Dataset:
+    """`tokens`, their numbers by class and entropy (the middle of each bin, nats), and the `mean` and `median` entropy
+    of each class, of what `measure.classified` gives."""
+    top = np.log(vocab_size)
+    edges = np.linspace(0, top, 41)
+    entropy = tokens.token_entropy.values.clip(max=top)  # which single precision may exceed
+    parts = [entropy[tokens.token_class.values == code] for code in range(len(TOKEN_CLASSES))]
+    return xr.Dataset(
+        {
+            "tokens": (("token_class", "entropy"), np.array([np.histogram(part, edges)[0] for part in parts])),
+            "mean": ("token_class", [part.mean() if len(part) else np.nan for part in parts]),
+            "median": ("token_class", [np.median(part) if len(part) else np.nan for part in parts]),
+        },
+        {"token_class": list(TOKEN_CLASSES), "entropy": (edges[1:] + edges[:-1]) / 2},
+    )
 
 
 def plot(ds: xr.Dataset) -> Figure:
     fig, axes = style.figure(2, ds.sizes["dataset_size"], width=3.2, height=2.5, sharex=True, sharey=True)
+    draw(axes, ds)
+    return fig
+
+
+def draw(axes: np.ndarray, ds: xr.Dataset, what: str = "sequences") -> None:
+    """Densities by class, a row for each split and a column for each size, which is a number of training `what`."""
     width = float(ds.entropy[1] - ds.entropy[0])
     for row, split in zip(axes, ds.split.values, strict=True):
         for ax, size in zip(row, ds.dataset_size.values, strict=True):
@@ -75,21 +83,20 @@ def plot(ds: xr.Dataset) -> Figure:
                           linestyle=line, label=label, fill=False, linewidth=1.4)  # fmt: skip
             ax.set_yscale("log")
             if split == "train":
-                ax.set_title(f"{size} training sequences", loc="left")
+                ax.set_title(f"{size} training {what}", loc="left")
             ax.margins(y=0.3)
             ax.legend(loc="upper right")
-        row[0].set_ylabel(f"{split} sequences\ndensity (1/nat)")
+        row[0].set_ylabel(f"{split} {what}\ndensity (1/nat)")
     for ax in axes[-1]:
         ax.set_xlabel("conditional entropy (nats)")
-    return fig
 
 
-def findings(ds: xr.Dataset) -> list[str]:
+def findings(ds: xr.Dataset, what: str = "sequences") -> list[str]:
     lines = []
     for size in ds.dataset_size.values:
         for split in ds.split.values:
             at = ds.sel(dataset_size=size, split=split)
             median = {name: float(at["median"].sel(token_class=name)) for name in TOKEN_CLASSES}
             told = ", ".join(f"{name} {value:.3f}" for name, value in median.items())
-            lines.append(f"{size} training sequences, {split}: median entropy (nats) {told}")
+            lines.append(f"{size} training {what}, {split}: median entropy (nats) {told}")
     return lines

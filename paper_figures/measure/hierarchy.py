@@ -14,7 +14,7 @@ import bridges
 import uddm
 from amtheory.intervals import bootstrap_mean, wilson
 from paper_figures.cells import Cell, stack
-from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, three
+from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, classified, scored, three
 from paper_figures.measure.networks import Training, is_row, unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
@@ -100,9 +100,12 @@ def _task(case: Case) -> Task:
 
 
 def cells(ws: Workspace, case: Case) -> list[Cell]:
-    """Everything measured on one system."""
+    """Everything measured on one system; of the main network's sweep also single tokens and strings."""
     measured = Measured(ws, case)
-    return [measured.recovery(), measured.generation()] + [measured.trajectory()] * (case in followed(ws))
+    found = [measured.recovery(), measured.generation()]
+    if case in sweep(ws, networks(ws)[0]):
+        found += [*(measured.classes(split) for split in SPLITS), measured.scores()]
+    return found + [measured.trajectory()] * (case in followed(ws))
 
 
 class Measured:
@@ -119,6 +122,7 @@ class Measured:
         # None: joint samples, which differ by no more than noise here, and whose cost does not grow with the steps
         self.steps = None if case.system == MEMORIZATION else self.settings.steps
         self.largest = max(size for recipe in self.settings.recipes.values() for size in recipe.sizes)
+        self.seed = ws.keyed_seed("measurements", case.grammar)
 
     def _network(self) -> Training:
         recipe, grammar, steps = self.settings.recipes[self.case.system], self.grammar, self.case.steps
@@ -147,17 +151,39 @@ class Measured:
         weights = self.ws.keyed_seed("weights", self.case.grammar)
         return bridges.as_system(self.network.run(self.ws, f"train-{self._label}", self.origin, training, weights))
 
+    @cached_property
+    def recovered(self) -> dict[str, xr.Dataset]:
+        """`bridges.token_recovery` by split, at the preset's noise."""
+        how: Any = {"noise": self.settings.noise, "steps": self.steps, "rng": self.ws.seed}
+        shape = self.strings["test"].shape  # few training strings are corrupted several times
+        return {
+            split: bridges.token_recovery(self.system, np.resize(self.strings[split], shape), **how) for split in SPLITS
+        }
+
     def recovery(self) -> Cell:
         """`recovery` (split, estimate): tokens corrupted at the preset's noise that are restored."""
         noise = self.settings.noise
 
         def recovery(split: str) -> xr.Dataset:
-            strings = self.strings
-            x = np.resize(strings[split], strings["test"].shape)  # few training strings are corrupted several times
-            found = bridges.token_recovery(self.system, x, noise=noise, steps=self.steps, rng=self.ws.seed)
-            return found[["recovery"]].squeeze("noise", drop=True)
+            return self.recovered[split][["recovery"]].squeeze("noise", drop=True)
 
         return self._cell(f"recovery-{noise:g}", {"noise": noise}, lambda: stack(recovery, split=SPLITS))
+
+    def classes(self, split: str) -> Cell:
+        """What the same recovery ended in, token by token: `classified`."""
+
+        def make() -> xr.Dataset:
+            return classified(self.system, self.recovered[split])
+
+        return self._cell(f"classes-{split}", {"noise": self.settings.noise}, make)
+
+    def scores(self) -> Cell:
+        """Training and test strings `scored`, over (split, sample)."""
+
+        def scores(split: str) -> xr.Dataset:
+            return scored(self.system, self.strings[split], self.strings["all"], self.seed)
+
+        return self._cell("scores", {}, lambda: stack(scores, split=SPLITS))
 
     def generation(self) -> Cell:
         """Everything else:
@@ -218,8 +244,15 @@ class Measured:
         return Cell(f"{self._label}-{what}", {**self.origin, "measured": measured, **key}, make)
 
 
+def by_grammar(ws: Workspace, make: Callable[[Measured], xr.Dataset]) -> xr.Dataset:
+    """`make(measured)` of the main network over (grammar, size)."""
+    measured = {(case.grammar, case.size): Measured(ws, case) for case in sweep(ws, networks(ws)[0])}
+    grammars, sizes = (sorted({key[place] for key in measured}) for place in (0, 1))
+    return stack(lambda grammar, size: make(measured[grammar, size]), grammar=grammars, size=sizes)
+
+
 def measured(ws: Workspace, case: Case) -> xr.Dataset:
-    """Everything measured on one system but its trajectory."""
+    """Recovery and generation of one system."""
     one = Measured(ws, case)
     return xr.merge([ws.get(cell) for cell in (one.recovery(), one.generation())], combine_attrs="drop")
 

@@ -13,9 +13,8 @@ import xarray as xr
 import bridges
 import uddm
 from amtheory.intervals import Estimate, bootstrap_mean, student
-from bridges import token_classes
 from paper_figures.cells import Cell, joined, stack
-from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, three
+from paper_figures.measure import CLEAN, FOLLOWED, FOLLOWED_STATES, classified, nearest, scored, three
 from paper_figures.measure.networks import (
     COST_FLOP,
     Checkpoint,
@@ -40,17 +39,15 @@ SEQUENCES = (*SPLITS, "generated")
 FIXED = (*SPLITS, "random")
 TOLD = ("told t = 1", "told the noise")
 """What deterministic dynamics are told."""
-TIMES = (1e-5, 1e-3, 1e-2)
+TIMES = (CLEAN, 1e-3, 1e-2)
 """Told when entropies are measured: the published time, the first that training meets, and a later one."""
-NOISE = 0.25
-"""Noise at which the recovery of systems is compared, and whose recovered sequences are classified token by token
-(Figs. 3 and 12 to 14)."""
-
-
 EXAMPLES, EXAMPLE_NOISE = 4, 0.5
 """Sequences whose text is shown, and the noise they are recovered from (Figs. 10 and 11)."""
 BOUND_TIMES = 16
 """Diffusion times drawn for the evidence bound of each sequence."""
+SCORED = 1000
+"""Training and unseen sequences whose membership is scored, at most: as many of the latter as a true-positive rate at
+1 % of false positives asks for."""
 
 
 class Case(NamedTuple):
@@ -177,11 +174,6 @@ def _noises(ws: Workspace, system: str) -> Sequence[float]:
 def _steps(language: Language, steps: int, noise: float) -> int:
     """Of the reverse process that begins at a time."""
     return max(round(steps * noise), 1) if language.entered else steps
-
-
-def nearest(noises: Sequence[float], wanted: float = NOISE) -> float:
-    """The one nearest to the noise that is wanted."""
-    return min(noises, key=lambda t: abs(t - wanted))
 
 
 class Measured:
@@ -319,29 +311,21 @@ class Measured:
         return self._cell(f"bound-{split}", {"split": split, "sequences": n, "bound": BOUND_TIMES}, make)
 
     def classes(self, split: str) -> Cell:
-        """Token entropies at t = 1e-5 of the sequences that Experiment 2 ended in, with the class of each token."""
+        """What Experiment 2 ended in, token by token: `classified`."""
         recovery = self.recovery(split, nearest(self.language.noise))
 
         def make() -> xr.Dataset:
-            run = self.ws.get(recovery).squeeze("noise")
-            original, corrupted, final = (run[name].values for name in ("original", "corrupted", "final"))
-            classes = token_classes(original, corrupted, final)
-            return bridges.conditional_entropy(self.system, final, classes=classes, rng=self.seed)
+            return classified(self.system, self.ws.get(recovery))
 
-        return self._cell(f"classes-{split}", {"of": recovery.key}, make)
+        return self._cell(f"classes-{split}", {"of": recovery.key, "t": CLEAN}, make)
 
     def scores(self) -> Cell:
-        """`bridges.membership_scores` of training and test sequences, over (split, sample), and their `curvature`: the
-        sum over positions of sum_k p_k (1 - p_k), the trace of the Hessian of -log p in the logits."""
-        numbers = {split: self._number(split) for split in SPLITS}
+        """Training and test sequences `scored`, over (split, sample)."""
+        numbers = {split: min(SCORED, self._available(split)) for split in SPLITS}
 
         def scores(split: str) -> xr.Dataset:
-            x = self._sequences(split)
             train = self.data if self.case.size <= self.language.limit else None
-            found = bridges.membership_scores(self.system, x, train=train, rng=self.seed).drop_dims("position")
-            *_, gini = self.system.conditional(x, TIMES[0]).certainty()
-            found["curvature"] = "sample", gini.sum(1)
-            return found.assign_coords(sample=range(numbers[split]))
+            return scored(self.system, self._sequences(split, numbers[split]), train, self.seed)
 
         return self._cell("scores", {"sequences": numbers}, lambda: stack(scores, split=SPLITS))
 
@@ -366,10 +350,13 @@ class Measured:
         """How many sequences of a kind are measured."""
         if sequences == "generated":
             return self.language.generated
-        return min(self.language.sequences, self.case.size if sequences == "train" else self.ws.blocks.test_size)
+        return min(self.language.sequences, self._available(sequences))
 
-    def _sequences(self, split: str) -> np.ndarray:
-        n = self._number(split)
+    def _available(self, split: str) -> int:
+        return self.case.size if split == "train" else self.ws.blocks.test_size
+
+    def _sequences(self, split: str, number: int | None = None) -> np.ndarray:
+        n = number or self._number(split)
         return self.data[:n].astype(np.int64) if split == "train" else self.ws.blocks.test(n)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,16 @@ import amtheory
 import bridges
 from amtheory.patterns import random_features
 from paper_figures.cells import Cell, joined, stack
-from paper_figures.measure import FOLLOWED, three
+from paper_figures.measure import FOLLOWED, classified, nearest, scored, three
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
 if TYPE_CHECKING:
     from bridges import BinarySystem
 
-SYSTEMS = ("pseudo-likelihood", "Hopfield")
+PSEUDO_LIKELIHOOD = "pseudo-likelihood"
+"""Of which single spins and patterns are looked at."""
+SYSTEMS = (PSEUDO_LIKELIHOOD, "Hopfield")
 SPLITS = ("train", "test", "features")
 MEASURED = ("train", "test", "generated")
 
@@ -52,7 +55,10 @@ def _task(load: float, disorder: int) -> Task:
 def cells(ws: Workspace, load_and_disorder: tuple[float, int]) -> list[Cell]:
     """Every measurement at one load on one data set."""
     measured = Measured(ws, *load_and_disorder)
-    found = [*(measured.recovery(noise) for noise in ws.preset.memories.noise), measured.entropy()]
+    noises = ws.preset.memories.noise
+    found = [*map(measured.recovery, noises), measured.entropy(), *map(measured.classes, SPLITS[:2]), measured.scores()]
+    if measured.load == max(loads(ws)):
+        found += map(measured.basins, noises)
     return found + [measured.trajectory()] * (load_and_disorder in followed(ws))
 
 
@@ -61,6 +67,7 @@ class Measured:
 
     def __init__(self, ws: Workspace, load: float, disorder: int):
         self.ws, self.load, self.disorder, self.memories = ws, load, disorder, ws.preset.memories
+        self.seed = ws.keyed_seed("measurements", disorder)
 
     @cached_property
     def data(self) -> dict[str, np.ndarray]:
@@ -85,7 +92,7 @@ class Measured:
         pseudo = amtheory.PseudoLikelihood(beta=1.0, ridge=self.memories.ridge).fit(patterns)
         hopfield = amtheory.Hopfield().fit(patterns)
         return {
-            "pseudo-likelihood": bridges.BinarySystem(pseudo),
+            PSEUDO_LIKELIHOOD: bridges.BinarySystem(pseudo),
             "Hopfield": bridges.BinarySystem(hopfield, beta=bridges.likelihood_beta(hopfield, patterns)),
         }
 
@@ -93,17 +100,41 @@ class Measured:
         """Recovery rates at one noise, over (system, split, noise, estimate)."""
 
         def rates(system: str, split: str) -> xr.Dataset:
-            full = bridges.token_recovery(
-                self.systems[system],
-                bridges.to_tokens(self.data[split]),
-                noise=noise,
-                mode="posterior_mode",
-                steps=self.memories.sweeps,
-                rng=self.ws.seed,
-            )
-            return full.drop_vars(["original", "corrupted", "final"])
+            return self._recovered(system, split, noise).drop_vars(["original", "corrupted", "final"])
 
         return self._cell(f"recovery-{noise:g}", {"noise": noise}, lambda: stack(rates, system=SYSTEMS, split=SPLITS))
+
+    def classes(self, split: str) -> Cell:
+        """What the recovery of training or test patterns ended in, spin by spin: `classified`."""
+        noise = nearest(self.memories.noise)
+
+        def make() -> xr.Dataset:
+            recovered = self._recovered(PSEUDO_LIKELIHOOD, split, noise)
+            return classified(self.systems[PSEUDO_LIKELIHOOD], recovered)
+
+        return self._cell(f"classes-{split}", {"noise": noise}, make)
+
+    def basins(self, noise: float) -> Cell:
+        """`restored` (sample): the share of the spins of each test pattern that are right after its recovery."""
+
+        def make() -> xr.Dataset:
+            run = self._recovered(PSEUDO_LIKELIHOOD, "test", noise).squeeze("noise", drop=True)
+            return (run.final == run.original).mean("position").to_dataset(name="restored")
+
+        return self._cell(f"basins-{noise:g}", {"noise": noise}, make)
+
+    def _recovered(self, system: str, split: str, noise: float) -> xr.Dataset:
+        x, how = bridges.to_tokens(self.data[split]), {"mode": "posterior_mode", "steps": self.memories.sweeps}
+        return bridges.token_recovery(self.systems[system], x, noise=noise, **how, rng=self.ws.seed)
+
+    def scores(self) -> Cell:
+        """Training and test patterns `scored`, over (split, sample)."""
+
+        def scores(split: str) -> xr.Dataset:
+            x, train = (bridges.to_tokens(self.data[name]) for name in (split, "patterns"))
+            return scored(self.systems[PSEUDO_LIKELIHOOD], x, train, self.seed)
+
+        return self._cell("scores", {}, lambda: stack(scores, split=SPLITS[:2]))
 
     def entropy(self) -> Cell:
         """Sequence entropies in nats over (system, sequences, sample), and the learned inverse temperature
@@ -136,7 +167,7 @@ class Measured:
 
         def make() -> xr.Dataset:
             how = {"mode": "posterior_mode", "steps": sweeps, "record": sweeps + 1}
-            found = bridges.trajectory(self.systems[SYSTEMS[0]], n, **how, rng=self.ws.seed)
+            found = bridges.trajectory(self.systems[PSEUDO_LIKELIHOOD], n, **how, rng=self.ws.seed)
             return found.drop_vars(["token_entropy", "top_probability", "gini"])
 
         return self._cell("trajectory", {"followed": n}, make)
@@ -157,20 +188,17 @@ class Measured:
         return Cell(f"memories-{self.load:g}-{self.disorder}-{what}", {**origin, **key}, make)
 
 
+def by_load(ws: Workspace, make: Callable[[Measured], xr.Dataset]) -> xr.Dataset:
+    """`make(measured)` over (alpha, disorder), alpha being the load."""
+    return stack(lambda alpha, disorder: make(Measured(ws, alpha, disorder)), alpha=loads(ws), disorder=disorders(ws))
+
+
 def recoveries(ws: Workspace) -> xr.Dataset:
-    """Recovery rates over (alpha, disorder, ...), alpha being the load."""
-
-    def at(alpha: float, disorder: int) -> xr.Dataset:
-        measured = Measured(ws, alpha, disorder)
-        return joined([ws.get(measured.recovery(noise)) for noise in ws.preset.memories.noise], "noise")
-
-    return stack(at, alpha=loads(ws), disorder=disorders(ws))
+    """Recovery rates over (alpha, disorder, ...)."""
+    noises = ws.preset.memories.noise
+    return by_load(ws, lambda measured: joined([ws.get(measured.recovery(noise)) for noise in noises], "noise"))
 
 
 def entropies(ws: Workspace) -> xr.Dataset:
-    """Sequence entropies and inverse temperatures over (alpha, disorder, ...), alpha being the load."""
-
-    def at(alpha: float, disorder: int) -> xr.Dataset:
-        return ws.get(Measured(ws, alpha, disorder).entropy())
-
-    return stack(at, alpha=loads(ws), disorder=disorders(ws))
+    """Sequence entropies and inverse temperatures over (alpha, disorder, ...)."""
+    return by_load(ws, lambda measured: ws.get(measured.entropy()))

@@ -76,7 +76,10 @@ SHOWN = 3 * 2 + 3  # texts and trajectories of the first training at each size
 WIDTHS, VARIANTS = 8 * 7 + 4 * 2, 3 * 7 + 3 * 5  # one recovery, entropies and, in float32, bounds; texts
 TEXT = 6 * MAIN + SHOWN + 9 + 3 * 9 + WIDTHS + VARIANTS  # the main network, the other, the limit, ...
 MARGINS = 2 * 3 * 3 + 2 * 3 + 1 + 8  # 3 samples at 2 loads, and at 2 loads of features; a proof and 8 gradients
-SPINS, STRINGS = 9 * 4 + 3, 19 * 2 + 3  # three trajectories each
+PATTERNS, BASINS = 4 + 2 + 1, 3  # recovery and entropies, spin classes, scores; at the largest load, by noise
+SPINS = 9 * PATTERNS + 3 * BASINS + 3  # three trajectories
+SWEPT = 2 + 1  # token classes and scores of the main network at all sizes on all grammars
+STRINGS = 19 * 2 + 4 * SWEPT + 3  # three trajectories
 HOPFIELD, PERCEPTRON, LIKELIHOOD, CODES = 3 * 3 * 2 + 3, 5 * 3, 3 + 1, 4 * 3 + 4  # simulations, and lines of theory
 THEORY = HOPFIELD + PERCEPTRON + LIKELIHOOD + CODES
 CELLS = TEXT + SPINS + STRINGS + 4 + MARGINS + THEORY  # 4 of U-turns
@@ -100,15 +103,15 @@ def test_there_are_as_many_as_there_should_be(workspace):
         ("language", {"recipes": of_text(replace(HOLLOW, seeds=3))}, 3 * MAIN, 3),
         ("language", {"recipes": of_text(other=replace(DIT, seeds=2))}, 9, 1),
         ("language", {"widths": {**SMOKE.language.widths, "wide": wider(HOLLOW)}}, 6 * 7 + 3 * 2, 6),
-        ("memories", {"noise": (0.1, 0.25, 0.5, 0.75)}, 9, 0),
-        ("memories", {"loads": (0.1, 1.0, 2.0, 8.0)}, 3 * 4, 0),
-        ("memories", {"disorder": 4}, 3 * 4, 0),
+        ("memories", {"noise": (0.1, 0.25, 0.5, 0.75)}, 9 + 3, 0),
+        ("memories", {"loads": (0.1, 1.0, 2.0, 8.0)}, 3 * PATTERNS, 0),
+        ("memories", {"disorder": 4}, 3 * PATTERNS + BASINS, 0),
         ("margins", {"disorder": 4}, 2 * 3 + 2, 0),
         ("margins", {"loads": (0.25, 0.5, 0.75)}, 3 * 3, 0),
         ("margins", {"feature_loads": (0.1, 0.5, 1.0)}, 3, 0),
-        ("hierarchy", {"grammars": 3}, (2 + 4 + 3) * 2, 2 + 3),
-        ("hierarchy", {"noise": 0.25}, 19, 0),
-        ("hierarchy", {"recipes": of_strings(more(TREE, size_12=60))}, (2 + 4) * 2 + 1, 2),
+        ("hierarchy", {"grammars": 3}, (2 + 4 + 3) * 2 + 2 * SWEPT, 2 + 3),
+        ("hierarchy", {"noise": 0.25}, 19 + 4 * 2, 0),
+        ("hierarchy", {"recipes": of_strings(more(TREE, size_12=60))}, (2 + 4) * 2 + 2 * SWEPT + 1, 2),
         ("hierarchy", {"course": (24, (20, 40, 60))}, 4 * 2, 4),
         ("hierarchy", {"rules": {**SMOKE.hierarchy.rules, "steep": {"zipf": 2.0}}}, 4 * 2, 4),
         ("relaxation", {"alphas": (0.8, 0.5, 0.3)}, 2, 0),
@@ -161,7 +164,7 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
         (
             "language",
             {"sequences": 40},
-            CELLS - TEXT + 6 * (FROZEN + 3) + 2 * 8 + SHOWN + 5 + 7 + (8 + 12 + 8) + (6 + 3 + 2),
+            CELLS - TEXT + 6 * (FROZEN + 3 + 1) + 2 * 8 + SHOWN + 5 + 7 + (8 + 12 + 8) + (6 + 3 + 2),
             TRAININGS,
         ),
         ("language", {"generated": 40}, CELLS - (6 * 3 + 3 + 1 + 3 + 8 + 6), TRAININGS),
@@ -181,10 +184,10 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
         ("margins", {"rate": 5.0}, CELLS - 6, TRAININGS),
         ("margins", {"norms": (1.0, 4.0)}, CELLS - 6, TRAININGS),
         ("hierarchy", {"grammar": {"symbols": 5, "rules": 2, "depth": 2}}, CELLS - STRINGS, OF_TEXT),
-        ("hierarchy", {"recipes": of_strings(other(TREE))}, CELLS - 10 * 2 - 2, OF_TEXT + 1),
+        ("hierarchy", {"recipes": of_strings(other(TREE))}, CELLS - 10 * 2 - 4 * SWEPT - 2, OF_TEXT + 1),
         ("hierarchy", {"recipes": of_strings(other=wider(SMALL))}, CELLS - 2, TRAININGS - 1),
         ("hierarchy", {"sequences": 9}, CELLS - STRINGS, TRAININGS),
-        ("hierarchy", {"steps": 9}, CELLS - 15 * 2 - 3, TRAININGS),
+        ("hierarchy", {"steps": 9}, CELLS - 15 * 2 - 4 * SWEPT - 3, TRAININGS),
         ("relaxation", {"grammar": {"symbols": 4, "rules": 2, "depth": 2}}, CELLS - 4, TRAININGS),
         ("relaxation", {"turns": 5}, CELLS - 4, TRAININGS),
         ("relaxation", {"chains": 21}, CELLS - 4, TRAININGS),
@@ -241,16 +244,17 @@ def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):
         assert len(set(written)) == len(written)
         return len(written), len(trained)
 
-    assert made() == ((1 + 2) * 2 + 2 + 2 + 4 + 1, 1)
+    spins = PATTERNS + BASINS  # of one load, the largest
+    assert made() == ((1 + 2) * 2 + SWEPT + 2 + 2 + spins + 1, 1)
     assert made() == (0, 0)
     assert made("relaxation", shown=(0.5, 0.8)) == (0, 0)
-    assert made(noise=0.25) == (1 + 2, 0), "recovery at another noise, of the network that is there"
-    assert made(grammars=2) == ((1 + 2) * 2, 1)
+    assert made(noise=0.25) == (1 + 2 + 2, 0), "recovery at another noise, of the network that is there"
+    assert made(grammars=2) == ((1 + 2) * 2 + SWEPT, 1)
     assert made(course=(4, (2, 3))) == (2, 1)
     assert made("relaxation", alphas=(0.8, 0.5, 0.3)) == (1, 0)
     assert made("relaxation", grammars=2) == (2, 0)
-    assert made("memories", noise=(0.1, 0.2, 0.25, 0.5)) == (1, 0)
-    assert made("memories", disorder=2) == (4, 0)
-    assert made("memories", loads=(0.1, 1.0)) == (4 + 1, 0)
-    assert made(steps=7) == ((1 + 1) * 2 + 2, 0), "negative control: all but the exact memory depends on it"
+    assert made("memories", noise=(0.1, 0.2, 0.25, 0.5)) == (1 + 1, 0)
+    assert made("memories", disorder=2) == (spins, 0)
+    assert made("memories", loads=(0.1, 1.0)) == (spins + 1, 0)
+    assert made(steps=7) == ((1 + 1) * 2 + SWEPT + 2, 0), "negative control: all but the exact memory depends on it"
     assert made() == (0, 0)
