@@ -48,17 +48,18 @@ class Pairwise:
             _ = self._matrix
 
     def relax(self, states: NDArray[np.int8], *arguments: Any) -> None:
-        _kernels.relax(states, self.fields(states), tuple(self.integers), *arguments)
+        _kernels.relax(states, self.fields(states), _plain(self.integers), *arguments)
 
     def fields(self, states: NDArray[np.int8]) -> NDArray[np.int32]:
         """v of `states` (M, L), (M, L)."""
+        states = np.require(states, requirements="W")
         if len(self.integers.patterns):
             fields = np.empty(states.shape, np.int32)
-            _kernels.hebbian_fields(states, fields, tuple(self.integers))
+            _kernels.hebbian_fields(states, fields, _plain(self.integers))
         elif len(states) < _FEW:
             all_minus = -self.integers.columns.sum(axis=0, dtype=np.int32)
             fields = np.tile(all_minus, (len(states), 1))
-            _kernels.column_fields(states, fields, tuple(self.integers))
+            _kernels.column_fields(states, fields, _plain(self.integers))
         else:
             fields = (states.astype(self._matrix.dtype) @ self._matrix).astype(np.int32)
         return fields
@@ -130,9 +131,18 @@ class Dense:
         pass
 
     def relax(self, states: NDArray[np.int8], *arguments: Any) -> None:
-        _kernels.relax_dense(states, tuple(self.integers), *arguments)
+        _kernels.relax_dense(states, _plain(self.integers), *arguments)
 
     def fields(self, states: NDArray[np.int8]) -> NDArray[np.float64]:
         fields = np.empty(states.shape)
-        _kernels.dense_fields(states, fields, tuple(self.integers))
+        _kernels.dense_fields(np.require(states, requirements="W"), fields, _plain(self.integers))
         return fields
+
+
+def _plain(integers: Integers | DenseIntegers) -> tuple[Any, ...]:
+    """The fields, all arrays read-only: numba compiles a kernel anew for arrays that it may write to."""
+    views = [value.view() if isinstance(value, np.ndarray) else value for value in integers]
+    for view in views:
+        if isinstance(view, np.ndarray):
+            view.flags.writeable = False
+    return tuple(views)

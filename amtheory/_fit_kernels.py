@@ -102,7 +102,10 @@ def complementary_rows(spins, G, own, C, q, active, a, max_pivots):
                     block[j, i] = block[i, j]
             factor = np.linalg.cholesky(block)
             u = _without(inactive, n, y, C, qs, factor, ones, inverse_ones, a[row])
-            infeasible, last, zero = 0, -1, -_ROUNDING * np.abs(a[row]).max()
+            infeasible, last, largest = 0, -1, 0.0
+            for mu in range(P):
+                largest = max(largest, abs(a[row, mu]))
+            zero = -_ROUNDING * largest
             for mu in range(P):
                 if on[mu] and a[row, mu] < zero:
                     infeasible, last = infeasible + 1, mu
@@ -120,15 +123,20 @@ def complementary_rows(spins, G, own, C, q, active, a, max_pivots):
                 on[mu] = on[mu] and a[row, mu] >= zero
             for k in range(n):
                 on[inactive[k]] = u[k] > _ROUNDING
-        correction, error = np.empty(P), np.inf
+        correction, residual, error = np.empty(P), np.zeros(P), np.inf
         for _ in range(20):
-            residual = np.where(on, 1.0 - _margins(a[row], y, G, own), 0.0)
-            before, error = error, np.abs(residual).max()
+            before, error = error, 0.0
+            margins = _margins(a[row], y, G, own)
+            for mu in range(P):
+                if on[mu]:
+                    residual[mu] = 1.0 - margins[mu]
+                    error = max(error, abs(residual[mu]))
             if error < 1e-12 or error > before / 2:
                 break
             inverse_residual = y * (C @ (y * residual)) + qs * (qs * residual).sum()
             _without(inactive, n, y, C, qs, factor, residual, inverse_residual, correction)
-            a[row] += correction
+            for mu in range(P):
+                a[row, mu] += correction[mu]
 
 
 @jit

@@ -271,6 +271,13 @@ def _unstable_sites(state, field, W, sites, limit):
 
 
 @jit
+def _copy(a, b):
+    """b[: a.size] = a, which numba would take seconds to compile, for the sake of an error that cannot occur."""
+    for k in range(a.size):
+        b[k] = a[k]
+
+
+@jit
 def _same(a, b):
     if a.size != b.size:
         return False
@@ -299,7 +306,7 @@ def _bins_of_unit(W, noise):
 @jit
 def _open_run(state, saved, row, max_sweeps, reference, overlaps):
     """The record of a row: sweeps done, sweeps to do, when `saved` was the state, differences from it, flips before."""
-    saved[:] = state
+    _copy(state, saved)
     if overlaps.size > 0:
         overlap = np.int64(0)
         for i in range(state.size):
@@ -346,9 +353,9 @@ def _close_sweep(
             sweeps[row] = sweep
             record[1] = sweep + (max_sweeps - sweep) % cycle_length[row]
         elif sweep >= 2 * saved_at:
-            saved[:] = state
+            _copy(state, saved)
             saved_at, different = sweep, 0
-        before[:n] = flipped[:n]
+        _copy(flipped[:n], before)
     record[0], record[2], record[3], record[4] = sweep, saved_at, different, n
 
 

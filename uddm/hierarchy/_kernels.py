@@ -83,7 +83,8 @@ def _upward(likelihood, start, rules, probs, widths, up, log_p, hard):
             _record(total, product, log_p)
         nodes //= s
         first -= nodes
-    log_p += np.log(product)
+    for w in range(_LANES):
+        log_p[w] += np.log(product[w])
 
 
 @jit
@@ -171,7 +172,9 @@ def marginals(likelihood, rules, probs, widths, cavity, posterior, latents, log_
                     cavity[row, i, a] = down[above + i, a, w]
                     posterior[row, i, a] = up[above + i, a, w]
             if len(latents):
-                latents[row] = up[:above, :, w]
+                for u in range(above):
+                    for a in range(up.shape[1]):
+                        latents[row, u, a] = up[u, a, w]
             log_p[row], hard[row] = log_p_lanes[w], hard_lanes[w]
 
 
