@@ -8,8 +8,8 @@ Two rules are not general: the alpha_t and tau of `_symbols` lie in (0, 1), and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, reduce
 from itertools import permutations
 from typing import Any
 
@@ -141,11 +141,11 @@ def _bound(expression: Any) -> list[Any]:
 
 def evaluate(expressions: Iterable[Any], point: dict[Any, Any]) -> np.ndarray:
     """Float64 values of the expressions at a point: numbers for symbols, arrays for indexed bases."""
-    numbers = {key: value for key, value in point.items() if not isinstance(key, IndexedBase)}
-    tables = {key: np.asarray(value) for key, value in point.items() if isinstance(key, IndexedBase)}
+    with np.errstate(all="ignore"):  # what is undefined there is NaN or infinite
+        values = _compiled(tuple(map(sp.sympify, expressions)), tuple(point))(*point.values())
+    return np.array(values, np.float64)
 
-    def entry(base: Any, *index: Any) -> Any:
-        return sp.sympify(tables[base][tuple(map(int, index))].item())
 
-    values = [sp.sympify(e).subs(numbers).doit().replace(sp.Indexed, entry) for e in expressions]
-    return np.array([float(sp.N(value)) for value in values])
+@cache
+def _compiled(expressions: tuple[Any, ...], arguments: tuple[Any, ...]) -> Callable[..., list[Any]]:
+    return sp.lambdify(arguments, list(expressions), "numpy")
