@@ -4,6 +4,7 @@ Statistical tests have fixed seeds, which the environment variable TEST_SEED mov
 rate that each states is the one that a new seed would have.
 """
 
+import gc
 import io
 import os
 import sys
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from scipy.special import gammaincc
 
 torch.set_num_threads(1)
+gc.set_threshold(10_000, 20, 20)  # most of what a test run makes stays
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("local", patient)
@@ -46,6 +48,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if rate := seeds.alarm(item):
             item.user_properties.append(("alarm", float(rate)))  # of numpy it would not reach the other process
+
+
+def pytest_collection_finish():
+    """What is there by now stays, and is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
