@@ -122,6 +122,17 @@ class DiffusionSystem(MemorySystem):
     def generate(
         self, n: int, rng: np.random.Generator, *, steps: int | None = None, last: str = "ancestral"
     ) -> Int64[np.ndarray, "{n} {self.length}"]:
+        """n sequences from noise, as of any system.
+
+        Parameters
+        ----------
+        n, rng, steps : as of any system
+        last : the last update of the reverse process, "ancestral", the default, "greedy" or "none"
+
+        Returns
+        -------
+        (n, L) int64
+        """
         return self.recover(self.prior(n, rng), start=1.0, mode="sample", steps=steps, last=last, rng=rng)
 
     def steps_taken(self, mode: str, steps: int | None) -> int | None:

@@ -32,9 +32,15 @@ def forecast(ws: Workspace, tasks: Sequence[Task], jobs: int) -> str:
     told = f"{len(left)} of {len(tasks)} tasks are left, {len(trainings)} trainings of {work:.3g} TFLOP among them"
     if ws.device != "cpu":
         return told
-    times = [task.cost * COST_FLOP / _flop_per_second() for task in left]
+    times = [_flop(ws, task) / _flop_per_second() for task in left]
     expected, processes = duration(max([0.0, sum(times) / jobs, *times])), "process" if jobs == 1 else "processes"
     return f"{told}: expect about {expected} with {jobs} {processes}"
+
+
+def _flop(ws: Workspace, task: Task) -> float:
+    """Of networks on text as counted, of all else as its cost says."""
+    counted = language.flop(ws, task.argument) if task.of is language.cells else None
+    return task.cost * COST_FLOP if counted is None else counted
 
 
 @cache

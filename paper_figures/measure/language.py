@@ -16,7 +16,6 @@ from amtheory.intervals import Estimate, bootstrap_mean, student
 from paper_figures.cells import Cell, joined, stack
 from paper_figures.measure import CLEAN, FOLLOWED, FOLLOWED_STATES, classified, nearest, scored, three
 from paper_figures.measure.networks import (
-    COST_FLOP,
     Checkpoint,
     Training,
     as_measured,
@@ -109,15 +108,27 @@ def tasks(ws: Workspace, names: Sequence[str] | None = None) -> list[Task]:
 
 
 def _cost(ws: Workspace, case: Case) -> float:
-    """Of training and of the passes of the reverse processes."""
-    language, network = ws.preset.language, Measured(ws, case).network
+    """In training steps of the main network, each worth three forward passes of 64 sequences."""
+    if case.system == LIMIT:
+        return 20 + case.size / 200
+    recipe, widest = recipes(ws)[case.system], recipes(ws)[main(ws)].width
+    return (_passes(ws, case.system) / 192 + recipe.sizes[case.size]) * (recipe.width / widest) ** 0.5
+
+
+def _passes(ws: Workspace, system: str) -> int:
+    """Of single sequences through the network in its reverse processes."""
+    language = ws.preset.language
+    recovered = sum(_steps(language, language.steps, noise) for noise in _noises(ws, system)) * 2 * language.sequences
+    return recovered + language.generated * language.generation_steps
+
+
+def flop(ws: Workspace, case: Case) -> float | None:
+    """Floating-point operations of the training and of the reverse processes; None of the limit."""
+    network = Measured(ws, case).network
     if network is None:
-        return 20 + case.size * language.length / 3200
-    noises = _noises(ws, case.system)
-    passes = sum(_steps(language, language.steps, noise) for noise in noises) * 2 * language.sequences
-    passes += language.generated * language.generation_steps
+        return None
     training = training_flop(network) if isinstance(network, Training) else 0.0
-    return (training + passes * forward_flop(network.model)) / COST_FLOP
+    return training + _passes(ws, case.system) * forward_flop(network.model)
 
 
 def main_tasks(ws: Workspace) -> list[Task]:

@@ -83,8 +83,8 @@ def test_it_draws_the_dataset_alone(figure, ds):
         drawn = figure.plot(ds)
     assert isinstance(drawn, matplotlib.figure.Figure)
     shown = [ax for ax in drawn.axes if ax.get_visible() and ax.has_data()]
-    assert any(ax.get_xlabel() for ax in shown)
-    assert any(ax.get_ylabel() for ax in shown)
+    assert hasattr(figure, "html") or any(ax.get_xlabel() for ax in shown)  # text needs no axes
+    assert hasattr(figure, "html") or any(ax.get_ylabel() for ax in shown)
     plt.close(drawn)
     xr.testing.assert_identical(ds, before)
     assert dict(plt.rcParams) == settings

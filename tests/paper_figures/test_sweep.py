@@ -144,7 +144,7 @@ def test_networks_are_trained_in_threads_as_alone(tmp_path):
         return [load(ws.path(cell)) for task in tasks for cell in task.cells(ws)]
 
     for one, other in zip(trained("sequential"), trained("threading"), strict=True):
-        xr.testing.assert_identical(one, other)
+        xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())  # which say how long it took
 
 
 def test_the_number_of_jobs(monkeypatch):
