@@ -224,7 +224,7 @@ def detection(ws: Workspace) -> xr.Dataset:
         ]
         found = {
             "area": [area_under_roc(*each).value for each in samples],
-            "detected": [detected(*each, measured.seed) for each in samples],
+            "detected": [detected(members, others, measured.seed) for members, others in samples],
         }
         return xr.Dataset({name: ("score", values) for name, values in found.items()}, {"score": names})
 

@@ -65,9 +65,10 @@ def plot(ds: xr.Dataset) -> Figure:
     parts = [_part(ds, system) for system in _WHAT]
     columns = max(part.sizes["dataset_size"] for part in parts)
     fig, axes = style.figure(4, columns, width=3.2, height=2.1, sharex="row", sharey="row")
-    for rows, part, what in zip((axes[:2], axes[2:]), parts, _WHAT.values(), strict=True):
+    for rows, part, (system, what) in zip((axes[:2], axes[2:]), parts, _WHAT.items(), strict=True):
         drawn = part.sizes["dataset_size"]
         fig03_token_entropy.draw(rows[:, :drawn], part, what)
+        rows[0, 0].set_title(f"{system}, {rows[0, 0].get_title(loc='left')}", loc="left")
         for ax in rows[:, drawn:].flat:
             ax.set_visible(False)
     return fig

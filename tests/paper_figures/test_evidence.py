@@ -137,9 +137,8 @@ def test_sequences_that_are_scored_are_those_whose_entropy_is_drawn(measured, ke
             both = {split: drawn.sel(sequences=split).dropna("sample") for split in SPLITS}
         for split, entropy in both.items():
             own = scores.entropy.sel(split=split).values[: len(entropy)] * LENGTHS[system]
-            np.testing.assert_allclose(
-                own, entropy, rtol=1e-4, atol=1e-6
-            )  # batches of other sizes, in single precision
+            # networks are single precision, and see batches of other sizes
+            np.testing.assert_allclose(own, entropy, rtol=1e-4, atol=1e-6)
 
 
 def test_curvature_is_the_second_derivative_of_the_energy():
