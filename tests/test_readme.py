@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,9 @@ def test_two_commands_do_everything_and_ci_calls_the_second():
         assert done.returncode == 0, done.stderr
 
 
-def test_the_command_lines_run(tmp_path):
+def test_the_command_lines_run(tmp_path, smoke_results):
+    """Where the cells of the preset are there; that they are made is tested of all figures."""
+    shutil.copytree(smoke_results / "cells", tmp_path / "smoke" / "cells")
     lines = commands(".venv/bin/python -m paper_figures")
     assert len(lines) == 4
     for line in lines:

@@ -32,8 +32,8 @@ main()
 """
 
 
-def start(folder):
-    words = ["-m", "paper_figures", "run", "am_entropy", "--preset", "smoke", "--jobs", "2", "--out", str(folder)]
+def start(folder, jobs):
+    words = ["-m", "paper_figures", "run", "am_entropy", "--preset", "smoke", "--jobs", jobs, "--out", str(folder)]
     return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -55,7 +55,7 @@ def wait_until(condition, seconds, run=None):
 @needs_proc
 def test_kill_and_go_on(tmp_path):
     cells = tmp_path / "cells"
-    first = start(tmp_path)
+    first = start(tmp_path, jobs="2")
     wait_until(lambda: cells.exists() and any(cells.glob("*.nc")), 240, first)
     workers = descendants(first.pid)
     assert workers
@@ -64,7 +64,7 @@ def test_kill_and_go_on(tmp_path):
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)
     finished = {cell: cell.stat().st_mtime_ns for cell in cells.glob("*.nc")}
 
-    second = start(tmp_path)
+    second = start(tmp_path, jobs="1")
     out, err = second.communicate(timeout=400)
     assert second.returncode == 0, err
     assert out.strip().endswith("report.html")
