@@ -139,7 +139,7 @@ def retrieve(
             dynamics.relax(
                 *(final[rows], kind, noise, seed, first_row + start, max_sweeps),
                 *(info.sweeps[rows], info.cycle_length[rows]),
-                *(np.require(targets[rows], requirements="CW"), overlaps[rows]),
+                *(np.require(targets[rows], requirements=["C", "W"]), overlaps[rows]),
             )
 
     dynamics = memory.dynamics()

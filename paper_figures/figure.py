@@ -35,7 +35,10 @@ from paper_figures.workspace import Workspace
 
 @runtime_checkable
 class Figure(Protocol):
-    """A module that is a figure. To import it must load neither torch nor what is compiled: `list` reads the titles."""
+    """A module that is a figure. To import it must load neither torch nor what is compiled: `list` reads the titles.
+
+    It may also have `html(ds)`, a string of markup, escaped, that the report shows of the Dataset below the drawing.
+    """
 
     ORDER: int
     """Its place in the list and in the report, ascending."""
@@ -61,8 +64,6 @@ class Figure(Protocol):
     def findings(self, ds: xr.Dataset, /) -> list[str]:
         """What this run shows, in sentences with numbers and intervals."""
         ...
-
-    # A module may also define html(ds) -> str, what the report shows of the Dataset below the drawing, escaped.
 
 
 @cache

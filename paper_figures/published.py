@@ -134,7 +134,7 @@ def _on_hub(source: str) -> tuple[list[File], list[str]]:
 
     repository, _, revision = source.removeprefix("hf://").strip("/").partition("@")
     try:
-        info = HfApi().repo_info(repository, revision=revision or None, files_metadata=True)
+        info = HfApi().model_info(repository, revision=revision or None, files_metadata=True)
     except (OSError, HFValidationError) as error:
         raise FileNotFoundError(f"cannot look into {source!r}: {error}") from error
     files, others = [], []

@@ -153,12 +153,13 @@ def _pictures(folder: Path, name: str, figure: Figure, dataset: xr.Dataset) -> d
             drawing.savefig(buffer, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
             files |= _write(folder, f"figures/{name}.{suffix}", buffer.getvalue())
             drawing.set_layout_engine("none")  # the layout of both, which takes as long as drawing
+    html = getattr(figure, "html", None)
     return {
         "title": figure.TITLE,
         "caption": _caption(name, figure, dataset),
         "expected": figure.EXPECTED,
         "findings": figure.findings(dataset),
-        "html": figure.html(dataset) if hasattr(figure, "html") else "",
+        "html": html(dataset) if html else "",
         "files": files,
     }
 

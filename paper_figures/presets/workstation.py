@@ -18,8 +18,10 @@ def hollow(width: int) -> Recipe:
     return Recipe(network, SLOW, STEPS, seeds=3)
 
 
-def transformer(**shape: int) -> Recipe:
-    return Recipe(DiTConfig(2, cond_dim=64, dropout=0.0, **shape), SLOW, STEPS, seeds=3)
+def transformer(width: int) -> Recipe:
+    """One of four blocks and four heads."""
+    network = DiTConfig(2, hidden_dim=width, blocks=4, heads=4, cond_dim=64, dropout=0.0)
+    return Recipe(network, SLOW, STEPS, seeds=3)
 
 
 TREE, HOLLOW = LAPTOP.hierarchy.recipes.values()
@@ -31,7 +33,7 @@ WORKSTATION = Preset(
     language=Language(
         tokenizer="bpe:1024",
         length=32,
-        recipes={"hollow network": hollow(256), "transformer": transformer(hidden_dim=256, blocks=4, heads=4)},
+        recipes={"hollow network": hollow(256), "transformer": transformer(256)},
         widths={f"hollow network, width {width}": hollow(width) for width in (64, 128)},
         variants={
             "raw weights": replace(hollow(256), protocol=Protocol("raw")),
@@ -54,7 +56,7 @@ WORKSTATION = Preset(
             "hollow network": replace(
                 HOLLOW, network=HollowMLPConfig(2, hidden_dim=192, blocks=3, dropout=0.0), sizes=SIZES
             ),
-            "transformer": transformer(hidden_dim=128, blocks=4, heads=4),
+            "transformer": transformer(128),
         },
         course=(128, (100, 200, 400, 800, 1600, 4000)),
         grammars=10,

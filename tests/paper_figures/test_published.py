@@ -285,7 +285,7 @@ def test_files_on_the_hub(monkeypatch):
     """Their names, commit and hashes are known without fetching them; the shape is that of their size."""
 
     class Hub:
-        def repo_info(self, repository, revision, files_metadata):
+        def model_info(self, repository, revision, files_metadata):
             assert (repository, revision, files_metadata) == ("owner/name", "v1", True)
             names = ["tiny/lm1b-tiny-0.5.ckpt", "tiny/other.ckpt", "huge/lm1b-huge-0.5.ckpt", "README.md"]
             lfs = SimpleNamespace(sha256="of the content")
