@@ -37,7 +37,7 @@ SETTINGS: dict[Any, Any] = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.4,
     "figure.dpi": 110,
-    "savefig.dpi": 160,
+    "savefig.dpi": 140,
     "svg.hashsalt": "amtheory",
 }
 

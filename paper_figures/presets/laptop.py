@@ -19,12 +19,13 @@ HOLLOW = TrainConfig(
     batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=75, decay="cosine", ema=0.99, log_fraction=0.5
 )
 TREE = TrainConfig(batch_size=64, learning_rate=4e-3, warmup=75, decay="cosine", ema=0.99)
+STEPS = {64: 600, 256: 700, 1024: 900, 8192: 1000, 60000: 1300}
 
 
 def hollow(width: int) -> Recipe:
     """The main network of text, of any width."""
     network = HollowMLPConfig(2, hidden_dim=width, blocks=2, embed_dim=16, cond_dim=32, dropout=0.0)
-    return Recipe(network, HOLLOW, {64: 800, 256: 800, 1024: 900, 8192: 1000, 60000: 1300}, seeds=3)
+    return Recipe(network, HOLLOW, STEPS, seeds=3)
 
 
 LAPTOP = Preset(
@@ -37,11 +38,17 @@ LAPTOP = Preset(
         widths={f"hollow network, width {width}": hollow(width) for width in (24, 48)},
         variants={
             "raw weights": replace(hollow(96), protocol=Protocol("raw"), seeds=1),
-            "half precision": replace(hollow(96), protocol=Protocol(precision="float16"), seeds=1),
+            "half precision": replace(
+                hollow(96),
+                protocol=Protocol(precision="float16"),
+                sizes={size: STEPS[size] for size in (64, 1024, 60000)},
+                seeds=1,
+            ),
         },
         sequences=200,
         generated=200,
         greedy_sequences=60,
+        steps=10,
         generation_steps=32,
     ),
     memories=Memories(
@@ -71,9 +78,9 @@ LAPTOP = Preset(
                 dict.fromkeys((16, 64, 256, 1024, 8192), 700),
             ),
             "hollow network": Recipe(
-                HollowMLPConfig(2, hidden_dim=96, blocks=2, embed_dim=16, cond_dim=32, dropout=0.0),
+                HollowMLPConfig(2, hidden_dim=64, blocks=2, embed_dim=16, cond_dim=32, dropout=0.0),
                 HOLLOW,
-                dict.fromkeys((16, 64, 256, 1024, 8192), 700),
+                dict.fromkeys((16, 256, 8192), 700),
             ),
         },
         rules={
