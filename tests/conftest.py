@@ -46,8 +46,8 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Under ``--dist loadgroup`` a file stays in one process, and so do all files that read the smoke results, which one
-    process makes and others would wait for. They take longest and come first."""
+    """Under ``--dist loadgroup`` a file stays in one process, and so do all files that read the smoke results, which
+    one process makes and others would wait for. They take longest and come first."""
     readers = {path for path in {item.path for item in items} if "smoke_results" in path.read_text()}
     items.sort(key=lambda item: item.path not in readers)
     for item in items:
