@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from bridges import find_peak
 from paper_figures import style
@@ -61,6 +62,8 @@ def plot(ds: xr.Dataset) -> Figure:
                 ax.axvline(float(at.peak.sel(estimate="value")), color=colour, linestyle=":", linewidth=1)
             ax.set(xscale="log", yscale="log", xlabel="training sequences", ylabel="perplexity per token")
             ax.set_title(f"{'training' if split == 'train' else 'unseen'} sequences", loc="left")
+            for axis in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+                axis(LogFormatter(minor_thresholds=(1.5, 0.5)))
     axes[0, 0].legend()
     style.letters(axes)
     return fig

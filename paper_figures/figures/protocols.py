@@ -73,13 +73,16 @@ def plot(ds: xr.Dataset) -> Figure:
                     look = {"color": style.COLOURS[name], **style.LINES[name]}
                     ax.errorbar(values.dataset_size, value, [value - low, high - value], capsize=2, label=name, **look)
             ax.axhline(0, color=style.GREY, linewidth=0.8)
+            ax.set_visible(bool(ds[what].sel(variant=variant).notnull().any()))
             ax.set(xscale="log")
         row[0].set_ylabel("change of recovery")
         row[1].set_ylabel("of entropy\n(nats per token)")
         row[2].set_ylabel("of the bound\n(nats per token)")
         row[0].set_title(variant, loc="left")
-    for ax in axes[-1]:
-        ax.set_xlabel("training sequences")
+    for column in axes.T:
+        lowest = [ax for ax in column if ax.get_visible()][-1]
+        lowest.set_xlabel("training sequences")
+        lowest.tick_params(labelbottom=True)
     axes[0, 1].legend()
     style.letters(axes)
     return fig
