@@ -199,7 +199,7 @@ def true_positive_rate(
 
 
 def ks_distance(a: ArrayLike, b: ArrayLike) -> float:
-    """sup_u |F_a(u) - F_b(u)| of the empirical distribution functions, of Kolmogorov and Smirnov.
+    """`sup_u |F_a(u) - F_b(u)|` of the empirical distribution functions, of Kolmogorov and Smirnov.
 
     It sees any difference of two laws, as one of spread, where the area under the ROC curve sees only which is larger.
 

@@ -123,8 +123,7 @@ def path(
     Returns
     -------
     times : T + 1 falling numbers, `start` first; 0.0 last, unless `last` is "none"
-    states : one for each time, made when it is asked for; `z` first, each (B, L). To be left as they are: the next one
-        is made of them
+    states : one (B, L) for each time, `z` first, made when it is asked for; to be left alone, as the next is made of it
     """
     z = check_tokens("z", z, process.state_size)
     if denoiser.process.vocab_size != process.vocab_size:
