@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -128,6 +129,8 @@ def verify(folder: tyro.conf.Positional[Path], /) -> None:
 
 
 def main() -> None:
+    # joblib renews a worker that has grown, and says so as if something were wrong
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
     commands = {"list": list_figures, "run": run, "report": report, "claims": claims, "verify": verify}
     run_commands(commands, prog="python -m paper_figures", description=__doc__)
 
