@@ -14,7 +14,7 @@ from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
 SIDE, REPEATS = 1024, 5
-EFFICIENCY = 0.4
+EFFICIENCY = 0.35
 """Of what a core does in a matrix product of that side, what it does in training and measuring: that of the laptop
 preset, whose networks are small."""
 

@@ -50,9 +50,9 @@ class UniformAlpha(NamedTuple):
     (0.5205, -0.219696)
     """
 
-    alpha: Float64[Tensor, "..."]
-    one_minus_alpha: Float64[Tensor, "..."]
-    derivative: Float64[Tensor, "..."]
+    alpha: Float64[Tensor, " ..."]
+    one_minus_alpha: Float64[Tensor, " ..."]
+    derivative: Float64[Tensor, " ..."]
 
 
 def uniform_alpha(gaussian_alpha: Values, vocab_size: int) -> Values:

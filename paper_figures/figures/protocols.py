@@ -93,6 +93,8 @@ def findings(ds: xr.Dataset) -> list[str]:
     for variant in ds.variant.values:
         for what, unit in (("recovery", ""), ("entropy", " nats per token"), ("bound", " nats per token")):
             values = ds[what].sel(variant=variant)
+            if values.isnull().all():  # as the bound in half precision
+                continue
             largest = abs(values.sel(estimate="value")).max("sequences").fillna(0)
             size = int(largest.dataset_size[int(largest.values.argmax())])
             at = values.sel(dataset_size=size).dropna("sequences", how="all")

@@ -29,7 +29,7 @@ def hollow(width: int) -> Recipe:
 
 
 LAPTOP = Preset(
-    about="every figure and claim on two cores in about 15 minutes",
+    about="every figure and claim on two cores in about 16 minutes",
     rehearsal=False,
     language=Language(
         tokenizer="letters",
