@@ -44,14 +44,8 @@ def pytest_generate_tests(metafunc):
     seeds.parametrize(metafunc)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Under ``--dist loadgroup`` a file stays in one process, and so do all files that read the smoke results, which
-    one process makes and others would wait for. They take longest and come first."""
-    readers = {path for path in {item.path for item in items} if "smoke_results" in path.read_text()}
-    items.sort(key=lambda item: item.path not in readers)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("smoke" if item.path in readers else item.path.name))
         if rate := seeds.alarm(item):
             item.user_properties.append(("alarm", float(rate)))  # of numpy it would not reach the other process
 
