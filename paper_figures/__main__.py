@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from paper_figures.presets import PRESETS
+from paper_figures.presets import PRESETS, named
 from uddm.command_line import run_commands, user_errors
 
 
@@ -80,8 +80,7 @@ def run(
         if sequences is not None and sequences < 2:
             raise ValueError(f"`sequences` must be at least 2, got {sequences}")
         folder = out or Path("results") / preset
-        about = PRESETS[preset].about if preset in PRESETS else "unknown"
-        print(f"preset {preset} ({about}), results in {folder}; reading the corpus", file=sys.stderr)
+        print(f"preset {preset} ({named(preset).about}), results in {folder}; reading the corpus", file=sys.stderr)
         options = {"tokenizer": tokenizer, "checkpoints": checkpoints, "half": half, "sequences": sequences}
         workspace = Workspace(folder, preset, corpus=corpus, seed=seed, device=str(check_device(device)), **options)
         workspace.prepare()

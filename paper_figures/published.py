@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uddm.corpora import TokenBlocks
 
 NAME = re.compile(r"(?:.*/)?(?P<size>\w+)/lm1b-(?P=size)-(?P<fraction>[0-9.]+(?:e-?[0-9]+)?)\.ckpt")
+MISNAMED = "it is not named <size>/lm1b-<size>-<fraction>.ckpt"
 SHAPES = {"tiny": DiTConfig.tiny, "small": DiTConfig.small, "medium": DiTConfig.medium}
 
 
@@ -77,13 +78,15 @@ def with_networks(language: Language, networks: dict[str, Published], *, half: b
     if not networks:
         raise ValueError("`checkpoints` must hold a readable <size>/lm1b-<size>-<fraction>.ckpt, got none")
     main = max(networks, key=lambda name: len(networks[name].files))
-    variants: dict[str, Recipe | Published] = {f"{main}, raw weights": _under(networks[main], Protocol("raw"))}
+    variants: dict[str, Recipe | Published] = {
+        f"{main}, raw weights": replace(networks[main], protocol=Protocol("raw"))
+    }
     if half:
-        in_half = _under(networks[main], replace(PUBLISHED, precision="float16"))
-        variants[f"{main}, published protocol, half precision"] = in_half
+        in_half = replace(PUBLISHED, precision="float16")
+        variants[f"{main}, published protocol, half precision"] = replace(networks[main], protocol=in_half)
     return replace(
         language,
-        recipes={main: networks[main], f"{main}, published protocol": _under(networks[main], PUBLISHED)},
+        recipes={main: networks[main], f"{main}, published protocol": replace(networks[main], protocol=PUBLISHED)},
         widths={name: network for name, network in networks.items() if name != main},
         variants=variants,
     )
@@ -106,10 +109,6 @@ def without(language: Language, source: str) -> Language:
     return replace(language, recipes=recipes, widths=left(language.widths), variants=left(language.variants))
 
 
-def _under(network: Published, protocol: Protocol) -> Published:
-    return replace(network, protocol=protocol)
-
-
 def _in_folder(folder: Path) -> tuple[list[File], list[str]]:
     """The checkpoints of a folder, and what else it holds."""
     if not folder.is_dir():
@@ -119,7 +118,7 @@ def _in_folder(folder: Path) -> tuple[list[File], list[str]]:
         name = NAME.fullmatch(path.as_posix())
         try:
             if name is None:
-                others.append(f"{path}: it is not named <size>/lm1b-<size>-<fraction>.ckpt")
+                others.append(f"{path}: {MISNAMED}")
             else:
                 files.append(File(str(path), _content(path), name["size"], float(name["fraction"])))
         except OSError as error:
@@ -145,7 +144,7 @@ def _on_hub(source: str) -> tuple[list[File], list[str]]:
             place = f"hf://{repository}@{info.sha}/{entry.rfilename}"
             files.append(File(place, content, name["size"], float(name["fraction"])))
         elif entry.rfilename.endswith(".ckpt"):
-            others.append(f"{entry.rfilename}: it is not named <size>/lm1b-<size>-<fraction>.ckpt")
+            others.append(f"{entry.rfilename}: {MISNAMED}")
     return files, others
 
 

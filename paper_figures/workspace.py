@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paper_figures import published
 from paper_figures.cells import Cells
-from paper_figures.presets import PRESETS, Preset
+from paper_figures.presets import Language, Preset, named
 from uddm import corpora
 from uddm.corpora.lm1b import lm1b_test
 from uddm.corpora.tokenizers import TOKENIZER_FORMS
@@ -56,39 +56,40 @@ class Workspace(Cells):
         seed: int = 0,
         device: str = "cpu",
     ):
-        if isinstance(preset, str) and preset not in PRESETS:
-            raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}, got {preset!r}")
+        self.name, self.preset = (preset, named(preset)) if isinstance(preset, str) else ("custom", preset)
         super().__init__(as_path("folder", folder), seed)
-        self.name, self.preset = (preset, PRESETS[preset]) if isinstance(preset, str) else ("custom", preset)
         self.corpus, self.device = tuple(corpus), device
         self.skipped: list[str] = []
         if tokenizer is not None:
-            self._change(tokenizer=tokenizer)
+            self._speak(replace(self.preset.language, tokenizer=tokenizer))
         if not self.preset.language.tokenizer:
             raise ValueError(f"`tokenizer` must be given for preset {self.name!r}: {TOKENIZER_FORMS}")
         if sequences is not None:
             names = ("sequences", "generated", "greedy_sequences")
-            self._change(**{name: min(sequences, getattr(self.preset.language, name)) for name in names})
+            fewer = {name: min(sequences, getattr(self.preset.language, name)) for name in names}
+            self._speak(replace(self.preset.language, **fewer))
         if checkpoints is not None:
-            networks, self.skipped = published.find(checkpoints, self.blocks)
-            for reason in self.skipped:
-                print(f"skipped: {reason}", file=sys.stderr, flush=True)
-            self.preset = replace(
-                self.preset, language=published.with_networks(self.preset.language, networks, half=half)
-            )
+            networks, reasons = published.find(checkpoints, self.blocks)
+            self._skip(reasons)
+            self._speak(published.with_networks(self.preset.language, networks, half=half))
         elif not self.preset.language.recipes:
             raise ValueError(f"`checkpoints` must be given for preset {self.name!r}")
 
-    def _change(self, **settings: Any) -> None:
-        """Other settings of the language."""
-        self.preset = replace(self.preset, language=replace(self.preset.language, **settings))
+    def _speak(self, language: Language) -> None:
+        """Another language in the preset."""
+        self.preset = replace(self.preset, language=language)
+
+    def _skip(self, reasons: Sequence[str]) -> None:
+        """Record and tell what is left out, each once."""
+        for reason in reasons:
+            if reason not in self.skipped:
+                self.skipped.append(reason)
+                print(f"skipped: {reason}", file=sys.stderr, flush=True)
 
     def lose(self, source: str, reason: str) -> None:
         """Go on without a checkpoint that cannot be read."""
-        if reason not in self.skipped:
-            self.skipped.append(reason)
-            print(f"skipped: {reason}", file=sys.stderr, flush=True)
-        self.preset = replace(self.preset, language=published.without(self.preset.language, source))
+        self._skip([reason])
+        self._speak(published.without(self.preset.language, source))
 
     def prepare(self) -> None:
         """Read the corpus, the first time anything asks for it, and cut it into blocks in the folder."""

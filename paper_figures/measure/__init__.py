@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -35,6 +35,11 @@ def three(values: Sequence[Number]) -> list[Number]:
 def nearest(noises: Sequence[float], wanted: float = NOISE) -> float:
     """The one nearest to the noise that is wanted."""
     return min(noises, key=lambda t: abs(t - wanted))
+
+
+def traced(system: MemorySystem, n: int, seed: int, **how: Any) -> xr.Dataset:
+    """`bridges.trajectory` of n sequences from noise, without its laws of single tokens."""
+    return bridges.trajectory(system, n, rng=seed, **how).drop_vars(["token_entropy", "top_probability", "gini"])
 
 
 def classified(system: MemorySystem, recovered: xr.Dataset) -> xr.Dataset:

@@ -14,7 +14,7 @@ import bridges
 import uddm
 from amtheory.intervals import bootstrap_mean, wilson
 from paper_figures.cells import Cell, stack
-from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, classified, scored, three
+from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, classified, scored, three, traced
 from paper_figures.measure.networks import Training, is_row, unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
@@ -226,12 +226,11 @@ class Measured:
         return self._cell("generation", {}, make)
 
     def trajectory(self) -> Cell:
-        """`bridges.trajectory` of the generation of strings, without its laws of single tokens."""
+        """The generation of strings, `traced`."""
         n = min(FOLLOWED, self.settings.sequences)
 
         def make() -> xr.Dataset:
-            found = bridges.trajectory(self.system, n, steps=self.steps, record=FOLLOWED_STATES, rng=self.ws.seed)
-            return found.drop_vars(["token_entropy", "top_probability", "gini"])
+            return traced(self.system, n, self.ws.seed, steps=self.steps, record=FOLLOWED_STATES)
 
         return self._cell("trajectory", {"followed": n, "states": FOLLOWED_STATES}, make)
 

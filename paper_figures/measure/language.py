@@ -14,7 +14,7 @@ import bridges
 import uddm
 from amtheory.intervals import Estimate, bootstrap_mean, student
 from paper_figures.cells import Cell, joined, stack
-from paper_figures.measure import CLEAN, FOLLOWED, FOLLOWED_STATES, classified, nearest, scored, three
+from paper_figures.measure import CLEAN, FOLLOWED, FOLLOWED_STATES, classified, nearest, scored, three, traced
 from paper_figures.measure.networks import (
     Checkpoint,
     Training,
@@ -341,12 +341,11 @@ class Measured:
         return self._cell("scores", {"sequences": numbers}, lambda: stack(scores, split=SPLITS))
 
     def trajectory(self) -> Cell:
-        """`bridges.trajectory` of the generation of sequences, without its laws of single tokens."""
+        """The generation of sequences, `traced`."""
         n, steps = min(FOLLOWED, self.language.generated), self.language.generation_steps
 
         def make() -> xr.Dataset:
-            found = bridges.trajectory(self.system, n, steps=steps, record=FOLLOWED_STATES, rng=self.seed)
-            return found.drop_vars(["token_entropy", "top_probability", "gini"])
+            return traced(self.system, n, self.seed, steps=steps, record=FOLLOWED_STATES)
 
         return self._cell("trajectory", {"sequences": n, "steps": steps, "states": FOLLOWED_STATES}, make)
 

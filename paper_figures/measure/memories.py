@@ -13,7 +13,7 @@ import amtheory
 import bridges
 from amtheory.patterns import random_features
 from paper_figures.cells import Cell, joined, stack
-from paper_figures.measure import FOLLOWED, classified, nearest, scored, three
+from paper_figures.measure import FOLLOWED, classified, nearest, scored, three, traced
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
@@ -161,14 +161,12 @@ class Measured:
         return self._cell("entropy", {}, make)
 
     def trajectory(self) -> Cell:
-        """`bridges.trajectory` of the pseudo-likelihood memory at T = 0 from random spins, sweep by sweep, without its
-        laws of single spins."""
+        """The pseudo-likelihood memory at T = 0 from random spins, sweep by sweep, `traced`."""
         n, sweeps = min(FOLLOWED, self.memories.sequences), self.memories.sweeps
 
         def make() -> xr.Dataset:
             how = {"mode": "posterior_mode", "steps": sweeps, "record": sweeps + 1}
-            found = bridges.trajectory(self.systems[PSEUDO_LIKELIHOOD], n, **how, rng=self.ws.seed)
-            return found.drop_vars(["token_entropy", "top_probability", "gini"])
+            return traced(self.systems[PSEUDO_LIKELIHOOD], n, self.ws.seed, **how)
 
         return self._cell("trajectory", {"followed": n}, make)
 

@@ -23,10 +23,7 @@ COST_FLOP = 7.8e8
 
 
 class UnreadableCheckpoint(ValueError):
-    """A published file that cannot be read, and why."""
-
-    def __init__(self, source: str, reason: str):
-        super().__init__(source, reason)
+    """A published file that cannot be read, its source, and the reason."""
 
 
 class Training:

@@ -25,3 +25,10 @@ PRESETS: dict[str, Preset] = {
     "gpu": GPU,
     "paper": PAPER,
 }
+
+
+def named(name: str) -> Preset:
+    """The preset of that name; ValueError if there is none."""
+    if name not in PRESETS:
+        raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}")
+    return PRESETS[name]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from uddm._validation import check_tokens
 from uddm.denoisers.base import Denoiser, inference
-from uddm.denoisers.network import Network
-from uddm.process.base import PerSequence, _column
+from uddm.denoisers.network import Network, noise_levels
+from uddm.process.base import PerSequence
 
 
 class HalfPrecision(Denoiser):
@@ -51,7 +51,6 @@ class HalfPrecision(Denoiser):
     def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
         """log x_theta, (B, L, K) float32 down to -inf, for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
         z = check_tokens("z", z, self.process.vocab_size)
-        sigma = _column(self.process.sigma(t), z).float().expand(len(z), 1).squeeze(1)
         with inference(self.network), torch.autocast(self.device.type, torch.float16):
-            logits = self.network(z, sigma)
+            logits = self.network(z, noise_levels(self.process, z, t))
         return logits.half().log_softmax(-1).exp().float().log()

@@ -105,7 +105,7 @@ class Network(nn.Module, Denoiser):
         process : the forward process, that of the network or a curriculum's
         t : times, () or (B,) in (0, 1]
         """
-        sigma = _column(process.sigma(t), z).float().expand(len(z), 1).squeeze(1)
+        sigma = noise_levels(process, z, t)
         own_logit = None
         if self.config.predicts == "posterior":
             own_logit = _column(process.own_logit(t), z).float().expand(z.shape)
@@ -169,6 +169,11 @@ class Network(nn.Module, Denoiser):
         check_tensors(stored.weights, model.state_dict(), stored.folder / "model.safetensors")
         model.load_state_dict(stored.weights)
         return model.eval()
+
+
+def noise_levels(process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
+    """sigma = -log alpha_t for each of the sequences z (B, L) at times t, () or (B,): what a network reads, (B,)."""
+    return _column(process.sigma(t), z).float().expand(len(z), 1).squeeze(1)
 
 
 def network_of(config: NetworkConfig) -> type[Network]:
