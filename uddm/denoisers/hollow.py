@@ -64,8 +64,10 @@ class HollowMLP(Network):
         """What the read-out sees of tokens z (B, L) at noise levels sigma (B,): (B, L, d)."""
         condition = F.silu(self.sigma_map(sigma))
         padded = F.pad(z, (self.window, self.window), value=self.config.vocab_size)
-        context = self.embedding[padded].unfold(1, len(self.own_token_hidden), 1).flatten(2)
-        h = F.linear(context, (self.offsets * self.own_token_hidden).flatten(1)) + self.sigma_in(condition)[:, None]
+        windows = self.embedding[padded].unfold(1, len(self.own_token_hidden), 1)
+        context = windows.mT.flatten(2)  # each row one piece of memory, as an embedding follows that of its neighbour
+        weights = (self.offsets * self.own_token_hidden).mT.flatten(1)
+        h = F.linear(context, weights) + self.sigma_in(condition)[:, None]
         for block in self.blocks:
             h = block(h, condition)
         return self.output_layer.modulate(h, condition)
