@@ -11,6 +11,7 @@ from .diffusion import DiffusionSystem as DiffusionSystem
 from .embeddings import embed as embed
 from .entropy import conditional_entropy as conditional_entropy
 from .entropy import entropy_gap as entropy_gap
+from .extractions import extraction as extraction
 from .identities import check_all as check_all
 from .measured import as_system as as_system
 from .membership import SCORES as SCORES
@@ -57,6 +58,7 @@ __all__ = [
     "conditional_entropy",
     "embed",
     "entropy_gap",
+    "extraction",
     "find_peak",
     "find_transition",
     "fixed_points",

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int8, Int64, Num, Shaped
+from jaxtyping import Bool, Float64, Int8, Int64, Num, Shaped
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from amtheory import Memory, RetrievalInfo, retrieve
+from amtheory import Memory, retrieve
 from amtheory._validation import unmasked
 from bridges.system import Conditional, MemorySystem
 
@@ -26,7 +26,7 @@ class BinarySystem(MemorySystem):
     dynamics have one fixed temperature, so the time a system is told has no effect: "sample" runs at T = 1/beta, the
     other modes at T = 0 ("one_shot" for a single sweep), for 100 sweeps at most if `steps` is None. The last update has
     no effect either. Sequential updates visit the spins in random order, so that even at T = 0 they depend on the
-    random stream.
+    random stream; they cannot keep spins, and refuse `keep`.
 
     Parameters
     ----------
@@ -87,9 +87,10 @@ class BinarySystem(MemorySystem):
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
+        keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, "B L"]:
-        return self._swept(z, mode, self.steps_taken(mode, steps), rng)[0]
+        return self._swept(z, mode, self.steps_taken(mode, steps), keep, rng)[0]
 
     def path(
         self,
@@ -99,30 +100,41 @@ class BinarySystem(MemorySystem):
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
+        keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
         sweeps, seed = self.steps_taken(mode, steps), copy.deepcopy(rng)
-        end, _ = self._swept(z, mode, sweeps, rng)
+        end, _ = self._swept(z, mode, sweeps, keep, rng)
 
         def states() -> Iterator[np.ndarray]:
             """Random numbers are keyed by the sweep: with the same ones, a shorter run is the beginning of a longer."""
             state, settled = z, False
             for n in range(sweeps):
                 if n > 0 and not settled:
-                    state, info = self._swept(z, mode, n, copy.deepcopy(seed))
-                    settled = info.converged.all()
+                    state, settled = self._swept(z, mode, n, keep, copy.deepcopy(seed))
                 yield state
             yield end
 
         return np.full(sweeps + 1, float(start)), states()
 
     def _swept(
-        self, z: np.ndarray, mode: str, sweeps: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, RetrievalInfo]:
-        temperature = 1 / self.beta if mode == "sample" else 0.0
-        how: Any = {"update": self.update, "temperature": temperature, "max_sweeps": sweeps, "rng": rng}
-        states, info = retrieve(self.memory, to_spins(z), **how)
-        return to_tokens(states), info
+        self, z: np.ndarray, mode: str, sweeps: int, keep: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, bool]:
+        """The states after so many sweeps, and whether all are fixed points; kept spins are put back after each sweep,
+        which, as all spins change at once, is the same as leaving them alone."""
+        how: Any = {"update": self.update, "temperature": 1 / self.beta if mode == "sample" else 0.0, "rng": rng}
+        if keep is None or not keep.any():
+            states, info = retrieve(self.memory, to_spins(z), max_sweeps=sweeps, **how)
+            return to_tokens(states), bool(info.converged.all())
+        if self.update == "sequential":
+            raise ValueError("`keep` must be None with sequential updates, which keep no spins: take parallel ones")
+        state = z
+        for _ in range(sweeps):
+            before = state
+            state = np.where(keep, z, to_tokens(retrieve(self.memory, to_spins(before), max_sweeps=1, **how)[0]))
+            if mode != "sample" and np.array_equal(state, before):
+                return state, True
+        return state, False
 
     def generate(
         self, n: int, rng: np.random.Generator, *, steps: int | None = None

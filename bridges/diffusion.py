@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Bool, Float64, Int64, Integer
 from torch import Tensor
 
 from amtheory._validation import unmasked
@@ -33,7 +33,8 @@ class DiffusionSystem(MemorySystem):
     batch_size : sequences that meet the denoiser together; default None, as many as fit a modest memory
 
     With `steps=None` a denoiser that can draw joint posterior samples (its method `sample`) does so: the law of the
-    reverse process with infinitely many steps. Others take 1000 steps.
+    reverse process with infinitely many steps; given kept tokens, which its `sample` then takes as `keep`, their law
+    given these, which no number of steps reaches (`uddm.sampling`). Others take 1000 steps.
 
     Raises
     ------
@@ -83,6 +84,7 @@ class DiffusionSystem(MemorySystem):
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
+        keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, "B L"]:
         tokens = self.tokens(z)
@@ -91,8 +93,9 @@ class DiffusionSystem(MemorySystem):
             joint: Callable[..., Tensor] = self.denoiser.sample  # type: ignore[attr-defined]
             stream = torch.Generator().manual_seed(_seed(rng))
             rows = batches(tokens, self.vocab_size, self.batch_size)
-            return torch.cat([joint(tokens[r], start, generator=stream) for r in rows]).numpy()
-        options: dict[str, Any] = {"start": start, "steps": steps, "mode": mode, "last": last}
+            given = [{} if keep is None else {"keep": keep[r]} for r in rows]
+            return torch.cat([joint(tokens[r], start, **k, generator=stream) for r, k in zip(rows, given)]).numpy()
+        options: dict[str, Any] = {"start": start, "steps": steps, "mode": mode, "last": last, "keep": keep}
         recovered = reverse(
             self.process, self.denoiser, tokens, **options, generator=_seed(rng), batch_size=self.batch_size
         )
@@ -106,9 +109,11 @@ class DiffusionSystem(MemorySystem):
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
+        keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
-        options: dict[str, Any] = {"start": start, "steps": self.steps_taken(mode, steps), "mode": mode, "last": last}
+        options: dict[str, Any] = {"start": start, "mode": mode, "last": last, "keep": keep}
+        options["steps"] = self.steps_taken(mode, steps)
         if options["steps"] is None:
             return super().path(z, **options, rng=rng)
         times, states = sampling.path(

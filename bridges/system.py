@@ -12,7 +12,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from amtheory import _validation as check
 from uddm.choices import LASTS, MODES
@@ -111,8 +111,8 @@ class MemorySystem(ABC):
     ...         return np.where(rng.random(x.shape) < noise, rng.integers(2, size=x.shape), x)
     ...     def conditional(self, z, t):
     ...         raise NotImplementedError  # `Conditional` shows one; recovery asks for none
-    ...     def recover(self, z, *, start=1.0, mode="sample", steps=None, last="ancestral", rng):
-    ...         return rng.integers(2, size=z.shape)
+    ...     def recover(self, z, *, start=1.0, mode="sample", steps=None, last="ancestral", keep=None, rng):
+    ...         return np.where(False if keep is None else keep, z, rng.integers(2, size=z.shape))
     ...     def generate(self, n, rng, *, steps=None):
     ...         return rng.integers(2, size=(n, self.length))
     ...     def describe(self):
@@ -165,6 +165,7 @@ class MemorySystem(ABC):
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
+        keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, "B L"]:
         """Run the dynamics from `z` to their end.
@@ -181,6 +182,8 @@ class MemorySystem(ABC):
         steps : number of steps, or of sweeps, >= 1; default None, the system's own
         last : the last update of a reverse process, "ancestral", the default, "greedy" or "none" (`uddm.reverse`);
             other systems ignore it
+        keep : where tokens are known, as `z` has them, and stay, (B, L) bool; default None, nowhere. A system that
+            cannot keep any refuses it by a ValueError
         rng : generator of all that is random; deterministic modes may draw from it what is not the tokens, such as an
             order
 
@@ -202,20 +205,21 @@ class MemorySystem(ABC):
         mode: str = "sample",
         steps: int | None = None,
         last: str = "ancestral",
+        keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
         """The states that `recover` goes through. May be left out: then it is taken to go from `z` to its end at once.
 
         Parameters
         ----------
-        z, start, mode, steps, last, rng : as `recover` is given them; the last state is what it returns
+        z, start, mode, steps, last, keep, rng : as `recover` is given them; the last state is what it returns
 
         Returns
         -------
         times : (T,) float64 in [0, 1], T >= 2, of each state; all `start` of a system without a notion of time
         states : one (B, L) int64 for each time, `z` first, made when it is asked for
         """
-        end = self.recover(z, start=start, mode=mode, steps=steps, last=last, rng=rng)
+        end = self.recover(z, start=start, mode=mode, steps=steps, last=last, keep=keep, rng=rng)
         return np.array([start, 0.0]), iter([z, end])
 
     def prior(self, n: int, rng: np.random.Generator) -> Int64[np.ndarray, "{n} {self.length}"]:

@@ -81,11 +81,13 @@ def sample(
     mode: Mode = "sample",
     last: Last = "ancestral",
     nucleus: float = 1.0,
+    prompt: Text = None,
+    packing: Literal["stream", "sentences"] = "stream",
     seed: int = 0,
     format: Literal["text", "json"] = "text",
     device: Text = None,
 ) -> None:
-    """Generate text from noise.
+    """Generate text from noise, or after a prompt.
 
     Args:
         checkpoint: model folder with its tokenizer.
@@ -94,11 +96,16 @@ def sample(
         mode: how each step chooses its tokens.
         last: the last update.
         nucleus: share of x_theta that is kept, its most probable tokens.
+        prompt: what each sequence begins with, of fewer tokens than it has.
+        packing: how the text of the training was cut: of "sentences" each sequence begins with BOS, and a prompt
+            follows it.
         seed: of the noise and of the reverse process.
         format: "text" as it is, a terminal being spared control characters, or "json", a string on a line for each
             sequence.
         device: cpu, cuda, ...; by default a GPU if there is one.
     """
+    import torch
+
     from uddm import reverse
     from uddm._validation import check_positive_int, check_seed
     from uddm.streams import keyed_seed
@@ -109,6 +116,10 @@ def sample(
         model, tokenizer = _load(checkpoint, device)
         noise = model.process.prior((n, model.length), generator=keyed_seed(seed, "noise")).to(model.device)
         how = {"steps": steps, "mode": mode, "last": last, "nucleus": nucleus}
+        if prompt is not None:
+            given = torch.from_numpy(_prompt(prompt, tokenizer, packing, model.length)).to(model.device)
+            noise[:, : len(given)] = given
+            how["keep"] = torch.arange(model.length) < len(given)
         for row in reverse(model.process, model, noise, **how, generator=seed, progress=True):
             text = tokenizer.decode(row.tolist())
             print(json.dumps(text) if format == "json" else printable(text, sys.stdout))
@@ -219,6 +230,22 @@ def _splits(
                 return [("training set", training), ("test set", blocks.test(copy=False))]
             why = f"the blocks in {index.parent} differ from those of the training"
     raise ValueError(f"`corpus` must be given: {why}")
+
+
+def _prompt(text: str, tokenizer: Any, packing: str, length: int) -> Any:
+    """The ids (n,) that a sequence of `length` tokens begins with."""
+    import numpy as np
+
+    ids = tokenizer.encode(text)
+    if not len(ids):
+        raise ValueError(f"`prompt` must have at least one token, got none in {text!r}")
+    if packing == "sentences":
+        if tokenizer.bos_id is None:
+            raise ValueError("`packing` 'sentences' needs a tokenizer with a BOS token")
+        ids = np.concatenate([[tokenizer.bos_id], ids])
+    if len(ids) >= length:
+        raise ValueError(f"`prompt` must have fewer tokens than a sequence, which has {length}, got {len(ids)}")
+    return ids
 
 
 def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:

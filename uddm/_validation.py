@@ -72,6 +72,26 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
     return tokens
 
 
+def check_keep(keep: Any, z: Tensor) -> Tensor:
+    """`keep` as a bool tensor (B, L), where `z` (B, L) is, of one of that shape, or (L,), for all rows.
+
+    Raises
+    ------
+    TypeError : not bool, or masked.
+    ValueError : another shape.
+    """
+    import torch
+
+    if not isinstance(keep, torch.Tensor):
+        array = check_array("keep", keep)
+        keep = torch.from_numpy(np.require(array, requirements="W")) if array.dtype == bool else array
+    if keep.dtype is not torch.bool:
+        raise TypeError(f"`keep` must hold bool, got dtype {keep.dtype}")
+    if keep.shape not in (z.shape, z.shape[1:]):
+        raise ValueError(f"`keep` must have shape {tuple(z.shape)} or {tuple(z.shape[1:])}, got {tuple(keep.shape)}")
+    return keep.to(z.device).expand_as(z)
+
+
 def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> Tensor:
     """Return `t` as a float64 tensor with every value in (low, 1], or [low, 1] if `closed`; TypeError if it is none."""
     import torch

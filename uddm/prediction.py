@@ -133,10 +133,10 @@ class HeadPrediction(SummedPrediction):
         """The two, and log Z on the way: `log_prob` has no sum left to do."""
 
         def reduction(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            log_Z = logits.logsumexp(1)
-            log_p = logits - log_Z[:, None]
-            entropy = _log_Z_and_entropy(logits)[1]  # which overwrites the logits
-            return log_Z, entropy, log_prob_variance(log_p, entropy)
+            highest, shifted, p, total = _exponentials(logits)
+            mean = (shifted * p).sum(1) / total
+            variance = ((shifted - mean[:, None]) ** 2 * p).sum(1) / total
+            return highest + total.log(), total.log() - mean, variance
 
         self._log_Z, entropy, variance = self._chunked(reduction)
         return entropy, variance
@@ -186,9 +186,13 @@ def log_prob_variance(log_p: Float[Tensor, "*shape K"], entropy: Float[Tensor, "
     return torch.where(log_p > -torch.inf, log_p.exp() * (log_p + entropy[..., None]) ** 2, 0.0).sum(-1)
 
 
-def _log_Z_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
+def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The highest logit g of each token, (n,); g_k - g, in place of the logits; their exponentials; these summed, (n,)."""
     highest = logits.amax(1)
-    shifted = logits.sub_(highest[:, None])
-    p = shifted.exp()
-    total = p.sum(1)
+    p = logits.sub_(highest[:, None]).exp()
+    return highest, logits, p, p.sum(1)
+
+
+def _log_Z_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
+    highest, shifted, p, total = _exponentials(logits)
     return highest + total.log(), total.log() - (shifted * p).sum(1) / total

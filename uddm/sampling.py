@@ -18,6 +18,10 @@ The modes:
 
 The last update, at t = 1e-5: "ancestral" one more update to t = 0 (practically the identity, but argmax x_theta in
 x0_mode), "greedy" argmax x_theta, "none" no update.
+
+Clamped tokens (`keep`: a prompt, the surroundings of a gap) are what every update leaves alone. As the denoiser is told
+one time for all tokens, it takes them to be as noisy as the others: the others approach their law given the clamped
+tokens, and do not reach it with more steps. `EmpiricalBayes.sample` and `HierarchyBayes.sample` draw from it.
 """
 
 from __future__ import annotations
@@ -27,11 +31,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Bool, Float64, Int64, Integer
 from torch import Tensor
 from tqdm import tqdm
 
-from uddm._validation import check_choice, check_distributions, check_positive_int, check_time, check_tokens
+from uddm._validation import check_choice, check_distributions, check_keep, check_positive_int, check_time, check_tokens
 from uddm.choices import LASTS, MODES, Last, Mode
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.prediction import DensePrediction, Prediction
@@ -52,6 +56,7 @@ def reverse(
     mode: Mode = "sample",
     last: Last = "ancestral",
     nucleus: float = 1.0,
+    keep: Bool[Tensor, "B L"] | Bool[Tensor, " L"] | None = None,
     generator: int | torch.Generator | None = None,
     batch_size: int | None = None,
     progress: bool = False,
@@ -69,6 +74,8 @@ def reverse(
     mode, last : see the module docstring
     nucleus : x_theta is cut to its most probable tokens, the fewest that hold this share of it, and renormalised before
         it enters the posterior; in (0, 1]. Truncating the posterior instead would mostly forbid to move.
+    keep : where tokens are known, as z has them, and stay, bool (B, L), or (L,) for all rows; default None, nowhere.
+        Random numbers are those drawn without it.
     generator : seed or CPU generator. Random numbers are drawn for all rows of a step at once, so the result does
         not depend on `batch_size`.
     batch_size : sequences that meet the denoiser together; by default as many as fit a modest memory
@@ -81,6 +88,7 @@ def reverse(
     Raises
     ------
     ValueError : an argument out of its range, or a denoiser whose log-probabilities are not finite.
+    TypeError : `keep` does not hold bool.
 
     See Also
     --------
@@ -98,8 +106,15 @@ def reverse(
     >>> ends = reverse(process, EmpiricalBayes(x, process), z, steps=50, generator=1)
     >>> bool((ends[:, None] == x).all(-1).any(-1).all())
     True
+
+    Given the beginning of one, in that one:
+
+    >>> z[:, :2] = torch.tensor([2, 1])
+    >>> known = torch.tensor([True, True, False, False])
+    >>> reverse(process, EmpiricalBayes(x, process), z, steps=50, keep=known, generator=1).unique(dim=0).tolist()
+    [[2, 1, 0, 2]]
     """
-    options = {"start": start, "steps": steps, "mode": mode, "last": last, "nucleus": nucleus}
+    options = {"start": start, "steps": steps, "mode": mode, "last": last, "nucleus": nucleus, "keep": keep}
     times, states = path(process, denoiser, z, **options, generator=generator, batch_size=batch_size)
     shown = tqdm(states, desc="reverse", total=len(times), disable=None if progress else True, leave=False)
     return deque(shown, maxlen=1).pop()
@@ -115,6 +130,7 @@ def path(
     mode: Mode = "sample",
     last: Last = "ancestral",
     nucleus: float = 1.0,
+    keep: Bool[Tensor, "B L"] | Bool[Tensor, " L"] | None = None,
     generator: int | torch.Generator | None = None,
     batch_size: int | None = None,
 ) -> tuple[list[float], Iterator[Int64[Tensor, "B L"]]]:
@@ -135,6 +151,7 @@ def path(
     check_choice("last", last, LASTS)
     if not 0 < nucleus <= 1:
         raise ValueError(f"`nucleus` must lie in (0, 1], got {nucleus}")
+    known = None if keep is None else check_keep(keep, z)
     generator = as_generator(generator)
     rows = batches(z, process.vocab_size, batch_size)
     if mode == "one_shot":
@@ -161,7 +178,8 @@ def path(
         yield z
         for t, s in pairwise(times):
             with inference(denoiser):  # which ends before others compute
-                z = after(z, t, s)
+                updated = after(z, t, s)
+            z = updated if known is None else torch.where(known, z, updated)
             yield z
 
     return times, states(z)

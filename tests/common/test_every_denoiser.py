@@ -108,6 +108,21 @@ def test_the_reverse_process_takes_it(denoiser):
     assert not torch.equal(one, other)
 
 
+def test_the_reverse_process_keeps_tokens(denoiser):
+    """Those it is told to; with none of them it is the reverse process, bit for bit, and with all it returns z."""
+    z = denoiser.process.prior((6, denoiser.length), generator=0)
+    keep = torch.rand(z.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+
+    def final(keep):
+        return reverse(denoiser.process, denoiser, z, steps=4, keep=keep, generator=2)
+
+    assert torch.equal(final(torch.zeros_like(keep)), final(None))
+    assert torch.equal(final(keep)[keep], z[keep])
+    assert torch.equal(final(torch.ones_like(keep)), z)
+    assert torch.equal(final(keep[0]), final(keep[:1].expand(z.shape)))
+    assert torch.equal(final(keep[0].numpy()), final(keep[0]))
+
+
 def test_arrays_are_tokens_too(denoiser):
     z = tokens(denoiser)
     array = z.numpy().astype(np.int16)

@@ -152,6 +152,41 @@ def test_the_path_is_that_of_recovery(system, mode, last):
             assert_tokens(system, state, 6)
 
 
+def some_kept(system):
+    """Whole sequences, none of them, and all in between: (6, L) bool."""
+    rng = np.random.default_rng(4)
+    return rng.random((6, system.length)) < np.linspace(0, 1, 6)[:, None]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("few", [True, False])
+def test_kept_tokens_stay(system, mode, few):
+    """In every state; the others may change, and do as without any if none is kept. A system may refuse to keep."""
+    z, keep, steps = some_tokens(system, 6), some_kept(system), 3 if few else steps_of(system, mode)
+    options = {"start": 0.5, "mode": mode, "steps": steps, "last": "greedy"}
+
+    def recovered(**keep):
+        return system.recover(z, **options, **keep, rng=np.random.default_rng(1))
+
+    free = recovered()
+    assert np.array_equal(recovered(keep=None), free)
+    assert np.array_equal(recovered(keep=np.zeros_like(keep)), free)
+    if getattr(system, "update", "parallel") == "sequential":
+        with pytest.raises(ValueError, match="`keep`"):
+            recovered(keep=keep)
+        return
+    keep.setflags(write=False)
+    final = recovered(keep=keep)
+    assert_tokens(system, final, 6)
+    assert np.array_equal(final[keep], z[keep])
+    assert (final != z).any() or not (free != z)[~keep].any()
+    assert np.array_equal(recovered(keep=np.ones_like(keep)), z)
+    _, states = system.path(z, **options, keep=keep, rng=np.random.default_rng(1))
+    states = list(states)
+    assert all(np.array_equal(state[keep], z[keep]) for state in states)
+    assert np.array_equal(states[-1], final)
+
+
 @pytest.mark.parametrize("last", LASTS)
 def test_every_last_update(system, last):
     options = {"start": 0.5, "mode": "sample", "steps": 2, "last": last, "rng": np.random.default_rng(0)}

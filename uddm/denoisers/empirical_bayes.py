@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int16, Int64, Integer
+from jaxtyping import Bool, Float64, Int16, Int64, Integer
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from uddm._jit import jit
-from uddm._validation import check_array, check_tokens
+from uddm._validation import check_array, check_keep, check_tokens
 from uddm.denoisers.base import Denoiser
 from uddm.head import VocabularySums
 from uddm.prediction import SummedPrediction, log_prob_variance
@@ -137,23 +137,36 @@ class EmpiricalBayes(Denoiser):
         return _OnSupport(self, z, t, leave_out=False).log_probs()
 
     def sample(
-        self, z: Integer[Tensor, "B L"], t: PerSequence, *, generator: int | torch.Generator | None = None
+        self,
+        z: Integer[Tensor, "B L"],
+        t: PerSequence,
+        *,
+        keep: Bool[Tensor, "B L"] | Bool[Tensor, " L"] | None = None,
+        generator: int | torch.Generator | None = None,
     ) -> Int64[Tensor, "B L"]:
-        """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps."""
+        """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps.
+
+        Tokens where `keep` holds, bool (B, L) or (L,), are known and stay as they are. Their b is infinite: of the rows
+        of the data only those count that have most of them, which are those that have them all, if any has.
+        """
         ranks = self._ranks(z)
+        known = torch.zeros_like(ranks, dtype=torch.bool) if keep is None else check_keep(keep, z).to(self.device)
         b = self._own_logit(t, ranks)
         generator = as_generator(generator)
         uniform = torch.rand(len(ranks), 2, dtype=torch.float64, device=generator.device, generator=generator)
         drawn = []
-        for r, n in self._blocks(ranks):
+        for r, n in self._blocks(ranks.masked_fill(known, -1)):
+            if keep is not None:
+                right = self._overlaps(ranks[r].masked_fill(~known[r], -1))
+                n.masked_fill_(right < right.amax(1, keepdim=True), -1)
             level, among = uniform[r].to(self.device).split(1, dim=1)
-            counts = _histogram(n, self.length)
+            counts = _histogram(n.long() + 1, self.length + 1)[:, 1:]
             below = torch.arange(self.length + 1, device=self.device) - n.amax(1, keepdim=True)
             cdf = (counts * (b[r] * below.clamp_max(0)).exp()).cumsum(1)  # n is drawn first, then a row that has it
             level = torch.searchsorted(cdf, level * cdf[:, -1:], right=True).clamp_max(n.amax(1, keepdim=True))
             among = (among * counts.gather(1, level)).long() + 1
             drawn.append(torch.searchsorted((n == level).cumsum(1, dtype=torch.int32), among.int()))
-        return self._rows(torch.cat(drawn).squeeze(1)).to(z.device)
+        return torch.where(known.to(z.device), z, self._rows(torch.cat(drawn).squeeze(1)).to(z.device))
 
     def _ranks(self, z: Tensor) -> Tensor:
         """Ranks of the tokens of z among those of the data, -1 for those that the data do not have, (B, L)."""

@@ -14,16 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, Integer
+from jaxtyping import Bool, Float, Float64, Int64, Integer
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from uddm._validation import check_array, check_time, check_tokens
+from uddm._validation import check_array, check_keep, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches
 from uddm.hierarchy import RandomHierarchy, belief
 from uddm.process import Process
 from uddm.process.base import PerSequence, _column
 from uddm.streams import as_generator
+
+KNOWN = 1e-300  # likelihood of a token in place of a known one: so small that only other known ones weigh against it
 
 PerToken = PerSequence | Float[Tensor, "B L"]
 
@@ -119,13 +121,28 @@ class HierarchyBayes(Denoiser):
         return self._rows(z, t, lambda likelihood: [belief.log_prob(self.grammar, likelihood)])[0] - self._log_Z
 
     def sample(
-        self, z: Integer[Tensor, "B L"], t: PerToken, *, generator: int | torch.Generator | None = None
+        self,
+        z: Integer[Tensor, "B L"],
+        t: PerToken,
+        *,
+        keep: Bool[Tensor, "B L"] | Bool[Tensor, " L"] | None = None,
+        generator: int | torch.Generator | None = None,
     ) -> Int64[Tensor, "B L"]:
-        """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps."""
+        """Joint posterior samples x ~ p(x | z_t), (B, L): where the reverse process ends with infinitely many steps.
+
+        Tokens where `keep` holds, bool (B, L) or (L,), are known and stay as they are: only strings with all of them
+        count, or, if there are none, those with most.
+        """
         z, generator = check_tokens("z", z, self.process.state_size), as_generator(generator)
+        known = torch.zeros_like(z, dtype=torch.bool) if keep is None else check_keep(keep, z)
+        excluded = known[..., None] & (z[..., None] != torch.arange(self.process.vocab_size, device=z.device))
         shape = (len(z), 1 + self.grammar.n_latents)
         uniform = torch.rand(shape, dtype=torch.float64, device=generator.device, generator=generator).cpu().numpy()
-        return self._rows(z, t, lambda likelihood, u: [belief.sample(self.grammar, likelihood, u)], uniform)[0]
+
+        def drawn(likelihood: np.ndarray, excluded: np.ndarray, uniform: np.ndarray) -> list[np.ndarray]:
+            return [belief.sample(self.grammar, np.where(excluded, KNOWN, likelihood), uniform)]
+
+        return torch.where(known, z, self._rows(z, t, drawn, excluded.cpu().numpy(), uniform)[0])
 
     def map(self, z: Integer[Tensor, "B L"], t: PerToken) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"]]:
         """argmax_x p(x | z_t), (B, L), and log p(x | z_t) there, (B,).
