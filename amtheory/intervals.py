@@ -1,4 +1,4 @@
-"""Confidence intervals: of rates, of means over independent samples, of whatever can be resampled."""
+"""Confidence intervals: of rates, of counts, of means over independent samples, of whatever can be resampled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Num
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
 
 from amtheory import _validation as check
 
@@ -92,6 +92,29 @@ def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[c
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return np.clip(centre - half, 0.0, p), np.clip(centre + half, p, 1.0)
+
+
+def garwood(count: float, confidence: float = 0.95) -> Estimate:
+    """The mean of a Poisson law from one count, with Garwood's exact interval (Biometrika 28, 437, 1936).
+
+    Parameters
+    ----------
+    count : >= 0, not necessarily whole, as where a count is divided by its dispersion
+    confidence : of the interval, in (0, 1); default 0.95
+
+    Returns
+    -------
+    Estimate : `low` is 0 for a count of 0
+
+    Examples
+    --------
+    >>> from amtheory.intervals import garwood
+    >>> [round(number, 2) for number in garwood(0)], [round(number, 2) for number in garwood(10)]
+    ([0.0, 0.0, 3.69], [10.0, 4.8, 18.39])
+    """
+    tail = (1 - confidence) / 2
+    low = gammaincinv(count, tail) if count else 0.0
+    return Estimate(float(count), float(low), float(gammaincinv(count + 1, 1 - tail)))
 
 
 def student_quantile(n: int, confidence: float) -> float:

@@ -1,3 +1,7 @@
+from .attractors import attraction as attraction
+from .attractors import count_memories as count_memories
+from .attractors import memories_of as memories_of
+from .attractors import near_duplicates as near_duplicates
 from .basin_comparison import basin_verdict as basin_verdict
 from .basin_comparison import compare_basins as compare_basins
 from .binary import BinarySystem as BinarySystem
@@ -51,11 +55,13 @@ __all__ = [
     "UTurn",
     "area_under_roc",
     "as_system",
+    "attraction",
     "basin_verdict",
     "chains",
     "check_all",
     "compare_basins",
     "conditional_entropy",
+    "count_memories",
     "embed",
     "entropy_gap",
     "extraction",
@@ -66,6 +72,8 @@ __all__ = [
     "ks_distance",
     "likelihood_beta",
     "membership_scores",
+    "memories_of",
+    "near_duplicates",
     "operating_point",
     "relaxation_times",
     "scaling_exponent",

@@ -1,4 +1,4 @@
-"""Intervals: Wilson's against its equation and exact binomial coverage, the bootstrap by simulated coverage."""
+"""Intervals: Wilson's and Garwood's against equations and exact coverage, the bootstrap by simulated coverage."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import xarray as xr
 from scipy import stats
 from scipy.special import ndtri
 
-from amtheory.intervals import bootstrap_mean, bootstrap_ratio, student, wilson
+from amtheory.intervals import bootstrap_mean, bootstrap_ratio, garwood, student, wilson
 
 
 @pytest.mark.parametrize("confidence", [0.68, 0.95, 0.999])
@@ -33,6 +33,23 @@ def test_wilson_covers():
         coverage = (stats.binom.pmf(k, trials, p[:, None]) * inside).sum(1)
         assert 0.94 < coverage.mean() < 0.965
         assert coverage.min() > 0.88
+
+
+@pytest.mark.parametrize("confidence", [0.68, 0.95, 0.999])
+def test_garwood_ends_leave_half_of_the_error_to_each_side(confidence):
+    """P(X >= k) = P(X <= k) = (1 - confidence) / 2 at the two ends."""
+    for count in (1, 2, 10, 1000):
+        value, low, high = garwood(count, confidence)
+        assert value == count
+        np.testing.assert_allclose(
+            [stats.poisson.sf(count - 1, low), stats.poisson.cdf(count, high)], (1 - confidence) / 2
+        )
+    assert garwood(0, confidence) == pytest.approx((0, 0, -np.log((1 - confidence) / 2)))
+
+
+def test_garwood_of_counts_that_are_not_whole_lies_between():
+    ends = np.array([garwood(count)[1:] for count in np.arange(0, 5, 0.25)])
+    assert (np.diff(ends, axis=0) > 0).all()
 
 
 def test_nothing_measured():

@@ -175,7 +175,7 @@ def systems() -> dict[str, Callable[[], MemorySystem]]:
 
 def measurements(extra: tuple[ModuleType, ...] = ()) -> dict[str, Callable[..., Any]]:
     """Public functions of `bridges`, and of `extra` modules, whose first argument is a `MemorySystem`, and the second
-    its sequences."""
+    its sequences, not how many of them to generate."""
     import_all("bridges")
     modules = [module for name, module in sys.modules.items() if name.startswith("bridges.")]
     return {
@@ -187,8 +187,8 @@ def measurements(extra: tuple[ModuleType, ...] = ()) -> dict[str, Callable[..., 
 
 
 def measures(function: Callable[..., Any]) -> bool:
-    first = [getattr(p.annotation, "__name__", p.annotation) for p in inspect.signature(function).parameters.values()]
-    return not function.__name__.startswith("_") and first[:1] == ["MemorySystem"]
+    types = [getattr(p.annotation, "__name__", p.annotation) for p in inspect.signature(function).parameters.values()]
+    return not function.__name__.startswith("_") and types[:1] == ["MemorySystem"] and types[1:2] != ["int"]
 
 
 def figures(extra: tuple[ModuleType, ...] = ()) -> dict[str, Any]:
