@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Num
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaincinv, ndtr, ndtri, stdtrit
+from scipy.special import betaincinv, gammaincinv, ndtr, ndtri, stdtrit
 
 from amtheory import _validation as check
 
@@ -115,6 +115,36 @@ def garwood(count: float, confidence: float = 0.95) -> Estimate:
     tail = (1 - confidence) / 2
     low = gammaincinv(count, tail) if count else 0.0
     return Estimate(float(count), float(low), float(gammaincinv(count + 1, 1 - tail)))
+
+
+def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -> Estimate:
+    """A proportion of independent trials with the exact interval (Clopper and Pearson, Biometrika 26, 404, 1934).
+
+    Each end is the proportion under which what was seen, or more to that side, has probability (1 - confidence)/2: the
+    interval covers at least as often as it says, whatever the proportion, and is wider than `wilson`'s.
+
+    Parameters
+    ----------
+    successes : in [0, trials], not necessarily whole
+    trials : >= 0, likewise
+    confidence : of the interval, in (0, 1); default 0.95
+
+    Returns
+    -------
+    Estimate : never empty, all NaN for no trials
+
+    Examples
+    --------
+    >>> from amtheory.intervals import clopper_pearson
+    >>> [round(number, 2) for number in clopper_pearson(0, 10)]
+    [0.0, 0.0, 0.31]
+    """
+    if trials == 0:
+        return Estimate(np.nan, np.nan, np.nan)
+    tail, failures = (1 - confidence) / 2, trials - successes
+    low = betaincinv(successes, failures + 1, tail) if successes > 0 else 0.0
+    high = betaincinv(successes + 1, failures, 1 - tail) if failures > 0 else 1.0
+    return Estimate(float(successes / trials), float(low), float(high))
 
 
 def student_quantile(n: int, confidence: float) -> float:

@@ -11,6 +11,9 @@ from .binary import to_tokens as to_tokens
 from .claims import CLAIMS as CLAIMS
 from .claims import Claim as Claim
 from .claims import Outcome as Outcome
+from .conformal import conformal_p_values as conformal_p_values
+from .conformal import discoveries as discoveries
+from .conformal import share_limit as share_limit
 from .diffusion import DiffusionSystem as DiffusionSystem
 from .embeddings import embed as embed
 from .entropy import conditional_entropy as conditional_entropy
@@ -61,7 +64,9 @@ __all__ = [
     "check_all",
     "compare_basins",
     "conditional_entropy",
+    "conformal_p_values",
     "count_memories",
+    "discoveries",
     "embed",
     "entropy_gap",
     "extraction",
@@ -77,6 +82,7 @@ __all__ = [
     "operating_point",
     "relaxation_times",
     "scaling_exponent",
+    "share_limit",
     "substring_memorization",
     "to_spins",
     "to_tokens",
