@@ -23,6 +23,7 @@ from .identities import check_all as check_all
 from .measured import as_system as as_system
 from .membership import SCORES as SCORES
 from .membership import membership_scores as membership_scores
+from .probing import probe as probe
 from .recovery import TOKEN_CLASSES as TOKEN_CLASSES
 from .recovery import frequency_chance as frequency_chance
 from .recovery import token_classes as token_classes
@@ -80,6 +81,7 @@ __all__ = [
     "memories_of",
     "near_duplicates",
     "operating_point",
+    "probe",
     "relaxation_times",
     "scaling_exponent",
     "share_limit",

@@ -1,13 +1,19 @@
-"""Command line: python -m bridges identities."""
+"""Command line: python -m bridges identities | probe."""
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from uddm.command_line import run_commands, user_errors
+from uddm.command_line import printable, run_commands, user_errors
+
+Files = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="FILE...")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="MINUTES")]
 
 
 def identities(*, only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME...")] = None) -> None:
@@ -38,8 +44,92 @@ def identities(*, only: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar=
         sys.exit(1)
 
 
+def probe(
+    model: tyro.conf.Positional[str],
+    /,
+    *,
+    suspect: Files = None,
+    unseen: Files = None,
+    train: Files = None,
+    reference: Text = None,
+    out: Path = Path("probe"),
+    tokenizer: Text = None,
+    packing: Literal["stream", "sentences"] = "stream",
+    weights: Literal["ema", "raw"] = "ema",
+    passages: int = 500,
+    extracted: int = 100,
+    generated: int = 200,
+    draws: int = 20,
+    steps: int = 32,
+    budget: Number = None,
+    seed: int = 0,
+    device: Text = None,
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Does a model memorize? A verdict in plain words, with a page, JSON and netCDF; run it again to go on.
+
+    The verdict compares suspect text, which may have been used to train the model, with unseen text of the same source,
+    which surely was not; of the model alone it says how many passages its own text repeats. Blank lines separate the
+    documents of a file. It ends with status 0 whatever the verdict is.
+
+    Args:
+        model: a model folder, a published checkpoint or its folder, or hf://owner/name[@revision][/path]; a published
+            one is imported into the folder of the results.
+        suspect: text files or folders that may have been trained on.
+        unseen: text files or folders of the same source that surely were not.
+        train: text files or folders that surely were, for calibration.
+        reference: a model folder of the same tokens, trained on other text.
+        out: folder of the results.
+        tokenizer: a tokenizer.json, BERT's vocab.txt, GPT-2's encoder.json, or a folder with one of them; by default
+            that of the model folder.
+        packing: how sequences of the training were cut: of "sentences" each begins with BOS and ends with EOS.
+        weights: of a Lightning file, the averaged weights, or the weights themselves.
+        passages: of each side that are scored, at most.
+        extracted: of each side whose reconstruction is tried, at most; one of each document.
+        generated: sequences that are generated to ask the model alone.
+        draws: attempts to reconstruct each passage.
+        steps: of the reverse process. More of them extract more.
+        budget: minutes after which it ends with what is measured by then.
+        seed: of everything random.
+        device: cpu, cuda, ...; by default a GPU if there is one.
+        json: print the JSON in place of the words.
+    """
+    from bridges.probing import probe as ask
+    from bridges.probing.loading import documents, load
+
+    with user_errors():
+        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
+        texts: dict[str, Any] = {
+            name: None if files is None else documents(name, files)
+            for name, files in (("suspect", suspect), ("unseen", unseen), ("train", train))
+        }
+        other = None if reference is None else load(reference, out / "reference", device=device)[0]
+        how = {"passages": passages, "extracted": extracted, "generated": generated, "draws": draws, "steps": steps}
+        report = ask(
+            system,
+            **texts,
+            **how,
+            reference=other,
+            tokenizer=words,
+            framed=packing == "sentences",
+            budget=budget,
+            folder=out,
+            rng=seed,
+            progress=True,
+        )
+        page = report.write(out)
+    if json_:
+        print(json.dumps(report.to_dict(), indent=1))
+        return
+    print(printable("\n".join([report.verdict, *(f"  {reason}" for reason in report.reasons)]), sys.stdout))
+    for check in report.checks:
+        mark = {True: "passed", False: "FAILED", None: "not made"}[check.passed]
+        print(printable(f"  {check.name}: {mark}. {check.detail} {check.remedy}", sys.stdout))
+    print(page)
+
+
 def main() -> None:
-    run_commands({"identities": identities}, prog="python -m bridges", description=__doc__)
+    run_commands({"identities": identities, "probe": probe}, prog="python -m bridges", description=__doc__)
 
 
 if __name__ == "__main__":

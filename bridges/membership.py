@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import time
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float64, Int64, Integer
+from jaxtyping import Bool, Float64, Int64, Integer
 
+from amtheory import _validation as check
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed
 from bridges.system import MemorySystem, as_tokens, check_time
@@ -47,6 +49,7 @@ def membership_scores(
     x: Integer[np.ndarray, "N L"],
     *,
     t: float = 1e-5,
+    counted: Bool[np.ndarray, "N L"] | None = None,
     train: Integer[np.ndarray, "P L"] | None = None,
     rng: int | np.random.Generator | None = None,
 ) -> xr.Dataset:
@@ -58,6 +61,8 @@ def membership_scores(
         token's own z
     x : (N, L) sequences, ids in [0, K)
     t : in (0, 1]; default 1e-5: sequences are taken as clean
+    counted : (N, L) bool, which tokens count, at least one of each sequence: padding and other special tokens belong in
+        no score; default None, all
     train : (P, L) the training sequences, ids in [0, K), for `nearest`; default None, without it
     rng : None, an integer seed >= 0 or a Generator. Nothing is drawn: it is kept in the record, as of every measurement
 
@@ -68,9 +73,9 @@ def membership_scores(
     - `token_log_prob` log p_l(x_l), nats; `token_entropy` H_l, nats; `token_calibrated_surprise` c_l, in standard
       deviations, which are taken as 1e-3 nats where they are smaller: 0 for the token that a certain system expects,
       and for each of equally probable ones;
-    - over `sample`, their means over positions: `pseudo_log_likelihood`, `entropy`, `calibrated_surprise_mean`; and the
-      means over the lowest fifth of positions, rounded up: `min_k`, of log p_l, and `calibrated_surprise`, of c_l. The
-      latter is Min-K%++, which has no other name here;
+    - over `sample`, their means over the positions that count: `pseudo_log_likelihood`, `entropy`,
+      `calibrated_surprise_mean`; and the means over the lowest fifth of these, rounded up: `min_k`, of log p_l, and
+      `calibrated_surprise`, of c_l. The latter is Min-K%++, which has no other name here;
     - with `train`, `nearest` (sample): the largest share of equal tokens with any training sequence. It knows the
       answer, so that no detector is expected to do better.
 
@@ -101,6 +106,7 @@ def membership_scores(
     """
     x = as_tokens("x", x, system)
     check_time("t", t)
+    counted = as_counted("counted", counted, x)
     train = None if train is None else as_tokens("train", train, system)
     seed, begin = as_seed(rng), time.perf_counter()
     log_prob, entropy, variance = system.conditional(x, t).surprise(x)
@@ -111,42 +117,66 @@ def membership_scores(
         "token_log_prob": (each, log_prob, nats),
         "token_entropy": (each, entropy, nats),
         "token_calibrated_surprise": (each, calibrated, deviations),
-        "pseudo_log_likelihood": ("sample", log_prob.mean(1), per_token),
-        "entropy": ("sample", entropy.mean(1), per_token),
-        "calibrated_surprise": ("sample", lowest_mean(calibrated), deviations),
-        "calibrated_surprise_mean": ("sample", calibrated.mean(1), deviations),
-        "min_k": ("sample", lowest_mean(log_prob), per_token),
+        "pseudo_log_likelihood": ("sample", mean_counted(log_prob, counted), per_token),
+        "entropy": ("sample", mean_counted(entropy, counted), per_token),
+        "calibrated_surprise": ("sample", lowest_mean(calibrated, counted), deviations),
+        "calibrated_surprise_mean": ("sample", mean_counted(calibrated, counted), deviations),
+        "min_k": ("sample", lowest_mean(log_prob, counted), per_token),
     }
     if train is not None:
-        variables["nearest"] = ("sample", nearest_share(x, train), {"units": "share of tokens"})
+        variables["nearest"] = ("sample", nearest_share(x, train, counted), {"units": "share of tokens"})
     record = manifest(
         measurement="membership_scores",
-        **{"seed": seed, "t": t, "train": None if train is None else array_hash(train)},
+        **{"seed": seed, "t": t, "counted": array_hash(counted), "train": None if train is None else array_hash(train)},
         **{"precision": "float64 reductions", "least_sd": LEAST_SD, "lowest": 1 / FIFTH},
         **{"system": system.describe(), "input": array_hash(x), "seconds": time.perf_counter() - begin},
     )
     return xr.Dataset(variables, attrs={"manifest": to_attribute(record)})
 
 
-def lowest_mean(values: Float64[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]:
-    """Mean over the lowest fifth of the positions of each row of `values` (N, L), rounded up: ceil(L/5) of them."""
-    count = -(-values.shape[1] // FIFTH)
-    return np.sort(values, axis=1)[:, :count].mean(1)
+def as_counted(name: str, counted: Any, x: Int64[np.ndarray, "N L"]) -> Bool[np.ndarray, "N L"]:
+    """Which tokens of `x` (N, L) count; None for all. ValueError unless a mask of that shape, with one in each row."""
+    if counted is None:
+        return np.ones(x.shape, bool)
+    mask = check.unmasked(name, counted)
+    if mask.dtype != bool or mask.shape != x.shape or not mask.any(1).all():
+        got = f"shape {mask.shape} of dtype {mask.dtype}"
+        raise ValueError(f"`{name}` must be a bool mask of shape {x.shape}, true somewhere in each row, got {got}")
+    return mask
 
 
-def nearest_share(x: Int64[np.ndarray, "N L"], train: Int64[np.ndarray, "P L"]) -> Float64[np.ndarray, " N"]:
-    """max over mu of the share of positions where `x` (N, L) equals row mu of `train` (P, L): 1 for a copy, (N,).
+def mean_counted(values: Float64[np.ndarray, "N L"], counted: Bool[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]:
+    """Mean over the positions of each row of `values` (N, L) that count."""
+    return values.mean(1, where=counted)
+
+
+def lowest_mean(
+    values: Float64[np.ndarray, "N L"], counted: Bool[np.ndarray, "N L"] | None = None
+) -> Float64[np.ndarray, " N"]:
+    """Mean over the lowest fifth of the positions of each row of `values` (N, L) that count, rounded up: ceil(L/5) of
+    L."""
+    counted = np.ones(values.shape, bool) if counted is None else counted
+    ordered = np.sort(np.where(counted, values, np.inf), axis=1)
+    return ordered.mean(1, where=np.arange(values.shape[1]) < -(-counted.sum(1, keepdims=True) // FIFTH))
+
+
+def nearest_share(
+    x: Int64[np.ndarray, "N L"], train: Int64[np.ndarray, "P L"], counted: Bool[np.ndarray, "N L"] | None = None
+) -> Float64[np.ndarray, " N"]:
+    """max over mu of the share of the positions that count where `x` (N, L) equals row mu of `train` (P, L): 1 for a
+    copy, (N,).
 
     No more than about a million pairs are in memory at a time, in the smallest integers that hold ids and counts: the
     comparisons cost what they move.
     """
+    counted = np.ones(x.shape, bool) if counted is None else counted
     ids = np.min_scalar_type(max(x.max(), train.max()))
     x, train = x.astype(ids), train.astype(ids)
     rows, found = max(1, PAIRS // len(train)), []
     for start in range(0, len(x), rows):
-        block = x[start : start + rows]
+        block, mask = x[start : start + rows], counted[start : start + rows]
         equal = np.zeros((len(block), len(train)), np.min_scalar_type(x.shape[1]))
-        for own, column in zip(block.T, np.ascontiguousarray(train.T)):
-            equal += own[:, None] == column
+        for own, counts, column in zip(block.T, mask.T, np.ascontiguousarray(train.T)):
+            equal += (own[:, None] == column) & counts[:, None]
         found.append(equal.max(1))
-    return np.concatenate(found) / x.shape[1]
+    return np.concatenate(found) / counted.sum(1)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from bridges.pieces import pieces as pieces
 from paper_figures import style
-
-if TYPE_CHECKING:
-    from uddm.corpora import Tokenizer
 
 CORRUPTED = "corrupted"
 LOOKS: dict[str, dict[str, Any]] = {
@@ -32,14 +30,6 @@ _CHARACTER, _LINE = 0.08, 0.17  # inches
 
 Row = Sequence[tuple[str, str]]
 """A sequence: the text of each token, and a key of `LOOKS`."""
-
-
-def pieces(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[str]:
-    """The text of each token, such that together they are that of the sequence, if the tokenizer has it so."""
-    whole = [tokenizer.decode(tokens[:n]) for n in range(len(tokens) + 1)]
-    if all(after.startswith(before) for before, after in pairwise(whole)):
-        return [after[len(before) :] for before, after in pairwise(whole)]
-    return [f"{tokenizer.decode([token])} " for token in tokens]
 
 
 def cut(row: Row, characters: int) -> Row:

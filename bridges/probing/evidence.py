@@ -1,0 +1,244 @@
+"""What a probe measures, passage by passage, in blocks that are kept and can be resumed.
+
+The same random numbers meet the suspect and the unseen passages: block k of either is corrupted by the same streams, at
+the same places where both blocks are full.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float64, Int64
+
+from bridges.attractors import attraction, memories_of
+from bridges.extractions import TASKS, extraction
+from bridges.manifest import array_hash
+from bridges.membership import membership_scores
+from bridges.probing.passages import Passages
+from bridges.probing.store import Part, Parts
+from bridges.recovery import token_recovery
+from bridges.streams import stream
+from bridges.system import MemorySystem
+
+BLOCK = 25
+NOISE = (0.1, 0.25, 0.5)
+SIGNS = {
+    "calibrated_surprise": 1,
+    "pseudo_log_likelihood": 1,
+    "calibrated_surprise_mean": 1,
+    "min_k": 1,
+    "entropy": -1,
+    "bound": 1,
+    "recovery": 1,
+    "unstable_rate": -1,
+    "zlib": 1,
+    "reference": 1,
+    "unigram": 1,
+    "nearest": 1,
+}
+"""The scores of a passage, each with the sign that makes larger values more like a training sequence. The first is the
+one on which a verdict rests, chosen beforehand; all others are shown beside it."""
+PRIMARY = "calibrated_surprise"
+BASELINES = ("unigram", "nearest")
+"""Scores that do not ask the model."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes
+    ----------
+    extracted : passages of each side, of one document each, whose reconstruction is tried; 0 for none
+    generated : sequences generated to ask the model alone
+    draws : attempts for each passage and task
+    steps : of the reverse process; None for the system's own
+    seed : of all that is random
+    """
+
+    extracted: int
+    generated: int
+    draws: int
+    steps: int | None
+    seed: int
+
+
+class Clock:
+    """A budget of minutes, None for no end."""
+
+    def __init__(self, minutes: float | None):
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def is_out(self) -> bool:
+        return self.end is not None and time.monotonic() > self.end
+
+
+def alone(system: MemorySystem, plan: Plan, parts: Parts) -> dict[str, Any]:
+    """The model without any text: what it generates, how many sequences that repeats, whether they are attractors."""
+    n, steps, seed = plan.generated, plan.steps, plan.seed
+    made = parts.get("generated", lambda: {"x": system.generate(n, stream(seed, "generate"), steps=steps)})
+
+    def returns() -> Part:
+        found = attraction(system, max(2, n // 4), steps=steps, rng=seed)
+        return {name: found[name].values for name in ("recovery", "exact_match")}
+
+    attracted = parts.get("attraction", returns)
+    kinds = ("own", "scrambled", "random")
+    return {
+        "samples": made["x"],
+        "memories": memories_of(made["x"]),
+        "attraction": {
+            name: {kind: tuple(row[0]) for kind, row in zip(kinds, values)} for name, values in attracted.items()
+        },
+    }
+
+
+def of_passages(
+    system: MemorySystem,
+    sides: dict[str, Passages],
+    plan: Plan,
+    parts: Parts,
+    clock: Clock,
+    *,
+    decode: Callable[[Int64[np.ndarray, " n"]], bytes],
+    reference: MemorySystem | None = None,
+    train: Int64[np.ndarray, "P L"] | None = None,
+    told: Callable[[str, float], None],
+) -> dict[str, xr.Dataset]:
+    """Scores, recovery and extraction of the passages of each side, NaN where the clock ran out first.
+
+    Parameters
+    ----------
+    system, sides, plan, parts, clock : what is asked, about what, how much of it, kept where, until when
+    decode : bytes of the text of token ids (n,)
+    reference : another system of the same vocabulary and length
+    train : training sequences
+    told : hears what is done and which share of the work that is
+
+    Returns
+    -------
+    for each side a Dataset over `sample`: the scores of `SIGNS` that there are; `recovery_at`, `unstable_at` (noise,
+    sample); `extracted` (task, sample), the share of draws that gave the passage back; `token_surprise`, `final` and
+    `corrupted` (sample, position), the latter at t = 0.25
+    """
+    found: dict[str, dict[int, Part]] = {name: {} for name in sides}
+    jobs = list(_jobs(sides, plan))
+    for number, (name, kind, k) in enumerate(jobs):
+        if clock.is_out() and (kind, k) != ("scores", 0):
+            break
+        told(f"{kind} of {name} passages", number / max(1, len(jobs)))
+        block = _block(sides[name], k)
+        how = {
+            "scores": lambda b=block: _scores(system, b, decode, reference, train),
+            "recovery": lambda b=block, k=k: _recovery(system, b, plan, k),
+            "extraction": lambda b=block, k=k: _extraction(system, b, plan, k),
+        }[kind]
+        digest = array_hash(block.tokens)
+        found[name].setdefault(k, {}).update(parts.get(f"{name}-{kind}-{k}-{digest}", how))
+    return {name: _joined(side, found[name]) for name, side in sides.items()}
+
+
+def _jobs(sides: dict[str, Passages], plan: Plan) -> Iterator[tuple[str, str, int]]:
+    """All scores first, then the dear measurements, the sides in turn: whatever was done when time is up is as much of
+    each."""
+    numbers = range(max((-(-len(side.tokens) // BLOCK) for side in sides.values()), default=0))
+    for kinds in (("scores",), ("recovery", "extraction")):
+        for k in numbers:
+            for kind in kinds:
+                for name, side in sides.items():
+                    limit = plan.extracted if kind == "extraction" else len(side.tokens)
+                    if k * BLOCK < min(limit, len(side.tokens)):
+                        yield name, kind, k
+
+
+def _block(side: Passages, k: int) -> Passages:
+    rows = slice(k * BLOCK, (k + 1) * BLOCK)
+    return side._replace(tokens=side.tokens[rows], counted=side.counted[rows], document=side.document[rows])
+
+
+def _scores(
+    system: MemorySystem,
+    block: Passages,
+    decode: Callable[[Int64[np.ndarray, " n"]], bytes],
+    reference: MemorySystem | None,
+    train: Int64[np.ndarray, "P L"] | None,
+) -> Part:
+    x, counted = block.tokens, block.counted
+    asked = membership_scores(system, x, counted=counted, train=train, rng=0)
+    part = {name: asked[name].values for name in SIGNS if name in asked}
+    part["token_surprise"] = asked.token_calibrated_surprise.values
+    per_token = np.array([len(zlib.compress(decode(row[keep]), 9)) / keep.sum() for row, keep in zip(x, counted)])
+    part["zlib"] = part["pseudo_log_likelihood"] / per_token
+    if reference is not None:
+        expected = membership_scores(reference, x, counted=counted, rng=0).pseudo_log_likelihood.values
+        part["reference"] = part["pseudo_log_likelihood"] - expected
+    if hasattr(system, "process"):
+        part["bound"] = _bound(system, x)
+    return part
+
+
+def _bound(system: Any, x: Int64[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]:
+    """Minus the evidence bound, nats per token, (N,)."""
+    from uddm import evidence_bound
+
+    bound = evidence_bound(system.process, system.denoiser, system.tokens(x), times=16, generator=0)
+    return -bound.total.cpu().numpy() / x.shape[1]
+
+
+def _recovery(system: MemorySystem, block: Passages, plan: Plan, k: int) -> Part:
+    x, counted = block.tokens, block.counted
+    seed = int(stream(plan.seed, "block", k).integers(2**63))
+    found = token_recovery(system, x, noise=NOISE, steps=plan.steps, rng=seed)
+    z, y = found.corrupted.values, found.final.values
+    changed, intact, right = (z != x) & counted, (z == x) & counted, y == x
+    with np.errstate(invalid="ignore"):
+        recovered = (changed & right).sum(-1) / changed.sum(-1)
+        unstable = (intact & ~right).sum(-1) / intact.sum(-1)
+    middle = NOISE.index(0.25)
+    part = {"recovery_at": recovered.T, "unstable_at": unstable.T, "corrupted": z[middle], "final": y[middle]}
+    return part | {"recovery": recovered[middle], "unstable_rate": unstable[middle]}
+
+
+def _extraction(system: MemorySystem, block: Passages, plan: Plan, k: int) -> Part:
+    x = block.tokens[: plan.extracted - k * BLOCK]
+    seed = int(stream(plan.seed, "block", k).integers(2**63))
+    found = extraction(system, x, draws=plan.draws, steps=plan.steps, rng=seed)
+    return {"extracted": found.extracted.values.T / plan.draws}
+
+
+_AXES = {
+    "recovery_at": ("sample", "noise"),
+    "unstable_at": ("sample", "noise"),
+    "extracted": ("sample", "task"),
+    **dict.fromkeys(("token_surprise", "corrupted", "final", "tokens", "counted"), ("sample", "position")),
+}
+
+
+def _joined(side: Passages, blocks: dict[int, Part]) -> xr.Dataset:
+    """The blocks as one Dataset; NaN, or -1 of tokens, for what was not measured."""
+    n = len(side.tokens)
+    arrays: dict[str, np.ndarray] = {"tokens": side.tokens, "counted": side.counted, "document": side.document}
+    for k, part in blocks.items():
+        for name, values in part.items():
+            if name not in arrays:
+                missing = -1 if values.dtype.kind == "i" else np.nan
+                arrays[name] = np.full((n, *values.shape[1:]), missing, values.dtype)
+            arrays[name][k * BLOCK : k * BLOCK + len(values)] = values
+    variables = {name: (_AXES.get(name, ("sample",)), values) for name, values in arrays.items()}
+    return xr.Dataset(variables, coords={"noise": list(NOISE), "task": list(TASKS)})
+
+
+def with_unigram(measured: dict[str, xr.Dataset]) -> None:
+    """Add the score `unigram`, the mean log-frequency of a passage's tokens in the text of all sides together."""
+    text = np.concatenate([m.tokens.values[m.counted.values] for m in measured.values()])
+    frequency = np.bincount(text) / len(text)
+    for m in measured.values():
+        x, counted = m.tokens.values, m.counted.values
+        logs = np.log(frequency[np.where(counted, x, text[0])])
+        m["unigram"] = ("sample", logs.mean(1, where=counted))

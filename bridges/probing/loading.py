@@ -1,0 +1,71 @@
+"""From what stands on the command line to a system and its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from bridges.measured import as_system
+from bridges.system import MemorySystem
+
+
+def load(
+    source: str,
+    out: Path,
+    *,
+    tokenizer: str | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    device: str | None = None,
+) -> tuple[MemorySystem, Any]:
+    """A model and its tokenizer, None if there is none.
+
+    Parameters
+    ----------
+    source : a folder of ours, or a published checkpoint, which is imported into the folder `out`/model, once
+    out : folder of the results
+    tokenizer : a file or folder; default None, that of the model folder
+    weights : of a Lightning file, "ema", the default, or "raw"
+    device : default None, a GPU if there is one
+
+    Raises
+    ------
+    FileNotFoundError, ValueError : nothing there, or no model that can be read
+    """
+    from uddm._validation import check_device
+    from uddm.corpora import load_tokenizer, read_tokenizer
+    from uddm.denoisers import Network
+    from uddm.files import read_json
+    from uddm.importers import convert
+
+    folder = Path(source)
+    if not (folder / "config.json").exists() or "network" not in read_json(folder / "config.json"):
+        folder = out / "model"
+        if not (folder / "config.json").exists():
+            convert(source, folder, weights=weights, tokenizer=tokenizer)
+        elif read_json(folder / "import.json").get("source") != source:
+            raise ValueError(f"{folder} holds another model than {source}: name another folder for the results")
+    model = Network.from_pretrained(folder).to(check_device(device))
+    if tokenizer is not None:
+        return as_system(model), read_tokenizer(tokenizer, bert_separator="[CLS]")
+    own = folder / "tokenizer.json"
+    return as_system(model), load_tokenizer(own) if own.exists() else None
+
+
+def documents(name: str, files: Sequence[str]) -> list[str]:
+    """The documents of text files and folders, separated by blank lines.
+
+    Parameters
+    ----------
+    name : of the option, for messages
+    files : their paths
+
+    Raises
+    ------
+    FileNotFoundError, ValueError : nothing there, no text, or none in it
+    """
+    from uddm.corpora import load_corpus
+
+    if not files:
+        raise ValueError(f"`{name}` must be followed by text files or folders, got none")
+    return list(load_corpus([*files]).documents)
