@@ -33,13 +33,14 @@ def load(
     FileNotFoundError, ValueError : nothing there, or no model that can be read
     """
     from uddm._validation import check_device
+    from uddm.checkpoints import FORMAT
     from uddm.corpora import load_tokenizer, read_tokenizer
     from uddm.denoisers import Network
     from uddm.files import read_json
     from uddm.importers import convert
 
     folder = Path(source)
-    if not (folder / "config.json").exists() or "network" not in read_json(folder / "config.json"):
+    if not (folder / "config.json").exists() or read_json(folder / "config.json").get("format") != FORMAT:
         folder = out / "model"
         if not (folder / "config.json").exists():
             convert(source, folder, weights=weights, tokenizer=tokenizer)

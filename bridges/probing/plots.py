@@ -35,13 +35,13 @@ def pictures(measured: Mapping[str, xr.Dataset]) -> list[Picture]:
     found = [
         Picture(
             _svg(_roc(measured)),
-            "How many suspect passages are found among few false alarms; a model that learnt nothing by heart follows the"
-            " dashed line.",
+            "How many suspect passages are found among few false alarms; a model that learnt nothing by heart follows"
+            " the dashed line.",
         ),
         Picture(
             _svg(_plane(measured)),
-            "Each mark is a passage. To the right the model finds it easy in general (low entropy to the left); upwards it"
-            " is less surprised than such text warrants.",
+            "Each mark is a passage. To the left the model finds such text easy; upwards it is less surprised than it"
+            " should be by text as easy as that.",
         ),
     ]
     if all("recovery_at" in side for side in measured.values()):

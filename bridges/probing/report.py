@@ -73,9 +73,8 @@ class Report:
         """All that was measured of passages, over `sample`, with the coordinate `side`; empty if nothing was."""
         if not self.measured:
             return xr.Dataset()
-        sides = [
-            data.assign_coords(side=("sample", [name] * data.sizes["sample"])) for name, data in self.measured.items()
-        ]
+        names = self.measured.items()
+        sides = [data.assign_coords(side=("sample", [name] * data.sizes["sample"])) for name, data in names]
         joined = xr.concat(sides, "sample", data_vars="minimal", coords="minimal", compat="override", join="outer")
         return joined.assign_attrs(manifest=json.dumps(self.record, sort_keys=True, default=str))
 

@@ -84,9 +84,7 @@ def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
     if "all" in spoilt:
         return Decision("cannot say", _because(failed, "all"), why)
     if numbers is None:
-        headline = (
-            "Whether a text was learnt by heart can be told only beside text that surely was not: none was given."
-        )
+        headline = "Whether a text was learnt by heart is told only beside text that surely was not: none was given."
         return Decision("cannot say", headline, why)
     returned, area = numbers["returned"], numbers["areas"].get(PRIMARY)
     (count, tried), (of_unseen, tried_unseen) = (returned[side]["any"] for side in ("suspect", "unseen"))
@@ -193,9 +191,7 @@ def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
     for rate, point in numbers["rates"].items():
         if point is None:
             needed = int(np.ceil(10 / rate))
-            said.append(
-                f"At {_percent(rate)} of false alarms nothing can be said: that takes {needed} unseen documents."
-            )
+            said.append(f"Nothing is said of {_percent(rate)} of false alarms: that takes {needed} unseen documents.")
         else:
             said.append(f"At {_percent(rate)} of false alarms {_interval(point.true_positive_rate)} of them are found.")
     return tuple(said)

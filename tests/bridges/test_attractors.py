@@ -143,14 +143,15 @@ def test_the_exact_limit_of_generalization(seed):
 
 @pytest.mark.statistical(alarm=1e-3)
 def test_samples_of_what_memorizes_are_attractors(seed):
-    """From a quarter of noise a pattern of 200 comes back word for word; a string of the grammar often has others that
-    are as likely. Two controls: what was permuted, or never was structured, comes back nowhere."""
+    """From a quarter of noise a pattern of 200 comes back word for word, unless 11 or more of its 16 tokens are
+    altered, which of 60 happens to one in a run of 100; a string of the grammar often has others that are as likely.
+    Controls: what was permuted, or never was structured, comes back nowhere."""
     memorizes, generalizes = (
         attraction(system, 60, rng=seed(0), confidence=0.999) for system in (MEMORIZES, GENERALIZES)
     )
     own, other = (found.sel(kind="own", noise=0.25) for found in (memorizes, generalizes))
     for rate in ("recovery", "exact_match"):
-        assert own[rate].sel(estimate="value") > 0.98
+        assert own[rate].sel(estimate="value") > 0.9
         assert other[rate].sel(estimate="high") < own[rate].sel(estimate="low")
         assert (memorizes[rate].drop_sel(kind="own").sel(estimate="high") < own[rate].sel(estimate="low")).all()
     for found in (memorizes, generalizes):
