@@ -175,7 +175,7 @@ def systems() -> dict[str, Callable[[], MemorySystem]]:
 
 def measurements(extra: tuple[ModuleType, ...] = ()) -> dict[str, Callable[..., Any]]:
     """Public functions of `bridges`, and of `extra` modules, whose first argument is a `MemorySystem`, and the second
-    its sequences, not how many of them to generate."""
+    its sequences, not how many of them to generate, and that give a Dataset."""
     import_all("bridges")
     modules = [module for name, module in sys.modules.items() if name.startswith("bridges.")]
     return {
@@ -187,8 +187,11 @@ def measurements(extra: tuple[ModuleType, ...] = ()) -> dict[str, Callable[..., 
 
 
 def measures(function: Callable[..., Any]) -> bool:
-    types = [getattr(p.annotation, "__name__", p.annotation) for p in inspect.signature(function).parameters.values()]
-    return not function.__name__.startswith("_") and types[:1] == ["MemorySystem"] and types[1:2] != ["int"]
+    signature = inspect.signature(function)
+    annotations = [*(p.annotation for p in signature.parameters.values()), signature.return_annotation]
+    names = [str(getattr(annotation, "__name__", annotation)).rpartition(".")[2] for annotation in annotations]
+    of_sequences = names[0] == "MemorySystem" and names[1] != "int" and names[-1] == "Dataset"
+    return not function.__name__.startswith("_") and of_sequences
 
 
 def figures(extra: tuple[ModuleType, ...] = ()) -> dict[str, Any]:
