@@ -187,7 +187,7 @@ def log_prob_variance(log_p: Float[Tensor, "*shape K"], entropy: Float[Tensor, "
 
 
 def _exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The highest logit g of each token, (n,); g_k - g, in place of the logits; their exponentials; these summed, (n,)."""
+    """The highest logit g of each token, (n,); g_k - g, in place of the logits; its exponentials; their sum, (n,)."""
     highest = logits.amax(1)
     p = logits.sub_(highest[:, None]).exp()
     return highest, logits, p, p.sum(1)

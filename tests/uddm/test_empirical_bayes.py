@@ -147,6 +147,33 @@ def test_joint_samples_have_the_posterior_law(chi_square, seed):
     assert torch.equal(samples, exact.sample(z.expand(n, 3), t, generator=seed(3)))
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
+def test_joint_samples_given_known_tokens(chi_square, seed):
+    """Bayes' rule on the rows that have them; tokens that are known put in place of drawn ones have another law."""
+    process, n, t = UniformProcess(3), 20_000, 0.6
+    data = torch.tensor([[0, 1, 2], [0, 1, 2], [0, 2, 0], [1, 0, 0], [0, 0, 2]])
+    exact, z, keep = EmpiricalBayes(data, process), torch.tensor([[0, 0, 1]]), torch.tensor([True, False, False])
+    alpha = process.alpha(t).item()
+    right = alpha + (1 - alpha) / 3, (1 - alpha) / 3
+    rows, weights = [[0, 0, 2], [0, 1, 2], [0, 2, 0]], np.array([right[0] * right[1], 2 * right[1] ** 2, right[1] ** 2])
+    samples = exact.sample(z.expand(n, 3), t, keep=keep, generator=seed(3))
+    found, counts = samples.unique(dim=0, return_counts=True)
+    assert found.tolist() == rows
+    assert chi_square(counts, weights / weights.sum()) > ALMOST_NEVER
+    overwritten = torch.where(keep, z, exact.sample(z.expand(n, 3), t, generator=seed(3)))
+    counts = [int((overwritten == torch.tensor(row)).all(1).sum()) for row in rows]
+    assert chi_square([*counts, n - sum(counts)], [*weights / weights.sum(), 0]) < ALMOST_NEVER
+
+
+def test_known_tokens_that_no_row_has():
+    """Then the rows with most of them count, and the known tokens stay all the same, on any device of z."""
+    data = torch.tensor([[0, 1, 2, 0], [2, 1, 0, 2], [2, 2, 0, 1]])
+    exact, z = EmpiricalBayes(data, UniformProcess(3)), torch.tensor([[2, 1, 1, 0], [1, 0, 1, 2]])
+    keep = torch.tensor([[True, True, True, False], [True, True, True, True]])
+    samples = exact.sample(z.int(), 1e-5, keep=keep, generator=0)
+    assert samples.tolist() == [[2, 1, 1, 2], [1, 0, 1, 2]]
+
+
 REPEATED = torch.tensor([[0, 1, 2, 3, 0], [0, 1, 2, 3, 0], [2, 2, 2, 2, 2], [1, 0, 0, 3, 2], [0, 0, 2, 1, 1]])
 
 

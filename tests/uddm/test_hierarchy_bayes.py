@@ -263,6 +263,41 @@ def test_joint_samples_have_the_posterior_law(chi_square, name, seed):
     assert chi_square(np.bincount(independent.numpy() @ powers, minlength=len(law)), law) < ALMOST_NEVER
 
 
+@pytest.mark.statistical(alarm=ALMOST_NEVER)
+@pytest.mark.parametrize("name", ["deep", "ambiguous"])
+def test_joint_samples_given_known_tokens(chi_square, name, seed):
+    """By enumeration of the derivations whose string has them; without `keep` the law is another."""
+    grammar, n, t = GRAMMARS[name], 20_000, 0.6
+    exact, z = HierarchyBayes(grammar, UniformProcess(grammar.symbols)), noisy(grammar, 1, 8)
+    log_prior, (*_, x) = derivations(grammar)
+    keep = torch.arange(grammar.length) % 2 == 0
+    z[0, keep] = torch.from_numpy(x[-1])[keep]
+    likelihood = exact.likelihood(z, t).numpy()[0]
+    likelihood[keep] = np.eye(grammar.symbols)[z[0, keep]]
+    p = np.exp(log_prior) * likelihood[np.arange(grammar.length), x].prod(-1)
+    powers = grammar.symbols ** np.arange(grammar.length)
+    law = np.bincount(x @ powers, p / p.sum(), minlength=grammar.symbols**grammar.length)
+    z = z.expand(n, -1)
+    for kept, same in ((keep, True), (None, False)):
+        samples = exact.sample(z, t, keep=kept, generator=seed(3)).numpy()
+        assert (chi_square(np.bincount(samples @ powers, minlength=len(law)), law) > ALMOST_NEVER) == same
+
+
+def test_known_tokens_that_no_string_has():
+    """Strings with most of them count, whatever the other tokens say; what is known stays."""
+    grammar = GRAMMARS["deep"]
+    exact, strings = HierarchyBayes(grammar, UniformProcess(grammar.symbols)), grammar.enumerate()
+    rng = np.random.default_rng(0)
+    z = torch.from_numpy(rng.integers(grammar.symbols, size=(40, grammar.length)))
+    keep = torch.from_numpy(rng.random(z.shape) < 0.7)
+    samples = exact.sample(z, 1e-3, keep=keep, generator=0)
+    assert torch.equal(samples[keep], z[keep])
+    matches = ((strings == z.numpy()[:, None]) & keep.numpy()[:, None]).sum(-1)  # (40, strings)
+    agreeing = ((strings == samples.numpy()[:, None]) | keep.numpy()[:, None]).all(-1)
+    assert (np.where(agreeing, matches, -1).max(1) == matches.max(1)).all()
+    assert (matches.max(1) < keep.numpy().sum(1)).any()
+
+
 @every_grammar
 def test_samples_by_kernel_and_by_logarithms(grammar):
     """The same inversion of the same numbers."""

@@ -167,6 +167,41 @@ def test_one_shot_is_the_argmax_of_the_cavity():
             assert not torch.equal(got, model.posterior(z, 0.3).argmax(-1))
 
 
+def test_kept_tokens_are_seen_and_others_draw_as_before():
+    """A denoiser that ignores z draws the others as it does alone; it is shown the kept ones at every update."""
+    process = UniformProcess(4)
+    watched = Recording(Fixed(process, [CAVITY, [0.4, 0.1, 0.2, 0.3]]))
+    z = process.prior((200, 2), generator=0)
+    free, kept = (
+        reverse(process, watched, z, steps=6, keep=keep, generator=1) for keep in (None, torch.tensor([True, False]))
+    )
+    assert torch.equal(kept[:, 1], free[:, 1])
+    assert torch.equal(kept[:, 0], z[:, 0])
+    assert (free[:, 0] != z[:, 0]).any()
+    assert len(watched.calls) == 14
+    assert all(torch.equal(state[:, 0], z[:, 0]) for state, _ in watched.calls[7:])
+
+
+@pytest.mark.parametrize(
+    ("error", "keep"),
+    [
+        (ValueError, torch.ones(5, dtype=torch.bool)),
+        (ValueError, torch.ones(3, 2, 1, dtype=torch.bool)),
+        (ValueError, torch.ones(1, 2, dtype=torch.bool)),
+        (TypeError, torch.ones(3, 2)),
+        (TypeError, np.ones((3, 2), int)),
+        (TypeError, np.ma.masked_array(np.ones((3, 2), bool), mask=True)),
+        (TypeError, "all"),
+    ],
+)
+def test_what_cannot_say_what_is_kept_is_named(error, keep):
+    process = UniformProcess(4)
+    z, exact = process.prior((3, 2), generator=0), EmpiricalBayes(torch.tensor([[0, 1]]), process)
+    for call in (lambda: path(process, exact, z, keep=keep), lambda: exact.sample(z, 0.5, keep=keep)):
+        with pytest.raises(error, match="`keep`"):
+            call()
+
+
 def test_last_update():
     model = small_network()
     z = model.process.prior((200, 5), generator=0)

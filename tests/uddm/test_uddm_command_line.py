@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig
-from uddm.__main__ import main
-from uddm.corpora import ByteTokenizer
+from uddm.__main__ import _prompt, main
+from uddm.corpora import ByteTokenizer, train_bpe
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,29 @@ def test_sampling_prints_text_and_repeats_with_its_seed(model, command):
     assert first == again != other
 
 
+def test_a_prompt_begins_every_sample(model, command):
+    words = ("sample", model, "--n", 4, "--steps", 5, "--seed", 1)
+    prompted, longest = (command(*words, "--prompt", prompt).stdout.splitlines() for prompt in ("abc", "abcdefg"))
+    assert len(prompted) == len(longest) == 4
+    assert all(line.startswith("abc") for line in prompted)
+    assert len({line[3:] for line in prompted}) > 1
+    assert all(line.startswith("abcdefg") and len(line) <= 8 for line in longest)
+    assert prompted != command(*words).stdout.splitlines()
+
+
+def test_a_prompt_after_bos(tmp_path, command):
+    """Of a model whose sequences begin with it."""
+    tokenizer = train_bpe(["one two three"], 260)
+    HollowMLP(HollowMLPConfig(260, length=6, hidden_dim=8)).save_pretrained(tmp_path / "model", tokenizer)
+    words = ("sample", tmp_path / "model", "--n", 2, "--steps", 2, "--prompt", "on", "--format", "json")
+    for packing, begin in (("stream", "on"), ("sentences", "<|endoftext|>on")):
+        samples = [json.loads(line) for line in command(*words, "--packing", packing).stdout.splitlines()]
+        assert len(samples) == 2
+        assert all(sample.startswith(begin) for sample in samples)
+    with pytest.raises(ValueError, match="`prompt` must have at least one token"):
+        _prompt("", tokenizer, "sentences", 6)
+
+
 def test_evaluation_prints_every_term(model, text, command):
     printed = command("evaluate", model, "--corpus", text, "--n", 20, "--times", 4).stdout
     for term in ("diffusion", "reconstruction", "prior", "full bound", "published variant"):
@@ -81,6 +104,12 @@ def test_user_errors(model, text, tmp_path, monkeypatch, capsys):
         (["sample", truncated], "model.safetensors is not a readable safetensors file"),
         (["sample", model, "--n", "0"], "`n` must be an integer >= 1, got 0"),
         (["sample", model, "--steps", "0"], "`steps` must be an integer >= 1, got 0"),
+        (["sample", model, "--prompt", ""], "an argument is empty"),
+        (
+            ["sample", model, "--prompt", "abcdefgh"],
+            "`prompt` must have fewer tokens than a sequence, which has 8, got 8",
+        ),
+        (["sample", model, "--prompt", "a", "--packing", "sentences"], "needs a tokenizer with a BOS token"),
         (["sample", model, "--seed", "-1"], "`seed` must be an integer >= 0, got -1"),
         (["sample", model, "--seed", 2**64], "`seed` must be an integer below 2**64"),
         (["evaluate", model, "--seed", "-1"], "`seed` must be an integer >= 0, got -1"),
