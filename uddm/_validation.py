@@ -1,6 +1,6 @@
 """Argument checks shared by the package: one clear error, naming the argument, what was got and what is allowed.
 
-torch is imported where tensors are, so that settings can be checked without it.
+numpy and torch are imported where arrays and tensors are, so that settings can be checked without them.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from collections.abc import Iterable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import ArrayLike
     from torch import Tensor
 
 
 def check_array(name: str, value: Any) -> np.ndarray:
     """`value` as an array; TypeError for masked elements, where numpy would give what lies under the mask, and for what
     numpy makes no array of."""
+    import numpy as np
+
     _refuse_masked(name, value)
     try:
         return np.asarray(value)
@@ -34,6 +35,8 @@ def _refuse_masked(name: str, value: Any) -> None:
 
 def _has_masked(value: Any) -> bool:
     """Whether `value`, or something in the lists and tuples that it is made of, has masked elements."""
+    import numpy as np
+
     if isinstance(value, list | tuple):
         return any(map(_has_masked, value))
     return isinstance(value, np.ma.MaskedArray) and value.dtype.names is None and bool(np.any(value.mask))
@@ -54,7 +57,7 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
         array = check_array(name, tokens)
         if array.dtype.kind not in "iu":
             raise TypeError(f"`{name}` must hold integer token ids, got dtype {array.dtype}")
-        tokens = torch.from_numpy(array.astype(np.int64))
+        tokens = torch.from_numpy(array.astype("int64"))
     if tokens.layout is not torch.strided or tokens.is_nested or torch.masked.is_masked_tensor(tokens):
         raise TypeError(
             f"`{name}` must be a dense tensor without a mask, got a {type(tokens).__name__}, {tokens.layout}"
@@ -157,7 +160,7 @@ def check_seed(name: str, value: Any) -> int:
 
 def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
     """`value` as an int; TypeError for what is no integer, ValueError for one that is too small."""
-    if isinstance(value, bool | np.bool) or not isinstance(value, Integral):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
     if value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
