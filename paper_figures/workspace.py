@@ -14,7 +14,7 @@ from paper_figures.cells import Cells
 from paper_figures.presets import Language, Preset, named
 from uddm import corpora
 from uddm.corpora.lm1b import lm1b_test
-from uddm.corpora.tokenizers import TOKENIZER_FORMS
+from uddm.corpora.tokenizer_files import TOKENIZER_FORMS
 from uddm.files import as_path
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from paper_figures import texts
-from uddm.corpora import ByteTokenizer, CharacterTokenizer, train_bpe
-from uddm.corpora.tokenizers import bert_tokenizer
+from uddm.corpora import ByteTokenizer, CharacterTokenizer, bert_tokenizer, train_bpe
 
 SENTENCES = ["the cat sat on the mat", "a dog ate the other cat", "on and on and on"]
 pieces = st.lists(

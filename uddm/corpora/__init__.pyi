@@ -7,19 +7,19 @@ from .hierarchical import RandomHierarchy as RandomHierarchy
 from .hierarchical import cluster_latents as cluster_latents
 from .lm1b import lm1b_detokenize as lm1b_detokenize
 from .lm1b import load_lm1b as load_lm1b
+from .subwords import SubwordTokenizer as SubwordTokenizer
+from .subwords import bert_tokenizer as bert_tokenizer
+from .subwords import gpt2_tokenizer as gpt2_tokenizer
+from .subwords import train_bpe as train_bpe
 from .text import documentation_text as documentation_text
 from .text import load_corpus as load_corpus
+from .tokenizer_files import load_tokenizer as load_tokenizer
+from .tokenizer_files import read_tokenizer as read_tokenizer
+from .tokenizer_files import tokenizer_from_name as tokenizer_from_name
 from .tokenizers import LETTERS as LETTERS
 from .tokenizers import ByteTokenizer as ByteTokenizer
 from .tokenizers import CharacterTokenizer as CharacterTokenizer
-from .tokenizers import SubwordTokenizer as SubwordTokenizer
 from .tokenizers import Tokenizer as Tokenizer
-from .tokenizers import bert_tokenizer as bert_tokenizer
-from .tokenizers import gpt2_tokenizer as gpt2_tokenizer
-from .tokenizers import load_tokenizer as load_tokenizer
-from .tokenizers import read_tokenizer as read_tokenizer
-from .tokenizers import tokenizer_from_name as tokenizer_from_name
-from .tokenizers import train_bpe as train_bpe
 
 __all__ = [
     "LETTERS",

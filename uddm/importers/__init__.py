@@ -241,7 +241,7 @@ def _number(value: Any) -> Any:
 
 
 def _tokenizer(tokenizer: Tokenizer | str | Path | None, vocab_size: int) -> Tokenizer | None:
-    from uddm.corpora.tokenizers import read_tokenizer
+    from uddm.corpora.tokenizer_files import read_tokenizer
 
     if isinstance(tokenizer, str | Path):
         tokenizer = read_tokenizer(tokenizer, bert_separator="[CLS]")
