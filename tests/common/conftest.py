@@ -22,6 +22,11 @@ def plugged_in(config):
     return tuple(sys.modules[name] for name in config.getoption("plugins") if name in sys.modules)
 
 
+def pytest_configure(config):
+    for module in plugged_in(config):
+        members.take_rows(module)
+
+
 def pytest_generate_tests(metafunc):
     for kind in KINDS.keys() & set(metafunc.fixturenames):
         found = KINDS[kind](metafunc.config)

@@ -1,7 +1,8 @@
 """Who takes part in the suites of this folder: all subclasses, functions and commands that there are.
 
 A member joins by existing, in one of our packages or in a module that pytest is given by ``-p``; what tests define
-themselves does not count. Where defaults do not build one, or not a small one, a row of the tables here says how.
+themselves does not count. Where defaults do not build one, or not a small one, a row of the tables here says how, or
+of a table of the same name in such a module.
 """
 
 import inspect
@@ -72,6 +73,21 @@ SYSTEMS: dict[str, Callable[[], MemorySystem]] = {
 # what a measurement may ask for beside a system and sequences
 ARGUMENTS: dict[str, Any] = {"noise": 0.5}
 
+TABLES = {
+    "MEMORIES": MEMORIES,
+    "SHAPES": SHAPES,
+    "EXACT": EXACT,
+    "PROCESSES": PROCESSES,
+    "SYSTEMS": SYSTEMS,
+    "ARGUMENTS": ARGUMENTS,
+}
+
+
+def take_rows(module: Any) -> None:
+    """Those of a module's tables that are called like ours."""
+    for name, table in TABLES.items():
+        table.update(getattr(module, name, {}))
+
 
 def import_all(package: str) -> None:
     """Import every module of a package, so that what they define is known; commands alone are left out."""
@@ -103,7 +119,9 @@ def built(table: str, name: str, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except Exception as error:
-        error.add_note(f"A {name} is not built by default: add a row to {table} in tests/common/members.py.")
+        error.add_note(
+            f"A {name} is not built by default: add a row to {table} in tests/common/members.py, or in its module."
+        )
         raise
 
 

@@ -1,5 +1,8 @@
 """Who takes part: what is found, what is not, and what is said of one that cannot be built."""
 
+from types import SimpleNamespace
+from unittest import mock
+
 import members
 import pytest
 
@@ -25,7 +28,15 @@ def test_what_cannot_be_built_says_where_to_add_a_row():
     with pytest.raises(TypeError, match="at least 1") as raised:
         members.built("MEMORIES", "Toy", lambda: range())
     (note,) = raised.value.__notes__
-    assert note == "A Toy is not built by default: add a row to MEMORIES in tests/common/members.py."
+    assert note == "A Toy is not built by default: add it to MEMORIES in tests/common/members.py, or its module."
+
+
+def test_rows_may_stand_in_a_module_of_ones_own():
+    own = SimpleNamespace(MEMORIES={"Toy": Hopfield}, ARGUMENTS={"depth": 3})
+    with mock.patch.dict(members.MEMORIES), mock.patch.dict(members.ARGUMENTS):
+        members.take_rows(own)
+        assert members.MEMORIES["Toy"] is own.MEMORIES["Toy"]
+        assert members.ARGUMENTS == {"noise": 0.5, "depth": 3}
 
 
 @pytest.mark.parametrize(
