@@ -1,8 +1,10 @@
 """Retrieval dynamics against an independent implementation in plain Python, exact laws and symmetries."""
 
+import functools
 import hashlib
 import json
 import math
+import operator
 import os
 import pickle
 import subprocess
@@ -35,11 +37,16 @@ def _bits(seed, row, sweep, counter):
     return _mix((stream + (counter + 1) * 0x9E3779B97F4A7C15) % 2**64)
 
 
+def _sum(terms):
+    """One after the other; `sum` itself compensates for rounding since Python 3.12."""
+    return functools.reduce(operator.add, terms, 0)
+
+
 def _field(weights, s):
     """Eight interleaved partial sums, and one of the last terms."""
     terms, whole = [weight * spin for weight, spin in zip(weights, s)], len(s) - len(s) % 8
-    a, b, c, d, e, f, g, h = (sum(terms[k:whole:8]) for k in range(8))
-    return ((a + b) + (c + d)) + ((e + f) + (g + h)) + sum(terms[whole:])
+    a, b, c, d, e, f, g, h = (_sum(terms[k:whole:8]) for k in range(8))
+    return ((a + b) + (c + d)) + ((e + f) + (g + h)) + _sum(terms[whole:])
 
 
 def _new_spin(couplings, unit, s, site, temperature, bits):
