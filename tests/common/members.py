@@ -120,7 +120,7 @@ def built(table: str, name: str, make: Callable[[], Any]) -> Any:
         return make()
     except Exception as error:
         error.add_note(
-            f"A {name} is not built by default: add a row to {table} in tests/common/members.py, or in its module."
+            f"A {name} is not built by default: add it to {table} in tests/common/members.py, or its module."
         )
         raise
 
