@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,37 @@ def claims_table(folder: Path) -> str:
     return "\n".join(lines) if record["manifest"]["claims"] else "no claim was decided in this run"
 
 
-def is_done(folder: Path, request: dict[str, Any]) -> bool:
-    """Whether the folder holds, whole and unaltered, what a run with these facts in its manifest would make."""
+def is_done(folder: Path, names: Iterable[str], facts: dict[str, Any]) -> bool:
+    """Whether the folder holds, whole and unaltered, what a run of these names would make with these facts in its
+    manifest."""
     try:
         record = read_record(folder)
         whole = not _problems(folder, record)
     except (FileNotFoundError, ValueError):
         return False
-    found = record["manifest"]
-    return whole and all(found.get(name) == value for name, value in json.loads(json.dumps(request)).items())
+    made = {*record["figures"], *record["claims"]}
+    return whole and made.issuperset(names) and _agrees(record["manifest"], facts)
+
+
+def earlier(
+    folder: Path, facts: dict[str, Any], *, but: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """What the record of a results folder tells of the figures and of the claims, `but` for some, that are whole and of
+    runs with these facts in their manifest; and the names of the others."""
+    try:
+        record = read_record(folder)
+    except (FileNotFoundError, ValueError):
+        return {}, {}, []
+    agrees = _agrees(record["manifest"], facts)
+    figures, claims = (
+        {k: v for k, v in record[kind].items() if agrees and k not in but and not _problems_of(folder, k, v)}
+        for kind in ("figures", "claims")
+    )
+    return figures, claims, [k for k in record["figures"] | record["claims"] if k not in {*figures, *claims, *but}]
+
+
+def _agrees(manifest: dict[str, Any], facts: dict[str, Any]) -> bool:
+    return all(manifest.get(name) == value for name, value in json.loads(json.dumps(facts)).items())
 
 
 def verify(folder: Path) -> list[str]:
@@ -84,23 +107,27 @@ def verify(folder: Path) -> list[str]:
 
 
 def _problems(folder: Path, record: dict[str, Any]) -> list[str]:
-    problems = []
-    for name, entry in (record["figures"] | record["claims"]).items():
-        for file, expected in entry["files"].items():
-            path = folder / file
-            if not path.exists():
-                problems.append(f"{file} is missing")
-            elif _hash(path.read_bytes()) != expected:
-                problems.append(f"{file} differs from what was written")
-        data = folder / "data" / f"{name}.nc"
-        if data.exists():
-            problems += _check_data(data)
+    told = record["figures"] | record["claims"]
+    problems = [problem for name, entry in told.items() for problem in _problems_of(folder, name, entry)]
     report = folder / "report.html"
     if not report.exists():
         problems.append("report.html is missing")
     elif not problems and report.read_bytes() != _page(folder, record):
         problems.append("report.html differs from what its figures give")
     return problems
+
+
+def _problems_of(folder: Path, name: str, entry: dict[str, Any]) -> list[str]:
+    """Of one figure or claim."""
+    problems = []
+    for file, expected in entry["files"].items():
+        path = folder / file
+        if not path.exists():
+            problems.append(f"{file} is missing")
+        elif _hash(path.read_bytes()) != expected:
+            problems.append(f"{file} differs from what was written")
+    data = folder / "data" / f"{name}.nc"
+    return problems + (_check_data(data) if data.exists() else [])
 
 
 def _check_data(path: Path) -> list[str]:

@@ -18,10 +18,10 @@ from bridges.claims import CLAIMS, Finding
 from bridges.manifest import code_version, manifest, to_attribute
 from paper_figures import evidence, style
 from paper_figures.cells import RESULTS, as_bytes, load
-from paper_figures.figure import Figure, choose
+from paper_figures.figure import Figure, choose, known
 from paper_figures.forecast import forecast
 from paper_figures.progress import Progress
-from paper_figures.report import is_done, read_record, write_record, write_report
+from paper_figures.report import earlier, is_done, read_record, write_record, write_report
 from paper_figures.sweep import at_once, execute, one_thread, plan
 from paper_figures.workspace import Workspace
 from uddm.files import write_atomically
@@ -30,10 +30,11 @@ from uddm.files import write_atomically
 def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) -> Path:
     """Make the named figures and decide the named claims, all by default, and the report; returns the report's path.
 
-    The report is written with the first of them that is complete, and again with each further one. Finished work is
-    read back, so an interrupted run goes on where it stopped; if nothing changed, neither the request nor the code nor
-    the files, there is nothing to do. Where the cells are made is told by `joblib.parallel_config`; by default in one
-    process for each core that the system grants.
+    The report is written with the first of them that is complete, and again with each further one. It goes on showing
+    what earlier runs with the same settings and code made in the folder. Finished work is read back, so an interrupted
+    run goes on where it stopped; if nothing changed, neither the settings nor the code nor the files, there is nothing
+    to do. Where the cells are made is told by `joblib.parallel_config`; by default in one process for each core that
+    the system grants.
 
     Parameters
     ----------
@@ -44,9 +45,7 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     begin, (figures, claims) = time.perf_counter(), _asked(names)
     ws.prepare()
     products: dict[str, Figure | evidence.Evidence] = {**figures, **claims}
-    request: dict[str, Any] = {
-        "figures": list(figures),
-        "claims": list(claims),
+    facts: dict[str, Any] = {
         "settings": asdict(ws.preset),
         "corpus": ws.corpus,
         "blocks": ws.blocks.sha256,
@@ -55,22 +54,21 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
         **code_version(),
     }
     report = ws.folder / "report.html"
-    if not request["modified"] and is_done(ws.folder, request):
+    changed = facts["modified"] or not products.keys() <= {*known(), *CLAIMS}  # a file of one's own has no version
+    if not changed and is_done(ws.folder, products, facts):
         return report
     jobs, todo = at_once(jobs, on_gpu=ws.device != "cpu"), plan(ws, products)
-    entries: dict[str, dict[str, Any]] = {}
-    outcomes: dict[str, dict[str, Any]] = {}
+    entries, outcomes, others = earlier(ws.folder, facts, but=products)
+    orders = {name: figure.ORDER for name, figure in {**known(), **figures}.items()}
     with Progress(todo.tasks, jobs, len(products)) as progress, one_thread():
         progress.say(forecast(ws, todo.tasks, jobs))
-        for name in todo.ready(execute(ws, todo.tasks, jobs=jobs, done=progress.finished)):
+        if others:
+            progress.say(f"left out of the report, as altered or of other settings or code: {', '.join(others)}")
+        for number, name in enumerate(todo.ready(execute(ws, todo.tasks, jobs=jobs, done=progress.finished))):
             if name in claims:
                 outcomes[name] = _decide(ws, name, claims[name])
             else:
                 entries[name] = _draw(ws, name, figures[name])
-            made = {
-                "figures": [one for one in figures if one in entries],
-                "claims": [c for c in claims if c in outcomes],
-            }
             record = manifest(
                 preset=ws.name,
                 about=ws.preset.about,
@@ -79,8 +77,10 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
                 tasks=progress.took,
                 device=ws.device,
                 skipped=ws.skipped,
-                missing=[name for name in products if name not in (*made["figures"], *made["claims"])],
-                **{**request, **made},
+                missing=[name for name in products if name not in {**entries, **outcomes}],
+                figures=sorted(entries, key=lambda name: orders.get(name, np.inf)),
+                claims=[name for name in CLAIMS if name in outcomes],
+                **facts,
             )
             write_record(ws.folder, record, entries, outcomes)
             write_report(ws.folder)
@@ -90,7 +90,7 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
                 else ""
             )
             progress.product(verdict or f"{name} is drawn")
-            if len(entries) + len(outcomes) == 1:
+            if number == 0:
                 progress.say(f"the report grows in {report}")
     return report
 

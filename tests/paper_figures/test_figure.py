@@ -11,6 +11,8 @@ from paper_figures.__main__ import main
 from paper_figures.cells import load
 from paper_figures.figure import Figure, as_figure, choose, known
 from paper_figures.report import verify
+from paper_figures.runner import run
+from paper_figures.workspace import Workspace
 
 SQUARES = '''
 """A figure of a user."""
@@ -58,6 +60,13 @@ def test_a_file_of_ones_own_is_a_figure(squares, tmp_path, run_command, jobs):
     assert "Squares of 4 numbers." in page
     assert page.index('id="rhm_relaxation"') < page.index('id="squares"')
     assert "squares" not in known()
+
+
+def test_a_file_of_ones_own_is_drawn_whenever_asked_for(squares, tmp_path, drawn, code):
+    """It may have changed, and is under no version."""
+    for _ in range(2):
+        run(Workspace(tmp_path / "out", "smoke"), [str(squares)])
+    assert drawn == ["squares", "squares"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import bridges.manifest
 from bridges.claims import CLAIMS
 from paper_figures import report, runner
 from paper_figures.cells import load
@@ -117,24 +116,14 @@ def test_a_second_run_computes_nothing(results):
     write_report(results)
 
 
-def test_nothing_is_done_where_nothing_changed(tmp_path, monkeypatch, nothing):
-    code = {"commit": "abc", "modified": False}
-    for module in (runner, bridges.manifest):
-        monkeypatch.setattr(module, "code_version", lambda: code)
-    drawn = []
-    monkeypatch.setattr(runner, "execute", lambda ws, tasks, **_: tasks)
-    inner = runner._draw
-
-    def draw(ws, name, figure):
-        drawn.append([name])
-        return inner(ws, name, nothing)
-
-    monkeypatch.setattr(runner, "_draw", draw)
+def test_nothing_is_done_where_nothing_changed(tmp_path, drawn, code):
     first, again = (run(Workspace(tmp_path, "smoke"), ["fig02"]) for _ in range(2))
     assert first == again == tmp_path / "report.html"
-    assert drawn == [["fig02_recovery"]]
+    assert drawn == ["fig02_recovery"]
     run(Workspace(tmp_path, "smoke"), ["fig03"])
     assert len(drawn) == 2, "another figure"
+    run(Workspace(tmp_path, "smoke"), ["fig03", "fig02"])
+    assert len(drawn) == 2, "both are there"
     (tmp_path / "figures" / "fig03_token_entropy.png").write_bytes(b"altered")
     run(Workspace(tmp_path, "smoke"), ["fig03"])
     assert len(drawn) == 3, "an altered file"
@@ -143,13 +132,36 @@ def test_nothing_is_done_where_nothing_changed(tmp_path, monkeypatch, nothing):
     assert len(drawn) == 4, "modified code"
 
 
+def test_the_report_holds_what_earlier_runs_made(tmp_path, drawn, code, capsys):
+    """Of the same settings and code; what is not in it is told."""
+
+    def shown(name, seed=0):
+        run(Workspace(tmp_path, "smoke", seed=seed), [name])
+        assert verify(tmp_path) == []
+        return re.findall('<section id="(.*?)"', (tmp_path / "report.html").read_text())
+
+    assert shown("fig03") == ["fig03_token_entropy"]
+    assert shown("transition") == ["transition", "fig03_token_entropy"]
+    assert shown("fig02") == ["transition", "fig02_recovery", "fig03_token_entropy"], "in their order"
+    (tmp_path / "figures" / "fig02_recovery.png").write_bytes(b"altered")
+    assert shown("fig04") == ["transition", "fig03_token_entropy", "fig04_sequence_entropy"]
+    assert (
+        "left out of the report, as altered or of other settings or code: fig02_recovery\n" in capsys.readouterr().err
+    )
+    code["commit"] = "def"
+    assert shown("transition") == ["transition"]
+    assert shown("fig04") == ["transition", "fig04_sequence_entropy"]
+    assert shown("fig04", seed=1) == ["fig04_sequence_entropy"]
+    assert "left out of the report, as altered or of other settings or code: transition\n" in capsys.readouterr().err
+
+
 def test_files_are_read_once_to_see_that_nothing_changed(smoke_results, tmp_path, monkeypatch):
     """And the record as often: what was drawn is not read back to write it."""
     read, inner = [], report._hash
     monkeypatch.setattr(report, "_hash", lambda content: read.append(content) or inner(content))
     records, read_json = [], report.read_json
     monkeypatch.setattr(report, "read_json", lambda path: records.append(path) or read_json(path))
-    assert report.is_done(smoke_results, {})
+    assert report.is_done(smoke_results, [*FIGURES, *CLAIMS], {})
     assert len(records) == 1
     assert len(read) == 4 * len(FIGURES) + len(CLAIMS), "three files each, and the picture once more; and one"
     record = read_json(smoke_results / "figures.json")
