@@ -1,10 +1,13 @@
-# Two commands from a fresh clone: `make figures` and `make test`. Both set up .venv first, and do nothing twice.
+# Two commands from a fresh clone: `make figures` and `make test`. Both set up .venv first, and do nothing twice;
+# `make setup` does that alone.
 PYTHON ?= python3
 N ?= 20
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: figures test test-long test-seeds test-processors bench-am bench-uddm bench-gpu docs lint clean
+.PHONY: setup figures test test-long test-seeds test-processors bench-am bench-uddm bench-gpu docs lint clean
+
+setup: .venv/installed
 
 figures: .venv/installed
 	$(BIN)/python -m paper_figures run --preset laptop --out "$(OUT)"
