@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bridges import TOKEN_CLASSES
@@ -32,14 +34,14 @@ tasks = language.main_tasks
 
 
 def compute(ws: Workspace) -> xr.Dataset:
-    return densities(ws, language.three_sizes(ws))
+    return densities(ws, language.main(ws), language.three_sizes(ws))
 
 
-def densities(ws: Workspace, sizes: Sequence[int]) -> xr.Dataset:
-    """`counts` of the first seed."""
+def densities(ws: Workspace, system: str, sizes: Sequence[int]) -> xr.Dataset:
+    """`counts` of a network's first seed."""
 
     def counted(dataset_size: int, split: str) -> xr.Dataset:
-        measured = language.Measured(ws, language.Case(language.main(ws), dataset_size, 0))
+        measured = language.Measured(ws, language.Case(system, dataset_size, 0))
         return counts(ws.get(measured.classes(split)), ws.blocks.vocab_size)
 
     dataset = stack(counted, dataset_size=list(sizes), split=language.SPLITS)
@@ -71,24 +73,28 @@ def plot(ds: xr.Dataset) -> Figure:
 
 def draw(axes: np.ndarray, ds: xr.Dataset, what: str = "sequences") -> None:
     """Densities by class, a row for each split and a column for each size, which is a number of training `what`."""
-    width = float(ds.entropy[1] - ds.entropy[0])
     for row, split in zip(axes, ds.split.values, strict=True):
         for ax, size in zip(row, ds.dataset_size.values, strict=True):
-            for name, colour in CLASSES.items():
-                counts = ds.tokens.sel(dataset_size=size, split=split, token_class=name)
-                density = counts / max(float(counts.sum()), 1) / width
-                line = "-" if name == "recovered" else "--"
-                label = f"{name} ({int(counts.sum())})"
-                ax.stairs(density, np.append(ds.entropy - width / 2, ds.entropy[-1] + width / 2), color=colour,
-                          linestyle=line, label=label, fill=False, linewidth=1.4)  # fmt: skip
-            ax.set_yscale("log")
+            panel(ax, ds.tokens.sel(dataset_size=size, split=split))
             if split == "train":
                 ax.set_title(f"{size} training {what}", loc="left")
-            ax.margins(y=0.3)
-            ax.legend(loc="upper right")
         row[0].set_ylabel(f"{split} {what}\ndensity (1/nat)")
     for ax in axes[-1]:
         ax.set_xlabel("conditional entropy (nats)")
+
+
+def panel(ax: Axes, tokens: xr.DataArray, **legend: Any) -> None:
+    """Densities from numbers of tokens by class and entropy."""
+    width = float(tokens.entropy[1] - tokens.entropy[0])
+    edges = np.append(tokens.entropy - width / 2, tokens.entropy[-1] + width / 2)
+    for name, colour in CLASSES.items():
+        counts = tokens.sel(token_class=name)
+        density = counts / max(float(counts.sum()), 1) / width
+        look = {"color": colour, "linestyle": "-" if name == "recovered" else "--", "linewidth": 1.4}
+        ax.stairs(density, edges, label=f"{name} ({int(counts.sum())})", fill=False, **look)
+    ax.set_yscale("log")
+    ax.margins(y=0.3)
+    ax.legend(loc="upper right", **legend)
 
 
 def findings(ds: xr.Dataset, what: str = "sequences") -> list[str]:

@@ -156,19 +156,22 @@ def variant_tasks(ws: Workspace) -> list[Task]:
 
 
 def cells(ws: Workspace, case: Case) -> list[Cell]:
-    """Every measurement on one system; of the main network those of single figures too."""
+    """Every measurement on one system; of the main network those of single figures too, and of the first seed of each
+    width those of single tokens."""
     measured, language = Measured(ws, case), ws.preset.language
     found = [measured.recovery(split, noise) for split in SPLITS for noise in _noises(ws, case.system)]
     found += [measured.entropy(sequences) for sequences in SEQUENCES]
     if case.system in (main(ws), *language.widths, *variants(ws)) and measured.protocol.precision == "float32":
         found += [measured.bound(split) for split in SPLITS]  # in half precision it can be infinite
-    if case.system in (main(ws), *language.widths) and case.seed == 0:
+    first = case.system in (main(ws), *language.widths) and case.seed == 0
+    if first:
         found += [measured.examples(split) for split in SPLITS]
+    if first or case.system == main(ws):
+        found += [measured.classes(split) for split in SPLITS]
     if case.system == main(ws):
         for noise in language.greedy_noise:
             found += [measured.greedy(split, noise, told) for split in SPLITS for told in TOLD]
             found += [measured.fixed(sequences, noise) for sequences in FIXED]
-        found += [measured.classes(split) for split in SPLITS]
         found += [measured.scores()]
         found += [measured.entropy(sequences, t) for sequences in SEQUENCES for t in TIMES[1:]]
     if case in followed(ws):
