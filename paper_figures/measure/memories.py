@@ -27,12 +27,19 @@ SPLITS = ("train", "test", "features")
 MEASURED = ("train", "test", "generated")
 
 
-def loads(ws: Workspace) -> list[float]:
-    return list(ws.preset.memories.loads)
+def loads(ws: Workspace, length: int | None = None) -> list[float]:
+    """Of the memories that are measured in full, or of those of another length."""
+    memories = ws.preset.memories
+    return list(memories.loads if length in (None, memories.length) else memories.other_lengths[length])
 
 
 def disorders(ws: Workspace) -> list[int]:
     return list(range(ws.preset.memories.disorder))
+
+
+def lengths(ws: Workspace) -> list[int]:
+    """L of the memories that are measured in full, and of the others, ascending."""
+    return sorted({ws.preset.memories.length, *ws.preset.memories.other_lengths})
 
 
 def followed(ws: Workspace) -> list[tuple[float, int]]:
@@ -46,6 +53,13 @@ def tasks(ws: Workspace) -> list[Task]:
 
 def followed_tasks(ws: Workspace) -> list[Task]:
     return [_task(load, disorder) for load, disorder in followed(ws)]
+
+
+def finite_size_tasks(ws: Workspace) -> list[Task]:
+    """Those of all lengths."""
+    others = [length for length in lengths(ws) if length != ws.preset.memories.length]
+    cases = [(length, load, disorder) for length in others for load in loads(ws, length) for disorder in disorders(ws)]
+    return [*tasks(ws), *(Task(other_length, case, 10 + case[1]) for case in cases)]
 
 
 def _task(load: float, disorder: int) -> Task:
@@ -62,11 +76,21 @@ def cells(ws: Workspace, load_and_disorder: tuple[float, int]) -> list[Cell]:
     return found + [measured.trajectory()] * (load_and_disorder in followed(ws))
 
 
-class Measured:
-    """The memories of one data set, and the cells of what is measured on them."""
+def other_length(ws: Workspace, length_load_and_disorder: tuple[int, float, int]) -> list[Cell]:
+    """What tells where memorization ends, of the pseudo-likelihood memory of another length."""
+    length, load, disorder = length_load_and_disorder
+    measured = Measured(ws, load, disorder, length)
+    return [measured.recovery(nearest(ws.preset.memories.noise)), measured.entropy(), measured.scores()]
 
-    def __init__(self, ws: Workspace, load: float, disorder: int):
+
+class Measured:
+    """The memories of one data set, and the cells of what is measured on them; of other lengths than the preset's main
+    one, the pseudo-likelihood memory alone."""
+
+    def __init__(self, ws: Workspace, load: float, disorder: int, length: int | None = None):
         self.ws, self.load, self.disorder, self.memories = ws, load, disorder, ws.preset.memories
+        self.length = length or self.memories.length
+        self.names = SYSTEMS if self.length == self.memories.length else (PSEUDO_LIKELIHOOD,)
         self.seed = ws.keyed_seed("measurements", disorder)
 
     @cached_property
@@ -75,9 +99,9 @@ class Measured:
         unseen patterns ("test"), and of the features."""
         memories, seeds = self.memories, [self.ws.seed, self.disorder]
         patterns, features, unseen = random_features(
-            round(self.load * memories.length),
-            memories.length,
-            round(memories.features * memories.length),
+            round(self.load * self.length),
+            self.length,
+            round(memories.features * self.length),
             active=memories.active,
             coefficients="binary",
             rng=np.random.default_rng(seeds),
@@ -90,11 +114,11 @@ class Measured:
     def systems(self) -> dict[str, BinarySystem]:
         patterns = self.data["patterns"]
         pseudo = amtheory.PseudoLikelihood(beta=1.0, ridge=self.memories.ridge).fit(patterns)
-        hopfield = amtheory.Hopfield().fit(patterns)
-        return {
-            PSEUDO_LIKELIHOOD: bridges.BinarySystem(pseudo),
-            "Hopfield": bridges.BinarySystem(hopfield, beta=bridges.likelihood_beta(hopfield, patterns)),
-        }
+        found = {PSEUDO_LIKELIHOOD: bridges.BinarySystem(pseudo)}
+        if "Hopfield" in self.names:
+            hopfield = amtheory.Hopfield().fit(patterns)
+            found["Hopfield"] = bridges.BinarySystem(hopfield, beta=bridges.likelihood_beta(hopfield, patterns))
+        return found
 
     def recovery(self, noise: float) -> Cell:
         """Recovery rates at one noise, over (system, split, noise, estimate)."""
@@ -102,7 +126,10 @@ class Measured:
         def rates(system: str, split: str) -> xr.Dataset:
             return self._recovered(system, split, noise).drop_vars(["original", "corrupted", "final"])
 
-        return self._cell(f"recovery-{noise:g}", {"noise": noise}, lambda: stack(rates, system=SYSTEMS, split=SPLITS))
+        def make() -> xr.Dataset:
+            return stack(rates, system=self.names, split=SPLITS)
+
+        return self._cell(f"recovery-{noise:g}", {"noise": noise}, make)
 
     def classes(self, split: str) -> Cell:
         """What the recovery of training or test patterns ended in, spin by spin: `classified`."""
@@ -154,8 +181,8 @@ class Measured:
             return numbered.reindex(sample=range(n)).to_dataset(name="sequence_entropy")
 
         def make() -> xr.Dataset:
-            entropies = stack(entropy, system=SYSTEMS, sequences=MEASURED)
-            strength = [(s := self.systems[name]).beta * s.memory.norms_.mean() for name in SYSTEMS]
+            entropies = stack(entropy, system=self.names, sequences=MEASURED)
+            strength = [(s := self.systems[name]).beta * s.memory.norms_.mean() for name in self.names]
             return entropies.assign(beta_norm=("system", strength))
 
         return self._cell("entropy", {}, make)
@@ -173,7 +200,7 @@ class Measured:
     def _cell(self, what: str, key: dict[str, Any], make: Any) -> Cell:
         memories = self.memories
         origin = {
-            "length": memories.length,
+            "length": self.length,
             "load": self.load,
             "features": memories.features,
             "active": memories.active,
@@ -182,13 +209,18 @@ class Measured:
             "disorder": self.disorder,
             "sequences": memories.sequences,
             "sweeps": memories.sweeps,
+            **({} if self.names == SYSTEMS else {"systems": self.names}),
         }
         return Cell(f"memories-{self.load:g}-{self.disorder}-{what}", {**origin, **key}, make)
 
 
-def by_load(ws: Workspace, make: Callable[[Measured], xr.Dataset]) -> xr.Dataset:
-    """`make(measured)` over (alpha, disorder), alpha being the load."""
-    return stack(lambda alpha, disorder: make(Measured(ws, alpha, disorder)), alpha=loads(ws), disorder=disorders(ws))
+def by_load(ws: Workspace, make: Callable[[Measured], xr.Dataset], length: int | None = None) -> xr.Dataset:
+    """`make(measured)` over (alpha, disorder), alpha being the load; by default of the memories measured in full."""
+
+    def one(alpha: float, disorder: int) -> xr.Dataset:
+        return make(Measured(ws, alpha, disorder, length))
+
+    return stack(one, alpha=loads(ws, length), disorder=disorders(ws))
 
 
 def recoveries(ws: Workspace) -> xr.Dataset:

@@ -54,6 +54,7 @@ LAPTOP = Preset(
     memories=Memories(
         length=200,
         loads=(0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
+        other_lengths={100: (0.05, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)},
         features=0.15,
         active=3,
         ridge=1e-2,

@@ -100,7 +100,8 @@ class Language:
 class Memories:
     """Binary memories trained on random-features data x = sgn(sum_k c_k f_k), c_k = +-1 for `active` features, else 0.
 
-    loads: alpha = P / L. features: alpha_D = D / L. disorder: number of independent data sets.
+    length, loads: L, and alpha = P / L. other_lengths: with their loads, of memories in which only the end of
+    memorization is located. features: alpha_D = D / L. disorder: number of independent data sets.
     """
 
     length: int
@@ -110,6 +111,7 @@ class Memories:
     ridge: float
     disorder: int
     sequences: int
+    other_lengths: dict[int, tuple[float, ...]] = field(default_factory=dict)
     noise: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 0.75)
     sweeps: int = 100
 

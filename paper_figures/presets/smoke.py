@@ -57,6 +57,7 @@ SMOKE = Preset(
     memories=Memories(
         length=60,
         loads=(0.1, 1.0, 8.0),
+        other_lengths={30: (0.1, 1.0, 8.0)},
         features=0.15,
         active=3,
         ridge=1e-2,

@@ -47,7 +47,13 @@ WORKSTATION = Preset(
         greedy_steps=200,
         generation_steps=128,
     ),
-    memories=replace(LAPTOP.memories, length=500, disorder=10, sequences=500),
+    memories=replace(
+        LAPTOP.memories,
+        length=500,
+        other_lengths=dict.fromkeys((100, 200), LAPTOP.memories.loads),
+        disorder=10,
+        sequences=500,
+    ),
     margins=replace(LAPTOP.margins, length=200, feature_length=4000, disorder=20),
     hierarchy=replace(
         LAPTOP.hierarchy,

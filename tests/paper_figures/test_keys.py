@@ -73,11 +73,15 @@ def trainings(ws):
 FROZEN = 12 + 9  # deterministic recovery, told 1 or the noise, and fixed points of three kinds of sequences
 MAIN = 6 + FROZEN + 2 + 1 + 3 * 3 + 2  # recovery, token classes, scores, entropies at three times, bounds
 SHOWN = 3 * 2 + 3  # texts and trajectories of the first training at each size
-WIDTHS, VARIANTS = 8 * 7 + 4 * 2, 3 * 7 + 3 * 5  # one recovery, entropies and, in float32, bounds; texts
+WIDTHS, VARIANTS = (
+    8 * 7 + 4 * 4,
+    3 * 7 + 3 * 5,
+)  # one recovery, entropies, bounds in float32; texts, classes
 TEXT = 6 * MAIN + SHOWN + 9 + 3 * 9 + WIDTHS + VARIANTS  # the main network, the other, the limit, ...
 MARGINS = 2 * 3 * 3 + 2 * 3 + 1 + 8  # 3 samples at 2 loads, and at 2 loads of features; a proof and 8 gradients
 PATTERNS, BASINS = 4 + 2 + 1, 3  # recovery and entropies, spin classes, scores; at the largest load, by noise
-SPINS = 9 * PATTERNS + 3 * BASINS + 3  # three trajectories
+OTHER_LENGTH = 9 * 3  # one recovery, entropies, scores
+SPINS = 9 * PATTERNS + 3 * BASINS + 3 + OTHER_LENGTH  # three trajectories
 SWEPT = 2 + 1  # token classes and scores of the main network at all sizes on all grammars
 STRINGS = 19 * 2 + 4 * SWEPT + 3  # three trajectories
 HOPFIELD, PERCEPTRON, LIKELIHOOD, CODES = 3 * 3 * 2 + 3, 5 * 3, 3 + 1, 4 * 3 + 4  # simulations, and lines of theory
@@ -102,10 +106,11 @@ def test_there_are_as_many_as_there_should_be(workspace):
         ("language", {"recipes": of_text(wide=wider(DIT))}, 9, 1),
         ("language", {"recipes": of_text(replace(HOLLOW, seeds=3))}, 3 * MAIN, 3),
         ("language", {"recipes": of_text(other=replace(DIT, seeds=2))}, 9, 1),
-        ("language", {"widths": {**SMOKE.language.widths, "wide": wider(HOLLOW)}}, 6 * 7 + 3 * 2, 6),
+        ("language", {"widths": {**SMOKE.language.widths, "wide": wider(HOLLOW)}}, 6 * 7 + 3 * 4, 6),
         ("memories", {"noise": (0.1, 0.25, 0.5, 0.75)}, 9 + 3, 0),
         ("memories", {"loads": (0.1, 1.0, 2.0, 8.0)}, 3 * PATTERNS, 0),
-        ("memories", {"disorder": 4}, 3 * PATTERNS + BASINS, 0),
+        ("memories", {"disorder": 4}, 3 * PATTERNS + BASINS + 3 * 3, 0),
+        ("memories", {"other_lengths": {30: (0.1, 1.0, 8.0), 40: (1.0,)}}, 3 * 3, 0),
         ("margins", {"disorder": 4}, 2 * 3 + 2, 0),
         ("margins", {"loads": (0.25, 0.5, 0.75)}, 3 * 3, 0),
         ("margins", {"feature_loads": (0.1, 0.5, 1.0)}, 3, 0),
@@ -164,17 +169,18 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
         (
             "language",
             {"sequences": 40},
-            CELLS - TEXT + 6 * (FROZEN + 3 + 1) + 2 * 8 + SHOWN + 5 + 7 + (8 + 12 + 8) + (6 + 3 + 2),
+            CELLS - TEXT + 6 * (FROZEN + 3 + 1) + 2 * 8 + SHOWN + 5 + 7 + (8 + 12 + 8 + 2) + (6 + 3 + 2),
             TRAININGS,
         ),
         ("language", {"generated": 40}, CELLS - (6 * 3 + 3 + 1 + 3 + 8 + 6), TRAININGS),
-        ("language", {"steps": 21}, CELLS - 6 * (6 + 2) - 6 - 6 - (8 * 2 + 8) - 6 * 2, TRAININGS),
+        ("language", {"steps": 21}, CELLS - 6 * (6 + 2) - 6 - 6 - (8 * 2 + 8 * 2) - 6 * 2, TRAININGS),
         ("language", {"greedy_steps": 41}, CELLS - 6 * FROZEN, TRAININGS),
         ("language", {"greedy_sequences": 25}, CELLS - 6 * FROZEN, TRAININGS),
         ("language", {"generation_steps": 21}, CELLS - (6 * 3 + 3 + 1 + 8 + 6), TRAININGS),
+        ("memories", {"length": 61}, CELLS - SPINS + OTHER_LENGTH, TRAININGS),
         *(
             ("memories", {name: value}, CELLS - SPINS, TRAININGS)
-            for name, value in [("length", 61), ("features", 0.2), ("active", 5), ("ridge", 0.1)]
+            for name, value in [("features", 0.2), ("active", 5), ("ridge", 0.1)]
         ),
         ("memories", {"sequences": 51}, CELLS - SPINS, TRAININGS),
         ("memories", {"sweeps": 101}, CELLS - SPINS, TRAININGS),
