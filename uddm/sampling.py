@@ -107,12 +107,12 @@ def reverse(
     >>> bool((ends[:, None] == x).all(-1).any(-1).all())
     True
 
-    Given the beginning of one, in that one:
+    A prompt is the beginning of all that comes out:
 
-    >>> z[:, :2] = torch.tensor([2, 1])
-    >>> known = torch.tensor([True, True, False, False])
-    >>> reverse(process, EmpiricalBayes(x, process), z, steps=50, keep=known, generator=1).unique(dim=0).tolist()
-    [[2, 1, 0, 2]]
+    >>> z[:, :2], known = torch.tensor([2, 1]), torch.tensor([True, True, False, False])
+    >>> ends = reverse(process, EmpiricalBayes(x, process), z, steps=50, keep=known, generator=1)
+    >>> ends[:, :2].unique(dim=0).tolist()
+    [[2, 1]]
     """
     options = {"start": start, "steps": steps, "mode": mode, "last": last, "nucleus": nucleus, "keep": keep}
     times, states = path(process, denoiser, z, **options, generator=generator, batch_size=batch_size)
