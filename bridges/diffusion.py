@@ -87,15 +87,15 @@ class DiffusionSystem(MemorySystem):
         keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, "B L"]:
-        tokens = self.tokens(z)
+        tokens, known = self.tokens(z), self._known(keep)
         steps = self.steps_taken(mode, steps)
         if steps is None:
             joint: Callable[..., Tensor] = self.denoiser.sample  # type: ignore[attr-defined]
             stream = torch.Generator().manual_seed(_seed(rng))
             rows = batches(tokens, self.vocab_size, self.batch_size)
-            given = [{} if keep is None else {"keep": keep[r]} for r in rows]
+            given = [{} if known is None else {"keep": known[r]} for r in rows]
             return torch.cat([joint(tokens[r], start, **k, generator=stream) for r, k in zip(rows, given)]).numpy()
-        options: dict[str, Any] = {"start": start, "steps": steps, "mode": mode, "last": last, "keep": keep}
+        options: dict[str, Any] = {"start": start, "steps": steps, "mode": mode, "last": last, "keep": known}
         recovered = reverse(
             self.process, self.denoiser, tokens, **options, generator=_seed(rng), batch_size=self.batch_size
         )
@@ -112,13 +112,11 @@ class DiffusionSystem(MemorySystem):
         keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
-        options: dict[str, Any] = {"start": start, "mode": mode, "last": last, "keep": keep}
-        options["steps"] = self.steps_taken(mode, steps)
+        options: dict[str, Any] = {"start": start, "steps": self.steps_taken(mode, steps), "mode": mode, "last": last}
         if options["steps"] is None:
-            return super().path(z, **options, rng=rng)
-        times, states = sampling.path(
-            self.process, self.denoiser, self.tokens(z), **options, generator=_seed(rng), batch_size=self.batch_size
-        )
+            return super().path(z, **options, keep=keep, rng=rng)
+        options |= {"keep": self._known(keep), "generator": _seed(rng), "batch_size": self.batch_size}
+        times, states = sampling.path(self.process, self.denoiser, self.tokens(z), **options)
         return np.array(times), (state.cpu().numpy() for state in states)
 
     def prior(self, n: int, rng: np.random.Generator) -> Int64[np.ndarray, "{n} {self.length}"]:
@@ -158,6 +156,9 @@ class DiffusionSystem(MemorySystem):
     def tokens(self, z: Integer[np.ndarray, "B L"]) -> Integer[Tensor, "B L"]:
         """The token ids `z` (B, L) as a tensor, where the denoiser computes."""
         return _as_tensor("z", z, getattr(self.denoiser, "device", None))
+
+    def _known(self, keep: np.ndarray | None) -> Tensor | None:
+        return None if keep is None else _as_tensor("keep", keep, getattr(self.denoiser, "device", None))
 
 
 class _Chunked(Conditional):

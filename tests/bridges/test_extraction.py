@@ -50,7 +50,7 @@ def after(steps):
     for t, s in pairwise([*np.linspace(T, END, steps + 1).tolist(), 0.0]):
         one = PROCESS.posterior(EXACT.cavity(STATES, t), STATES, t, s)
         law = law @ torch.stack([one[:, l, STATES[:, l]] for l in range(3)]).prod(0)
-    return law[range(5), PLACES].numpy()
+    return law.numpy()[np.arange(5), PLACES]
 
 
 def in_the_limit():
@@ -117,7 +117,7 @@ def test_counts():
     assert np.array_equal(found.extracted, counts)
     for task, sample in np.ndindex(3, 4):
         np.testing.assert_allclose(found.p_z[task, sample], wilson(counts[task, sample], 7), rtol=1e-12)
-    np.testing.assert_allclose(found.extraction_rate[0], wilson((counts[0] > 0).sum(), 4), rtol=1e-12)
+    np.testing.assert_allclose(found.extraction_rate[0], wilson(int((counts[0] > 0).sum()), 4), rtol=1e-12)
     record = json.loads(found.attrs["manifest"])
     assert (record["draws"], record["noise"], record["given"], record["steps"]) == (7, 0.3, 0.4, 2)
 

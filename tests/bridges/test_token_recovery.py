@@ -28,7 +28,7 @@ class Scripted(MemorySystem):
     def conditional(self, z, t) -> Conditional:
         raise NotImplementedError
 
-    def recover(self, z, *, start, mode, steps, last, rng):
+    def recover(self, z, *, start, mode, steps, last, keep=None, rng):
         self.asked.append({"start": start, "mode": mode, "steps": steps, "last": last})
         return self.script(self.x, z, rng)
 
