@@ -83,6 +83,7 @@ def check_keep(keep: Any, z: Tensor) -> Tensor:
     TypeError : not bool, or masked.
     ValueError : another shape.
     """
+    import numpy as np
     import torch
 
     if not isinstance(keep, torch.Tensor):
