@@ -38,7 +38,7 @@ def compute(ws: Workspace) -> xr.Dataset:
 
 def plot(ds: xr.Dataset) -> Figure:
     rows = [(width, split) for width in ds.width.values for split in ds.split.values]
-    fig, axes = style.figure(len(rows), ds.sizes["dataset_size"], width=2.2, height=1.4, sharex=True, sharey=True)
+    fig, axes = style.figure(len(rows), ds.sizes["dataset_size"], width=1.75, height=1.25, sharex=True, sharey=True)
     for line, (width, split) in zip(axes, rows, strict=True):
         for ax, size in zip(line, ds.dataset_size.values, strict=True):
             at = ds.tokens.sel(width=width, split=split, dataset_size=size)
@@ -55,12 +55,13 @@ def plot(ds: xr.Dataset) -> Figure:
 def findings(ds: xr.Dataset) -> list[str]:
     lines = []
     for width in ds.width.values:
+        told = []
         for size in ds.dataset_size.values:
             tokens = ds.tokens.sel(width=width, dataset_size=size)
-            if tokens.isnull().any():
-                continue
-            tokens = tokens.sum("split")
-            certain = tokens.sel(entropy=slice(0, 0.1)).sum("entropy") / tokens.sum("entropy")
-            told = ", ".join(f"{name} {float(certain.sel(token_class=name)):.3f}" for name in ("recovered", "failed"))
-            lines.append(f"width {width}, {size} training sequences: share of tokens below 0.1 nats, {told}")
+            if tokens.notnull().all():
+                certain = tokens.sel(entropy=slice(0, 0.1)).sum(["split", "entropy"]) / tokens.sum(["split", "entropy"])
+                recovered, failed = (float(certain.sel(token_class=name)) for name in fig03_token_entropy.CLASSES)
+                told.append(f"{size} sequences {recovered:.3f} and {failed:.3f}")
+        shares = ", ".join(told)
+        lines.append(f"width {width}, share of the recovered and of the failed tokens below 0.1 nats: {shares}")
     return lines

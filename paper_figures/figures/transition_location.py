@@ -22,7 +22,7 @@ from paper_figures.measure import hierarchy, language, memories, nearest
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
-ORDER = 66
+ORDER = 45
 TITLE = "Where memorization ends, by three marks on three systems"
 EXPECTED = (
     "The recoveries of training and test tokens meet about where the entropy gap and the perplexity of unseen text are "
@@ -130,11 +130,13 @@ def _located(curves: xr.Dataset) -> xr.Dataset:
 
 
 def plot(ds: xr.Dataset) -> Figure:
-    fig, axes = style.figure(2, 3, width=3.7, height=2.9)
+    fig, axes = style.figure(2, 3, width=3.0, height=2.6)
     for ax, system in zip(axes[0], SIZES, strict=True):
         _draw_locations(ax, ds.isel(series=(ds.system == system).values), SCALES[system])
         ax.set(xlabel=SIZES[system])
         ax.set_title(system, loc="left")
+    for ax in axes[0, 1:]:
+        ax.set_yticklabels([])
     for ax, mark in zip(axes[1], MARKS, strict=True):
         for length, look in zip(ds.length.values, _looks(ds.sizes["length"]), strict=True):
             shown = ds.curve.sel(length=length, mark=mark).dropna("alpha", how="all")
@@ -168,7 +170,7 @@ def _draw_locations(ax: Axes, ds: xr.Dataset, label: str) -> None:
     ax.tick_params(axis="y", length=0, pad=8)
     ax.yaxis.grid(False)
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.legend(loc="upper center", ncols=n, columnspacing=1, handlelength=1.5)
+    ax.legend(loc="upper center", ncols=n, columnspacing=0.8, handlelength=1, handletextpad=0.4)
 
 
 def _draw_location(ax: Axes, y: float, at: xr.Dataset, span: tuple[float, float], look: dict[str, Any]) -> None:
