@@ -44,6 +44,7 @@ def plot(ds: xr.Dataset) -> Figure:
             at = ds.tokens.sel(width=width, split=split, dataset_size=size)
             if at.notnull().all():  # else a network that was not trained on so many
                 fig03_token_entropy.panel(ax, at.coarsen(entropy=2).sum(), fontsize=6)
+            ax.minorticks_off()  # which would take most of the time of drawing
         line[0].set_ylabel(f"width {width}, {split}\ndensity (1/nat)")
     for ax, size in zip(axes[0], ds.dataset_size.values, strict=True):
         ax.set_title(f"{size} sequences", loc="left")

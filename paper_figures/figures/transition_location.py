@@ -93,7 +93,7 @@ def _strings(measured: hierarchy.Measured) -> xr.Dataset:
 def _text(measured: language.Measured) -> xr.Dataset:
     recovery = stack(partial(language.recovery, measured), split=language.SPLITS).recovery
     entropy = stack(partial(language.mean_entropy, measured), sequences=("train", "generated")).mean_entropy
-    return _curves(recovery, entropy, language.bound(measured, "test").bound)
+    return _curves(recovery, entropy, measured.ws.get(measured.bound("test")).bound.mean("sample"))
 
 
 def _surprise(measured: memories.Measured | hierarchy.Measured) -> xr.DataArray:

@@ -57,7 +57,7 @@ def test_locations_of_text_are_those_of_the_claim_and_of_the_figure_of_perplexit
     assert text.scale.values.tolist() == crossing.width.values.tolist() == [16, 32, 48]
     np.testing.assert_array_equal(text.each.sel(mark="recovery").isel(repeat=slice(2)), crossing)
     peak = perplexity.compute(ws).peak
-    np.testing.assert_array_equal(text.location.sel(mark="perplexity"), peak)
+    np.testing.assert_allclose(text.location.sel(mark="perplexity"), peak)
     assert np.isfinite(peak.sel(width=32)).any()
 
 
