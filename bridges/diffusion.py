@@ -145,12 +145,14 @@ class DiffusionSystem(MemorySystem):
         return None if exact else STEPS if steps is None else steps
 
     def describe(self) -> dict[str, Any]:
+        origin = getattr(self.denoiser, "origin", None)
         return {
             "system": type(self.denoiser).__name__,
             "length": self.length,
             "vocab_size": self.vocab_size,
             "process": repr(self.process),
             "conditional": self.kind,
+            **({} if origin is None else {"origin": origin}),
         }
 
     def tokens(self, z: Integer[np.ndarray, "B L"]) -> Integer[Tensor, "B L"]:

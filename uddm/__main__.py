@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from uddm.choices import Last, Mode
+from uddm.choices import Last, Mode, WeightType
 from uddm.command_line import fail, printable, run_commands, user_errors
 from uddm.config import RUNS, SHAPES, RunConfig
 
@@ -183,9 +183,11 @@ def import_(
     /,
     *,
     weights: Literal["ema", "raw"] = "ema",
+    dtype: WeightType = "stored",
     tokenizer: Path | None = None,
     heads: Whole = None,
     length: Whole = None,
+    distilled: bool | None = None,
 ) -> None:
     """Turn a published checkpoint into a model folder, without running anything that is in it; says what was found.
 
@@ -194,14 +196,18 @@ def import_(
             written owner/name or hf://owner/name[@revision][/path].
         out: new model folder.
         weights: the averaged weights of a Lightning file, or the weights themselves.
+        dtype: half-precision weights as they are stored, in half the space, or as float32; either way training reads
+            float32.
         tokenizer: saved along: a tokenizer.json, BERT's vocab.txt, GPT-2's encoder.json, or a folder with one of them.
         heads: attention heads, where the file does not say.
         length: tokens in a sequence, where the file does not say.
+        distilled: whether it is a student distilled to few steps, where neither algorithm nor name says so.
     """
     from uddm.importers import convert
 
     with user_errors():
-        report = convert(source, out, weights=weights, tokenizer=tokenizer, heads=heads, length=length)
+        given: Any = {"heads": heads, "length": length, "distilled": distilled}
+        report = convert(source, out, weights=weights, dtype=dtype, tokenizer=tokenizer, **given)
         print(printable(str(report), sys.stdout))
 
 

@@ -11,17 +11,24 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as _load
-from safetensors.torch import save as _dump
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from uddm._validation import check_choice
+from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.files import CHECKSUM, UnreadableFile, as_path, damaged, instead, read_json, to_json, write_atomically
 
 FORMAT = 1
+HALF = (torch.float16, torch.bfloat16)
+ORIGIN = "import.json"
+_NAMES = {
+    **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
+    **{torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"},
+}
+_TYPES = {name: dtype for dtype, name in _NAMES.items()}
 CARD = """---
 library_name: amtheory
 tags: [uniform-state-discrete-diffusion, diffusion-language-model]
@@ -39,12 +46,13 @@ model = {model}.from_pretrained("path/to/this/folder")
 
 
 class Stored(NamedTuple):
-    """What a model folder holds: the name of a network, its configuration and its weights."""
+    """What a model folder holds: the name of a network, its configuration, its weights and where these come from."""
 
     folder: Path
     name: str
     config: dict[str, Any]
     weights: dict[str, Tensor]
+    origin: dict[str, Any] | None
 
 
 def save(
@@ -59,21 +67,21 @@ def save(
     """Write the folder; each file is replaced atomically, `config.json` last. The card tells the `parameters`."""
     folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.items()}
     card = CARD.format(model=name, parameters=parameters, **config)
-    write_atomically(folder / "model.safetensors", dump_tensors(tensors))
+    write_atomically(folder / "model.safetensors", dump_tensors(weights))
     write_atomically(folder / "README.md", card.encode())
     if tokenizer is not None:
         tokenizer.save(folder / "tokenizer.json")
     write_atomically(folder / "config.json", to_json({"format": FORMAT, "model": name, **config}))
 
 
-def load(path_or_repo: str | Path, revision: str | None = None) -> Stored:
-    """What is in a folder, or in a hub repository of that layout.
+def load(path_or_repo: str | Path, revision: str | None = None, dtype: WeightType = "float32") -> Stored:
+    """What is in a folder, or in a hub repository of that layout, each number once in memory.
 
     Raises FileNotFoundError, or UnreadableFile for weights that are not finite and for files that are damaged or of
     another kind.
     """
+    check_choice("dtype", dtype, WEIGHT_TYPES)
     folder = _local_folder(path_or_repo, revision)
     path = folder / "config.json"
     config = read_json(path)
@@ -82,9 +90,32 @@ def load(path_or_repo: str | Path, revision: str | None = None) -> Stored:
     name = config.pop("model", None)
     if config.pop("format", None) != FORMAT or not isinstance(name, str):
         raise UnreadableFile(f"{path} does not describe a model in format {FORMAT}")
-    weights = read_tensors(folder / "model.safetensors")
+    weights = read_tensors(folder / "model.safetensors", dtype)
     check_finite(weights, folder / "model.safetensors")
-    return Stored(folder, name, config, weights)
+    return Stored(folder, name, config, weights, _origin(folder))
+
+
+def _origin(folder: Path) -> dict[str, Any] | None:
+    """What the record of an import says, if the weights are still those that were imported."""
+    if not (folder / ORIGIN).exists():
+        return None
+    record = read_json(folder / ORIGIN)
+    checksum = stored_checksum(folder / "model.safetensors")
+    return record.get("origin") if checksum is not None and checksum == record.get("model_checksum") else None
+
+
+def stored_checksum(path: Path) -> str | None:
+    """The checksum that a safetensors file of ours says it has."""
+    with path.open("rb") as file:
+        return _read_header(file).get("__metadata__", {}).get(CHECKSUM)
+
+
+def owned(tensor: Tensor, dtype: WeightType | None) -> Tensor:
+    """A view of a file in memory of its own: as it is, or its floating-point numbers as float32, unless half ones are
+    to stay as "stored"."""
+    if dtype is None or not tensor.is_floating_point() or (dtype == "stored" and tensor.dtype in HALF):
+        return tensor.clone(memory_format=torch.contiguous_format)
+    return tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
 
 
 def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path) -> None:
@@ -104,38 +135,61 @@ def check_finite(weights: Mapping[str, Tensor], source: Path) -> None:
             raise UnreadableFile(f"{source}: {name} holds numbers that are not finite")
 
 
-def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """A safetensors file with the checksum of names, types, shapes and numbers in its metadata."""
-    header, numbers = _split(_dump(dict(tensors)))
-    head = json.dumps({"__metadata__": {CHECKSUM: _checksum(header, numbers)}, **header}).encode()
+def dump_tensors(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:
+    """A safetensors file, in pieces, with the checksum of names, types, shapes and numbers in its metadata."""
+    header: dict[str, Any] = {}
+    numbers, end = [], 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):  # so that all are aligned
+        tensor = tensors[name].detach().cpu().contiguous()
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        numbers.append(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    digest = _digest(header)
+    for piece in numbers:
+        digest.update(piece)
+    head = json.dumps({"__metadata__": {CHECKSUM: digest.hexdigest()}, **header}).encode()
     head += b" " * (-len(head) % 8)
-    return len(head).to_bytes(8, "little") + head + numbers
+    return [len(head).to_bytes(8, "little") + head, *numbers]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file; UnreadableFile if it is truncated, damaged or not one."""
-    content = path.read_bytes()
+def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, `owned`; UnreadableFile if it is truncated, damaged or not one.
+
+    Read one after the other: each number is in memory once.
+    """
     try:
-        tensors = _load(content)
+        with safe_open(path, framework="pt"):  # header and size are as they should be
+            pass
     except SafetensorError as error:
-        raise UnreadableFile(f"{path} is not a readable safetensors file{instead(content)}: {error}") from error
-    header, numbers = _split(content)
-    checksum = header.pop("__metadata__", {}).get(CHECKSUM)
-    if checksum is not None and checksum != _checksum(header, numbers):
+        with path.open("rb") as file:
+            other = instead(file.read(512))
+        raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
+    with path.open("rb") as file:
+        header, tensors = _read_header(file), {}
+        checksum = header.pop("__metadata__", {}).get(CHECKSUM)
+        digest = _digest(header)
+        for name in sorted(header, key=lambda name: header[name]["data_offsets"]):
+            stored, shape = header[name]["dtype"], header[name]["shape"]
+            if stored not in _TYPES:
+                raise UnreadableFile(f"{path}: {name} is of type {stored}, which is not read")
+            numbers = torch.empty(shape, dtype=_TYPES[stored])
+            content = numbers.reshape(-1).view(torch.uint8).numpy().data
+            file.readinto(content)
+            digest.update(content)
+            tensors[name] = owned(numbers, dtype)
+    if checksum is not None and checksum != digest.hexdigest():
         raise damaged(path)
     return tensors
 
 
-def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Header and numbers of a safetensors file."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    return json.loads(content[8:end]), memoryview(content)[end:]
+def _read_header(file: BinaryIO) -> dict[str, Any]:
+    """Header of an open safetensors file, whose numbers are then to be read."""
+    return json.loads(file.read(int.from_bytes(file.read(8), "little")))
 
 
-def _checksum(header: dict[str, Any], numbers: memoryview) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    digest.update(numbers)
-    return digest.hexdigest()
+def _digest(header: dict[str, Any]) -> hashlib._Hash:
+    """The checksum of a header, to be updated with the numbers."""
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode())
 
 
 def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:
@@ -148,7 +202,7 @@ def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:
         raise FileNotFoundError(f"no model folder {repository!r} (a hub repository is written owner/name)")
     from huggingface_hub import snapshot_download
 
-    files = ["config.json", "model.safetensors", "tokenizer.json"]
+    files = ["config.json", "model.safetensors", "tokenizer.json", ORIGIN]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
     except OSError as error:

@@ -12,9 +12,12 @@ Predicts = Literal["cavity", "posterior"]
 """What the logits of a network are those of (`uddm.denoisers`)."""
 Loss = Literal["nelbo", "jump", "cross-entropy"]
 """What is trained on (`uddm.objective`)."""
+WeightType = Literal["float32", "stored"]
+"""What weights that are read are kept in (`uddm.denoisers.Network.from_pretrained`)."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 LASTS: tuple[Last, ...] = get_args(Last)
 SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 PREDICTS: tuple[Predicts, ...] = get_args(Predicts)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
+WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)

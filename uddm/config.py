@@ -115,12 +115,22 @@ class DiTConfig(ResidualConfig):
 
     heads: int = 8
     """Attention heads; the width is a multiple of twice their number."""
+    time_conditioning: bool = True
+    """Whether the network is told the noise level; if not, it is told 0 at all times, as some published models are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive_int("heads", self.heads)
         if self.hidden_dim % (2 * self.heads):
             raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
+        if not isinstance(self.time_conditioning, bool):
+            raise TypeError(f"`time_conditioning` must be True or False, got {self.time_conditioning!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        said = super().to_dict()
+        if self.time_conditioning:  # as every network has it that was stored before there was a choice
+            del said["time_conditioning"]
+        return said
 
     @classmethod
     def tiny(cls, vocab_size: int, **changes: Any) -> DiTConfig:

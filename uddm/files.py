@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +76,21 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomically(path: Path, data: bytes, *, exclusive: bool = False) -> None:
-    """Write `data` so that after a crash `path` holds either the old content or all of the new one.
+def write_atomically(path: Path, data: bytes | Sequence[bytes | memoryview], *, exclusive: bool = False) -> None:
+    """Write `data`, or its pieces, so that after a crash `path` holds either the old content or all of the new one.
 
     With `exclusive`, FileExistsError if the file exists: of several processes one succeeds.
     """
+    pieces = [data] if isinstance(data, bytes) else data
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with naming(path):
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             if exclusive:
-                _link(temporary, path, data)
+                _link(temporary, path, pieces)
             else:
                 os.replace(temporary, path)
         finally:
@@ -98,14 +99,14 @@ def write_atomically(path: Path, data: bytes, *, exclusive: bool = False) -> Non
         sync_folder(path.parent)
 
 
-def _link(temporary: Path, path: Path, data: bytes) -> None:
+def _link(temporary: Path, path: Path, pieces: Sequence[bytes | memoryview]) -> None:
     try:
         os.link(temporary, path)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         with path.open("xb") as file:  # exclusive all the same, but not whole at once
-            file.write(data)
+            file.writelines(pieces)
 
 
 def sync_folder(folder: Path) -> None:

@@ -48,6 +48,9 @@ class Denoiser(ABC):
 
     process: Process
     length: int
+    any_length: bool = False
+    """Whether sequences of other lengths than `length` make sense too, as in rotary attention; not where positions are
+    weighted by where they are, or by how far the ends are."""
     hollow: bool = False
     """Whether `cavity` at a position does not depend on that position's own z, by construction."""
 

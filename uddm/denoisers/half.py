@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
@@ -41,7 +43,12 @@ class HalfPrecision(Denoiser):
         if network.config.predicts != "cavity":
             raise ValueError(f"`network` must predict the cavity, got one that predicts the {network.config.predicts}")
         self.network, self.process = network, network.process
-        self.length, self.hollow = network.length, network.hollow
+        self.length, self.any_length, self.hollow = network.length, network.any_length, network.hollow
+
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """Where the weights come from, as of the network."""
+        return self.network.origin
 
     @property
     def device(self) -> torch.device:

@@ -11,6 +11,14 @@ from torch import Tensor, nn
 from uddm.config import ResidualConfig
 
 
+class Linear(nn.Linear):
+    """One whose weights may be stored in half precision, and are widened to that of its input as they are used."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        dtype = torch.promote_types(h.dtype, self.weight.dtype)
+        return F.linear(h, self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+
+
 class NoiseLevel(nn.Module):
     """sigma -> cos and sin of 128 frequencies each (max period 10000) -> Linear -> SiLU -> Linear."""
 
@@ -18,7 +26,7 @@ class NoiseLevel(nn.Module):
 
     def __init__(self, cond_dim: int):
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(self.features, cond_dim), nn.SiLU(), nn.Linear(cond_dim, cond_dim))
+        self.mlp = nn.Sequential(Linear(self.features, cond_dim), nn.SiLU(), Linear(cond_dim, cond_dim))
 
     def forward(self, sigma: Tensor) -> Tensor:
         half = self.features // 2
@@ -35,11 +43,11 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d))
 
     def forward(self, h: Tensor) -> Tensor:
-        return F.layer_norm(h.float(), (h.shape[-1],), self.weight)
+        return F.layer_norm(h.float(), (h.shape[-1],), self.weight.float())
 
 
-def zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    linear = nn.Linear(inputs, outputs)
+def zero_linear(inputs: int, outputs: int) -> Linear:
+    linear = Linear(inputs, outputs)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from uddm import checkpoints
 from uddm._validation import check_tokens
 from uddm.checkpoints import check_tensors
+from uddm.choices import WeightType
 from uddm.config import NetworkConfig
 from uddm.curriculum import SoftTokens
 from uddm.denoisers.base import Denoiser
@@ -65,6 +67,12 @@ class Network(nn.Module, Denoiser):
     output_layer: ReadOut
     reads_relaxed: ClassVar[bool] = False
     """Whether `hidden` takes `SoftTokens` too, as a curriculum needs."""
+    made_of_weights: ClassVar[bool] = False
+    """Whether all its tensors are parameters and buffers of its state_dict, none shared, and `forward` copes with
+    those of half precision: a stored network is then made of what the file holds, without memory of its own."""
+    origin: dict[str, Any] | None = None
+    """Where an imported network's weights come from: source, revision, sha256, which weights, algorithm, and whether it
+    is a distilled student; None for others."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -139,7 +147,9 @@ class Network(nn.Module, Denoiser):
         )
 
     @classmethod
-    def from_pretrained(cls, path_or_repo: str | Path, revision: str | None = None) -> Self:
+    def from_pretrained(
+        cls, path_or_repo: str | Path, revision: str | None = None, *, dtype: WeightType = "float32"
+    ) -> Self:
         """Read a folder written by `save_pretrained`, or a hub repository of that layout, in evaluation mode.
 
         `Network.from_pretrained` reads any network, a class of its own only its own. No pickle is read.
@@ -148,13 +158,17 @@ class Network(nn.Module, Denoiser):
         ----------
         path_or_repo : a folder, or "owner/name" on the hub
         revision : of the hub repository; its main branch by default
+        dtype : what the weights are kept in. "float32", the default, is what can be trained. With "stored", float16
+            and bfloat16 stay what they are, in half the memory: a `DiT` computes in float32 all the same, layer by
+            layer, and so gives the same numbers, bit for bit; for speed on a GPU put `torch.autocast` around it. Other
+            networks are float32 either way
 
         Raises
         ------
         FileNotFoundError : no such folder or file.
         ValueError : the folder does not hold a readable model of this class; the message names the file or the key.
         """
-        stored = checkpoints.load(path_or_repo, revision)
+        stored = checkpoints.load(path_or_repo, revision, dtype)
         path, network = stored.folder / "config.json", NETWORKS.get(stored.name)
         if network is None:
             raise UnreadableFile(
@@ -163,12 +177,19 @@ class Network(nn.Module, Denoiser):
         if not issubclass(network, cls):
             raise ValueError(f"{path_or_repo} holds a {network.__name__}, not a {cls.__name__}")
         try:
-            model = network(network.Config(**stored.config))
+            model = network.empty(network.Config(**stored.config))
         except (TypeError, ValueError) as error:
             raise UnreadableFile(f"{path}: {error}") from error
         check_tensors(stored.weights, model.state_dict(), stored.folder / "model.safetensors")
-        model.load_state_dict(stored.weights)
+        model.load_state_dict(stored.weights, assign=network.made_of_weights)
+        model.origin = stored.origin
         return model.eval()
+
+    @classmethod
+    def empty(cls, config: NetworkConfig) -> Self:
+        """A network of this shape for weights to come; where it can be, without memory (`made_of_weights`)."""
+        with torch.device("meta") if cls.made_of_weights else nullcontext():
+            return cls(config)
 
 
 def noise_levels(process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:

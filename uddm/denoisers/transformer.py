@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from uddm.config import DiTConfig as DiTConfig
 from uddm.curriculum import SoftTokens
-from uddm.denoisers.layers import NoiseLevel, Norm, ReadOut, zero_linear
+from uddm.denoisers.layers import Linear, NoiseLevel, Norm, ReadOut, zero_linear
 from uddm.denoisers.network import Network
 
 
@@ -46,6 +46,8 @@ class DiT(Network):
     Config: ClassVar = DiTConfig
     config: DiTConfig
     reads_relaxed = True
+    any_length = True
+    made_of_weights = True
 
     def __init__(self, config: DiTConfig):
         super().__init__(config)
@@ -58,7 +60,8 @@ class DiT(Network):
 
     def hidden(self, z: Integer[Tensor, "B L"] | SoftTokens, sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L d"]:
         """What the read-out sees of tokens z (B, L), or relaxed ones, at noise levels sigma (B,): (B, L, d)."""
-        condition = F.silu(self.sigma_map(sigma))
+        told = sigma if self.config.time_conditioning else torch.zeros_like(sigma)
+        condition = F.silu(self.sigma_map(told))
         h = self.vocab_embed(z)
         rotation = self.rotary_emb(h.shape[1])
         for block in self.blocks:
@@ -74,7 +77,7 @@ class _Embedding(nn.Module):
     def forward(self, z: Tensor | SoftTokens) -> Tensor:
         """(B, L, d): rows of the embedding, or their averages under relaxed tokens."""
         if isinstance(z, Tensor):
-            return F.embedding(z, self.embedding)
+            return F.embedding(z, self.embedding).float()
         tokens, weights = z.tokens.flatten(0, 1), z.weights.flatten(0, 1)
         h = F.embedding_bag(tokens, self.embedding, per_sample_weights=weights, mode="sum")
         return h.view(*z.rest.shape, -1) + z.rest[..., None] * self.embedding.mean(0)
@@ -109,10 +112,10 @@ class _Block(nn.Module):
         self.heads, self.dropout = config.heads, config.dropout
         # Registration order is that of the published checkpoints, whose EMA weights carry no names.
         self.norm1 = Norm(d)
-        self.attn_qkv = nn.Linear(d, 3 * d, bias=False)
-        self.attn_out = nn.Linear(d, d, bias=False)
+        self.attn_qkv = Linear(d, 3 * d, bias=False)
+        self.attn_out = Linear(d, d, bias=False)
         self.norm2 = Norm(d)
-        self.mlp = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(approximate="tanh"), nn.Linear(4 * d, d))
+        self.mlp = nn.Sequential(Linear(d, 4 * d), nn.GELU(approximate="tanh"), Linear(4 * d, d))
         self.adaLN_modulation = zero_linear(config.cond_dim, 6 * d)
 
     def attention(self, h: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

@@ -2,7 +2,8 @@
 
 Three layouts hold the same parameters under the same names:
 
-- Lightning files `.ckpt` (`lemoncmd/lldms-associative-memory`, and whatever github.com/s-sahoo/duo trains): the weights
+- Lightning files `.ckpt` (`lemoncmd/lldms-associative-memory`, and what github.com/s-sahoo/duo, MzeroMiko/XDLM (its
+  `udlm`) and samsongourevitch/rev_udm (its `udlm`) train): the weights
   `state_dict`, their average `ema.shadow_params` without names, the configuration as a pickled OmegaConf object, and
   optimizer states. Nothing of them is run, and neither Lightning nor OmegaConf is needed.
 - Hub folders `config.json` + `model.safetensors` (`kuleshov-group/udlm-lm1b`, `s-sahoo/duo`), or `pytorch_model.bin`;
@@ -10,8 +11,9 @@ Three layouts hold the same parameters under the same names:
 - A bare file of weights, safetensors or `torch.save`, or the index of shards.
 
 Which of them a file is, its first bytes tell, whatever it is called.
-What the configuration says is compared with the shapes of the tensors; what it does not say is taken from them, and
-what neither says is asked for.
+Which algorithms are known, `uddm.importers.configuration.ALGORITHMS` says; others are refused by name, as their
+networks mean something else. What the configuration says is compared with the shapes of the tensors; what it does not
+say is taken from them, and what neither says is asked for.
 """
 
 from __future__ import annotations
@@ -28,11 +30,19 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import torch
 
 from uddm._validation import check_choice
-from uddm.checkpoints import check_finite
+from uddm.checkpoints import ORIGIN, check_finite, stored_checksum
+from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.config import DiTConfig
 from uddm.denoisers.transformer import DiT, _Rotary
 from uddm.files import as_path, sync_folder, to_json, write_atomically
-from uddm.importers.configuration import Given, arguments, check_names_and_shapes, recorded, refuse_other_models
+from uddm.importers.configuration import (
+    Given,
+    arguments,
+    check_names_and_shapes,
+    is_distilled,
+    recorded,
+    refuse_other_models,
+)
 from uddm.importers.hub import local
 from uddm.importers.layouts import ROTARY, Found, named_average, open_published, skipped
 from uddm.importers.report import Report
@@ -46,8 +56,14 @@ WEIGHTS = ("ema", "raw")
 TOKENIZERS = {30522: "bert-base-uncased", 50258: "gpt2"}
 
 
-def import_published(source: str | Path, *, weights: Literal["ema", "raw"] = "ema", **given: Unpack[Given]) -> DiT:
-    """A published checkpoint as a `DiT` in evaluation mode, float32, on the CPU.
+def import_published(
+    source: str | Path,
+    *,
+    weights: Literal["ema", "raw"] = "ema",
+    dtype: WeightType = "float32",
+    **given: Unpack[Given],
+) -> DiT:
+    """A published checkpoint as a `DiT` in evaluation mode on the CPU, which carries where it is from as `origin`.
 
     No code of the file is run, and only the tensors that are needed are read. Of files of `torch.save` the checksums
     are verified; safetensors files carry none.
@@ -58,9 +74,11 @@ def import_published(source: str | Path, *, weights: Literal["ema", "raw"] = "em
         "owner/name", or "hf://owner/name[@revision][/path/inside]" for a folder or a file inside. Names of tensors may
         have the prefixes of `torch.compile` and `DistributedDataParallel`.
     weights : of a Lightning file, the exponential moving average, "ema", the default, or the weights themselves, "raw"
+    dtype : "float32", the default, for a network that can be trained, or "stored", for one to be asked only, whose
+        half-precision weights take half the memory; the numbers that it gives are the same (`Network.from_pretrained`)
     **given : what is said in place of the file, or where it says nothing; None, the default, leaves it to the file:
         `heads`, their number, an integer >= 1; `length`, L >= 1 tokens in a sequence; `schedule` of the noise, one that
-        `DiTConfig` takes; `dropout` in [0, 1)
+        `DiTConfig` takes; `dropout` in [0, 1); `distilled`, whether it is a student of few steps
 
     Returns
     -------
@@ -75,7 +93,9 @@ def import_published(source: str | Path, *, weights: Literal["ema", "raw"] = "em
         what no tensor does; the message names the file and the key
     """
     found, report = _examine(source, weights, given)
-    return _build(found, report)
+    model = _build(found, report, dtype)
+    model.origin = replace(report, sha256=_sha256(found.files)).origin
+    return model
 
 
 def inspect_published(source: str | Path, *, weights: Literal["ema", "raw"] = "ema", **given: Unpack[Given]) -> Report:
@@ -101,6 +121,7 @@ def convert(
     folder: str | Path,
     *,
     weights: Literal["ema", "raw"] = "ema",
+    dtype: WeightType = "stored",
     tokenizer: Tokenizer | str | Path | None = None,
     **given: Unpack[Given],
 ) -> Report:
@@ -111,6 +132,8 @@ def convert(
     Parameters
     ----------
     source, weights, **given : as for `import_published`
+    dtype : what the folder's weights are, "float32", or, by default, "stored": half-precision ones as they are, which
+        take half the disk and lose nothing; it is on reading that `from_pretrained` makes them float32 or does not
     folder : a new or empty folder
     tokenizer : saved along: a `Tokenizer`, or a file or folder that `uddm.corpora.read_tokenizer` reads, where the
         separator of BERT is then [CLS], with which these models were trained; None, the default, for none
@@ -129,17 +152,18 @@ def convert(
         raise FileExistsError(f"{folder} exists already; choose a new folder")
     found, report = _examine(source, weights, given)
     saved = _tokenizer(tokenizer, report.config["vocab_size"])
-    model = _build(found, report)
+    model = _build(found, report, dtype)
     report = replace(report, sha256=_sha256(found.files))
-    record = to_json(asdict(report))
     there = folder.exists()
     unfinished = (folder if there else folder.parent) / f".import.{secrets.token_hex(4)}"
     try:
         model.save_pretrained(unfinished, saved)
+        checksum = stored_checksum(unfinished / "model.safetensors")
+        record = to_json({**asdict(report), "origin": report.origin, "model_checksum": checksum})
         if there:
             _fill(folder, unfinished, record)
         else:
-            write_atomically(unfinished / "import.json", record)
+            write_atomically(unfinished / ORIGIN, record)
             unfinished.replace(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -149,12 +173,12 @@ def convert(
 def _fill(folder: Path, model: Path, record: bytes) -> None:
     """Move a model and its record into an empty folder, which may be a mount or a link that nothing can replace."""
     files = sorted(model.iterdir(), key=lambda file: file.name == "config.json")
-    write_atomically(folder / "import.json", record, exclusive=True)  # of two imports at once, one goes on
+    write_atomically(folder / ORIGIN, record, exclusive=True)  # of two imports at once, one goes on
     try:
         for file in files:
             file.replace(folder / file.name)
     except BaseException:
-        for name in ("import.json", *(file.name for file in files)):
+        for name in (ORIGIN, *(file.name for file in files)):
             (folder / name).unlink(missing_ok=True)
         raise
     sync_folder(folder)
@@ -210,6 +234,7 @@ def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Rep
         dtype=", ".join(sorted({str(s.dtype).removeprefix("torch.") for s in parameters.values()})),
         parameters=sum(numbers.values()),
         config=config,
+        distilled=is_distilled(str(source), said, given),
         training=training,
         settings=found.settings,
         skipped=skipped(found),
@@ -218,19 +243,20 @@ def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Rep
     return found, report
 
 
-def _build(found: Found, report: Report) -> DiT:
+def _build(found: Found, report: Report, dtype: WeightType) -> DiT:
+    check_choice("dtype", dtype, WEIGHT_TYPES)
     for name in ("heads", "length"):
         if report.config[name] is None:
             raise ValueError(f"{found.path} does not say `{name}`: pass it")
     config = DiTConfig(**report.config)
-    with torch.device("meta"):
-        model = DiT(config)
-    state = {name: found.read(stored) for name, stored in found.chosen.items() if name != ROTARY}
+    model = DiT.empty(config)
+    state = {name: found.read(stored, dtype) for name, stored in found.chosen.items() if name != ROTARY}
     check_finite(state, found.path)
     state[ROTARY] = _Rotary(config.hidden_dim // config.heads).inv_freq
     if ROTARY in found.tensors:
         stored = found.tensors[ROTARY]
-        if not torch.allclose(found.read(stored), state[ROTARY], rtol=4 * torch.finfo(stored.dtype).eps, atol=0):
+        published, rounding = found.read(stored, "float32"), 4 * torch.finfo(stored.dtype).eps
+        if not torch.allclose(published, state[ROTARY], rtol=rounding, atol=0):
             raise ValueError(f"{found.path}: {ROTARY} is not that of rotary embeddings of base 10000")
     model.load_state_dict(state, assign=True)
     return model.eval()

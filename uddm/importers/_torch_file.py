@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uddm.checkpoints import owned
+from uddm.choices import WeightType
 from uddm.importers._pickle import Record, read_pickle
 
 DTYPES = {
@@ -157,14 +159,13 @@ class TorchFile:
             raise ValueError(f"{self.path}: storage {key!r} does not hold {elements} elements")
         return stored
 
-    def load(self, stored: StoredTensor) -> Tensor:
-        """The tensor itself, float32 and contiguous, in memory of its own; ValueError if its checksum differs."""
+    def load(self, stored: StoredTensor, dtype: WeightType = "float32") -> Tensor:
+        """The tensor itself, contiguous, in memory of its own; ValueError if its checksum differs."""
         content = self.read(f"data/{stored.key}")
         if self._swap:
             np.frombuffer(content, f"u{stored.dtype.itemsize}").byteswap(inplace=True)
         storage = torch.frombuffer(content, dtype=stored.dtype)
-        tensor = storage.as_strided(stored.shape, stored.stride, stored.offset).float().contiguous()
-        return tensor if tensor.numel() * 4 == tensor.untyped_storage().nbytes() else tensor.clone()
+        return owned(storage.as_strided(stored.shape, stored.stride, stored.offset), dtype)
 
     def storages(self, value: Any, seen: set[int]) -> dict[str, int]:
         """Bytes of every storage that is reached from `value`, by its key; not through objects whose id is in `seen`,

@@ -16,7 +16,11 @@ from uddm.denoisers.transformer import DiT
 from uddm.importers._torch_file import StoredTensor
 from uddm.importers.layouts import ROTARY, Found
 
-OTHER_MODELS = ("ar", "bd3lm", "d3pm", "mdlm", "sedd")
+TEACHERS = ("duo", "duo_base", "udlm")
+STUDENTS = ("distillation", "idlm", "idlm_duo", "idlm_dcd")
+ALGORITHMS = (*TEACHERS, *STUDENTS)
+"""Whose networks give x_theta, or the posterior, of uniform noise; STUDENTS are distilled to few steps, and no optimum
+of the evidence bound."""
 SETTINGS = {  # our name: where a Lightning configuration, or config.json, has it
     "vocab_size": ("vocab_size",),
     "length": ("model.length", "model_length"),
@@ -29,6 +33,7 @@ SETTINGS = {  # our name: where a Lightning configuration, or config.json, has i
     "noise_eps": ("noise.eps",),
     "algorithm": ("algo.name", "model_type"),
     "parameterization": ("algo.parameterization", "parameterization"),
+    "model_prediction": ("algo.model_prediction",),
     "diffusion": ("diffusion",),
     "causal": ("algo.causal_attention", "causal"),
     "time_conditioning": ("algo.time_conditioning", "time_conditioning"),
@@ -37,6 +42,7 @@ SETTINGS = {  # our name: where a Lightning configuration, or config.json, has i
     "wrap": ("data.wrap",),
     "seed": ("seed",),
 }
+PREDICTS = {"mean": "posterior", "mean_loo": "cavity"}  # of `algo.model_prediction`; other code trains the cavity
 SHAPE = ("vocab_size", "length", "hidden_dim", "blocks", "heads", "cond_dim")
 
 
@@ -47,6 +53,7 @@ class Given(TypedDict, total=False):
     length: int | None
     schedule: str | None
     dropout: float | None
+    distilled: bool | None
 
 
 def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,18 +73,36 @@ def _at(settings: Mapping[str, Any], places: Iterable[str]) -> Any:
 
 
 def refuse_other_models(path: Path, said: Mapping[str, Any]) -> None:
-    """Models of masked tokens and autoregressive ones share names and shapes, but mean something else."""
-    problems = {
-        f"algorithm {said.get('algorithm')!r}": re.split("[-_]", str(said.get("algorithm")).lower())[0] in OTHER_MODELS,
-        "diffusion = absorbing_state": said.get("diffusion") == "absorbing_state",
-        "causal attention": said.get("causal") is True,
-        "no conditioning on the noise level": said.get("time_conditioning") is False,
-        f"parameterization {said.get('parameterization')!r}": said.get("parameterization", "mean")
-        not in ("mean", "d3pm"),
+    """Other models share names and shapes, but mean something else: masked, autoregressive and hybrid ones, and those
+    whose network reads the noise (audm) or belongs to another bound (max_coupling)."""
+    allowed: dict[str, tuple[Any, ...]] = {
+        "algorithm": ALGORITHMS,
+        "diffusion": ("uniform",),
+        "causal": (False,),
+        "parameterization": ("mean", "d3pm"),
+        "model_prediction": tuple(PREDICTS),
+        "time_conditioning": (True, False),
     }
-    for problem, present in problems.items():
-        if present:
-            raise ValueError(f"{path} is not of a uniform-state diffusion model: {problem}")
+    for name, values in allowed.items():
+        value = said.get(name)
+        if value is not None and (_plain(value) if name == "algorithm" else value) not in values:
+            known = ", ".join(map(str, values))
+            raise ValueError(f"{path} is not of a uniform-state diffusion model: {name} {value!r} (known: {known})")
+
+
+def is_distilled(source: str, said: Mapping[str, Any], given: Given) -> bool:
+    """Whether it is a student of few steps, as the caller, its algorithm, or its file's or repository's name says."""
+    if given.get("distilled") is not None:
+        return bool(given["distilled"])
+    if _plain(said.get("algorithm")) in STUDENTS:
+        return True
+    hub = source.startswith("hf://")
+    names = re.split(r"[/\\]", re.sub(r"@[^/]*", "", source) if hub else source.rstrip("/"))
+    return any(re.search("distill|idlm", name.lower()) for name in (names if hub else names[-2:]))
+
+
+def _plain(algorithm: Any) -> str:
+    return str(algorithm).lower().replace("-", "_")
 
 
 def arguments(
@@ -85,9 +110,11 @@ def arguments(
 ) -> dict[str, Any]:
     """Arguments of `DiTConfig`, None for those that nothing tells."""
     seen = _shape(path, tensors)
-    asked = {name: value for name, value in given.items() if value is not None}
+    asked = {name: value for name, value in given.items() if value is not None and name != "distilled"}
     if not said:
         notes.append("there is no readable configuration: a uniform-state diffusion model is assumed")
+    elif not said.keys() & {"algorithm", "diffusion"}:
+        notes.append("no algorithm is recorded: a uniform-state diffusion model is assumed")
     for name, value in seen.items():
         if asked.get(name, value) != value:
             raise ValueError(f"`{name}` must be {value}, as in the tensors of {path}, got {asked[name]!r}")
@@ -95,6 +122,10 @@ def arguments(
             raise ValueError(f"{path}: the configuration says {name} = {said[name]!r}, the tensors say {value}")
     config = {name: said.get(name) for name in SHAPE} | seen
     config["schedule"] = asked.get("schedule") or _schedule(path, said, notes)
+    if "model_prediction" in said:
+        config["predicts"] = PREDICTS[said["model_prediction"]]
+    if not said.get("time_conditioning", True):
+        config["time_conditioning"] = False
     config["dropout"] = said.get("dropout", DiTConfig.dropout)
     if "dropout" not in said and "dropout" not in asked:
         notes.append(f"dropout is not recorded: {DiTConfig.dropout}")

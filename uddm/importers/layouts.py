@@ -12,11 +12,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from uddm.checkpoints import owned
+from uddm.choices import WeightType
 from uddm.files import instead, read_json
 from uddm.importers._pickle import Record, plain
 from uddm.importers._torch_file import StoredTensor, TorchFile
 
-PREFIX = "backbone."
+PREFIXES = ("backbone.", "diffusion.model.backbone.")
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile and DistributedDataParallel: parts of names that mean nothing
 ROTARY = "rotary_emb.inv_freq"
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -31,7 +33,7 @@ class Found:
     path: Path
     format: str
     tensors: dict[str, StoredTensor]
-    read: Callable[[StoredTensor], Tensor]
+    read: Callable[[StoredTensor, WeightType], Tensor]
     shards: list[Path] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -88,17 +90,17 @@ def _read_shards(path: Path) -> Found:
                 raise ValueError(f"{path.with_name(file)}: {name} is in another shard, too")
             tensors[name] = replace(stored, key=f"{file}/{stored.key}")
 
-    def read(stored: StoredTensor) -> Tensor:
+    def read(stored: StoredTensor, dtype: WeightType) -> Tensor:
         file, key = stored.key.split("/", 1)
-        return shards[file].read(replace(stored, key=key))
+        return shards[file].read(replace(stored, key=key), dtype)
 
     return Found(path, "bare weights", tensors, read, shards=[path.with_name(file) for file in shards])
 
 
 def _read_safetensors(path: Path) -> Found:
-    def read(stored: StoredTensor) -> Tensor:
+    def read(stored: StoredTensor, dtype: WeightType) -> Tensor:
         with safe_open(path, framework="pt") as file:
-            return file.get_tensor(stored.key).to(torch.float32, copy=True)
+            return owned(file.get_tensor(stored.key), dtype)
 
     tensors = {}
     try:
@@ -163,12 +165,13 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 
 def _own_names(path: Path, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Without wrappers, and without the prefix, which all have or none."""
+    """Without wrappers, and without a prefix, which all have or none."""
     names = {name: ".".join(part for part in name.split(".") if part not in WRAPPERS) for name in tensors}
-    others = [name for name, own in names.items() if not own.startswith(PREFIX)]
+    prefix = next((prefix for prefix in PREFIXES if any(own.startswith(prefix) for own in names.values())), "")
+    others = [name for name, own in names.items() if not own.startswith(prefix)]
     if 0 < len(others) < len(names):
         raise ValueError(f"{path} has unexpected {', '.join(sorted(others))}")
-    own_names = {names[name].removeprefix(PREFIX): stored for name, stored in tensors.items()}
+    own_names = {names[name].removeprefix(prefix): stored for name, stored in tensors.items()}
     if len(own_names) < len(names):
         raise ValueError(f"{path} has tensors whose names differ by {' or '.join(WRAPPERS)} only")
     return own_names

@@ -19,9 +19,11 @@ class Report:
     step, epoch : of the training, where recorded
     weights : "ema", "raw", or "as published" where a file holds one set
     decay, updates : of the average
-    dtype : what the weights are stored in; they are read as float32
+    dtype : what the weights are stored in
     parameters : their number
     config : of the `DiT`; None for what is neither recorded nor given
+    distilled : whether it is a student of few steps, whose distributions are not those that a training on the evidence
+        bound gives: its entropies tell nothing of its data
     training : algorithm, data, tokenizer and seed, as far as recorded
     settings : the whole recorded configuration
     skipped : bytes that were not read, by top-level key
@@ -42,10 +44,17 @@ class Report:
     dtype: str
     parameters: int
     config: dict[str, Any]
+    distilled: bool
     training: dict[str, Any]
     settings: dict[str, Any] = field(repr=False)
     skipped: dict[str, int]
     notes: tuple[str, ...]
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a network made of it carries as its `origin`."""
+        names = ("source", "revision", "file", "sha256", "weights", "distilled")
+        return {name: getattr(self, name) for name in names} | {"algorithm": self.training.get("algorithm")}
 
     def __str__(self) -> str:
         c = {name: "?" if value is None else value for name, value in self.config.items()}
@@ -59,7 +68,9 @@ class Report:
             "with": ", ".join(f"{name} {value}" for name, value in self.training.items()),
             "weights": f"{self.weights}{average}, {self.parameters:,} numbers of {self.dtype}",
             "model": f"DiT, K = {c['vocab_size']}, L = {c['length']}, d = {c['hidden_dim']}, {c['blocks']} blocks, "
-            f"{c['heads']} heads, cond {c['cond_dim']}, dropout {c['dropout']}, {c['schedule']} schedule",
+            f"{c['heads']} heads, cond {c['cond_dim']}, dropout {c['dropout']}, {c['schedule']} schedule, "
+            f"{'' if c.get('time_conditioning', True) else 'told no noise level, '}{c.get('predicts', 'cavity')}",
+            "distilled": self.distilled and "yes: its entropies tell nothing of its training data",
             "skipped": ", ".join(f"{name} {_megabytes(size)}" for name, size in self.skipped.items()),
             **{f"note {n}": note for n, note in enumerate(self.notes, 1)},
         }

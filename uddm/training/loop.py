@@ -87,8 +87,8 @@ def train(
     Raises
     ------
     ValueError : `run_dir` holds a run of another configuration or data, or an unreadable state; `micro_batch` or the
-        number of processes does not divide the batch; `model` has frozen parameters, or does not read the relaxed
-        tokens of a curriculum; data that are no sequences of the model
+        number of processes does not divide the batch; `model` has frozen parameters or weights of half precision, or
+        does not read the relaxed tokens of a curriculum; data that are no sequences of the model
     KeyboardInterrupt : Ctrl-C or one of the signals, after the state is saved
     FloatingPointError : loss or gradient is not finite. The weights were not touched, and the last saved state is kept,
         which had a finite loss and gradient itself. The batch is in `offending-RANK.safetensors` of `run_dir`: clean
@@ -113,6 +113,8 @@ def train(
     sequences = Sequences(data, model)
     if not all(p.requires_grad for p in model.parameters()):
         raise ValueError("`model` must have trainable parameters only, got frozen ones")
+    if half := {p.dtype for p in model.parameters() if p.dtype.itemsize < 4}:
+        raise ValueError(f"`model` must have float32 weights to be trained, got {half.pop()}: load it as float32")
     micro_batch, device = check_micro_batch(config, micro_batch), check_device(device)
     run = as_path("run_dir", run_dir)
     data_record = {"sequences": len(sequences), "sha256": sequences.sha256}
@@ -129,6 +131,7 @@ def train(
         if finished():  # by the process that was waited for
             return type(model).from_pretrained(run / "model").to(device)
         model.to(device).train()
+        model.origin = None  # its weights are going to be others
         if compile:
             stack.enter_context(_compiled(model))
         stack.enter_context(_deterministic(deterministic))

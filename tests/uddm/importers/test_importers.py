@@ -12,7 +12,7 @@ import torch
 from published_files import AVERAGE, HUB, PREFIX, RAW, SETTINGS, K, L, hub_folder, same, save, shards, state
 from safetensors.torch import save_file
 
-from uddm import DiT, DiTConfig, nelbo
+from uddm import DiT, DiTConfig, TrainConfig, nelbo, train
 from uddm.corpora import ByteTokenizer, load_tokenizer
 from uddm.importers import convert, import_published, inspect_published
 from uddm.importers._torch_file import TorchFile
@@ -226,7 +226,25 @@ def test_conversion(ckpt, tmp_path):
     for name in ("sha256", "step", "epoch", "weights", "decay", "skipped", "config", "settings", "training", "size"):
         assert record[name] == getattr(report, name)
     assert record["settings"] == SETTINGS
+    assert model.origin == import_published(ckpt).origin == report.origin
+    assert report.origin == {
+        **{"source": str(ckpt), "revision": None, "file": "small.ckpt", "sha256": report.sha256, "weights": "ema"},
+        **{"distilled": False, "algorithm": "duo_base"},
+    }
     assert report.sha256 in str(report)
+
+
+def test_other_weights_are_of_no_origin(ckpt, tmp_path):
+    """Those that were saved where an import is, or trained on from it."""
+    convert(ckpt, tmp_path / "out")
+    model = DiT.from_pretrained(tmp_path / "out")
+    RAW.save_pretrained(tmp_path / "out")
+    assert DiT.from_pretrained(tmp_path / "out").origin is None
+    model.save_pretrained(tmp_path / "out")
+    assert DiT.from_pretrained(tmp_path / "out").origin is not None
+    data = np.arange(4 * L).reshape(4, L) % K
+    trained = train(model, data, TrainConfig(steps=1, batch_size=2), tmp_path / "run", progress=None)
+    assert trained.origin is None
 
 
 def test_conversion_of_a_hub_folder(hub, tmp_path):

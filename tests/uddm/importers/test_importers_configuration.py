@@ -1,10 +1,11 @@
 """Configurations: read where there are any, compared with the tensors, asked for where both are silent."""
 
 import pytest
+import torch
 from published_files import AVERAGE, HUB, RAW, ROTARY, SETTINGS, L, hub_folder, same, save, state
 
 from uddm import DiT, DiTConfig
-from uddm.importers import import_published, inspect_published
+from uddm.importers import convert, import_published, inspect_published
 
 
 def test_tokenizer_is_inferred_from_the_vocabulary(tmp_path):
@@ -83,9 +84,11 @@ def changed(settings, path, value):
         ("algo.name", "mdlm", "not of a uniform-state diffusion model: algorithm 'mdlm'"),
         ("algo.name", "d3pm-absorb", "algorithm 'd3pm-absorb'"),
         ("algo.parameterization", "subs", "parameterization 'subs'"),
-        ("algo.causal_attention", True, "causal attention"),
-        ("algo.time_conditioning", False, "no conditioning on the noise level"),
-        ("diffusion", "absorbing_state", "diffusion = absorbing_state"),
+        ("algo.causal_attention", True, "causal True"),
+        ("diffusion", "absorbing_state", "diffusion 'absorbing_state'"),
+        *(("algo.name", name, f"algorithm '{name}'") for name in ("audm", "max_coupling", "xdlm", "hyperbolic_duo")),
+        ("algo.model_prediction", "noise", r"model_prediction 'noise' \(known: mean, mean_loo\)"),
+        ("algo.time_conditioning", "sometimes", "time_conditioning 'sometimes'"),
     ],
 )
 def test_configuration_that_contradicts(tmp_path, path, value, message):
@@ -96,6 +99,63 @@ def test_configuration_that_contradicts(tmp_path, path, value, message):
     assert str(file) in str(error.value)
     with pytest.raises(ValueError, match=message):
         inspect_published(file)
+
+
+@pytest.mark.parametrize("layout", ["lightning", "hub"])
+def test_networks_that_are_not_told_the_noise_level(tmp_path, layout):
+    """They are told sigma = 0 whatever the time, also after they were stored."""
+    if layout == "hub":
+        source = hub_folder(tmp_path / "hub", time_conditioning=False)
+    else:
+        settings = changed(changed(SETTINGS, ["algo", "time_conditioning"], False), ["algo", "name"], "udlm")
+        source = save(tmp_path / "a.ckpt", hyper_parameters={"config": settings})
+    report = convert(source, tmp_path / "out")
+    assert "told no noise level" in str(report)
+    z = torch.arange(L)[None] % 7
+    with torch.no_grad():
+        expected = AVERAGE(z, torch.zeros(1))
+        for model in (import_published(source), DiT.from_pretrained(tmp_path / "out")):
+            assert model.config.time_conditioning is False
+            assert same(model, AVERAGE)
+            assert torch.equal(model(z, torch.ones(1)), expected)
+            assert torch.equal(model.cavity(z, 0.1), model.cavity(z, 0.9))
+        assert not torch.equal(AVERAGE(z, torch.ones(1)), expected), "the others are told"
+
+
+@pytest.mark.parametrize(("said", "predicts"), [("mean", "posterior"), ("mean_loo", "cavity"), (None, "cavity")])
+def test_what_the_logits_are_those_of(tmp_path, said, predicts):
+    settings = changed(SETTINGS, ["algo"], {**SETTINGS["algo"], "name": "udlm"})
+    del settings["algo"]["parameterization"]
+    if said:
+        settings["algo"]["model_prediction"] = said
+    path = save(tmp_path / "a.ckpt", hyper_parameters={"config": settings})
+    assert import_published(path).config.predicts == predicts
+    convert(path, tmp_path / "out")
+    assert DiT.from_pretrained(tmp_path / "out").config.predicts == predicts
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm", "distilled"),
+    [
+        ("a.ckpt", "duo_base", False),
+        ("a.ckpt", "DUO", False),
+        ("a.ckpt", "udlm", False),
+        ("a.ckpt", "distillation", True),
+        ("a.ckpt", "idlm-dcd", True),
+        ("duo-distilled/a.ckpt", "duo", True),
+        ("idlm-duo.ckpt", "duo", True),
+        ("distilled/models/a.ckpt", "duo", False),
+    ],
+)
+def test_students_are_told_apart(tmp_path, name, algorithm, distilled):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(path, hyper_parameters={"config": changed(SETTINGS, ["algo", "name"], algorithm)})
+    report = inspect_published(path)
+    assert report.distilled is distilled
+    assert ("entropies tell nothing" in str(report)) is distilled
+    assert import_published(path).origin["distilled"] is distilled
+    assert inspect_published(path, distilled=not distilled).distilled is not distilled, "the caller has the last word"
 
 
 @pytest.mark.parametrize(
@@ -120,8 +180,8 @@ def test_noise_schedules(tmp_path, noise, schedule, eps):
         ({"hidden_dim": 768}, "hidden_dim = 768"),
         ({"cond_dim": 129}, "cond_dim = 129, the tensors say 8"),
         ({"model_type": "mdlm"}, "algorithm 'mdlm'"),
-        ({"time_conditioning": False}, "no conditioning on the noise level"),
-        ({"causal": True}, "causal attention"),
+        ({"model_type": "gidd"}, r"algorithm 'gidd' \(known: duo, duo_base, udlm, "),
+        ({"causal": True}, "causal True"),
         ({"model": "DiT", "format": 1}, "DiT.from_pretrained reads it"),
     ],
 )

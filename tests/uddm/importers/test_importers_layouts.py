@@ -17,7 +17,7 @@ import torch
 from published_files import AVERAGE, HUB, PREFIX, RAW, ROTARY, L, hub_folder, same, save, shadow, shards, state
 from safetensors.torch import save_file
 
-from uddm import DiT
+from uddm import DiT, TrainConfig, train
 from uddm.importers import convert, import_published, inspect_published
 
 
@@ -31,6 +31,61 @@ def test_half_precision(tmp_path, dtype):
     other = import_published(tmp_path / "model.safetensors", length=L)
     assert same(other, model)
     assert inspect_published(tmp_path / "a.ckpt", weights="raw").dtype == str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("layout", ["safetensors", "lightning"])
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_precision_is_kept_for_asking(tmp_path, layout, half):
+    """In half the memory, with the numbers of the network whose weights are widened."""
+    weights = {name: tensor.to(half) for name, tensor in state(RAW).items()}
+    if layout == "lightning":
+        source, how = save(tmp_path / "a.ckpt", state_dict=weights), {"weights": "raw"}
+    else:
+        source, how = hub_folder(tmp_path / "hub", weights=weights), {}
+    wide, kept = (import_published(source, **how, dtype=dtype) for dtype in ("float32", "stored"))
+    assert {p.dtype for p in wide.parameters()} == {torch.float32}
+    assert {p.dtype for p in kept.parameters()} == {half}
+    assert all(p.untyped_storage().nbytes() == 2 * p.numel() for p in kept.parameters())
+    convert(source, tmp_path / "out", **how)
+    convert(source, tmp_path / "wide", **how, dtype="float32")
+    sizes = [(tmp_path / folder / "model.safetensors").stat().st_size for folder in ("out", "wide")]
+    numbers = sum(p.numel() for p in RAW.parameters())
+    assert sizes[1] - sizes[0] == pytest.approx(2 * numbers, abs=1000)
+    again, again_wide = (DiT.from_pretrained(tmp_path / "out", dtype=dtype) for dtype in ("stored", "float32"))
+    assert same(again, kept)
+    assert same(again_wide, wide)
+    assert same(DiT.from_pretrained(tmp_path / "wide", dtype="stored"), wide)
+    z = torch.arange(L)[None] % 7
+    for t in (1e-5, 0.5, 1.0):
+        assert torch.equal(again.cavity(z, t), wide.cavity(z, t))
+        assert again.predict(z, t).entropy().dtype == torch.float32
+    with pytest.raises(ValueError, match="must have float32 weights to be trained, got torch"):
+        train(again, z.numpy(), TrainConfig(steps=1, batch_size=1), tmp_path / "run")
+
+
+def test_stored_float64_becomes_float32(tmp_path):
+    wide = {name: tensor.double() for name, tensor in state(RAW).items()}
+    assert same(import_published(hub_folder(tmp_path / "hub", weights=wide), dtype="stored"), RAW)
+
+
+@pytest.mark.parametrize("function", [import_published, lambda source, dtype: DiT.from_pretrained(source, dtype=dtype)])
+def test_no_other_types(hub, tmp_path, function):
+    convert(hub, tmp_path / "out")
+    source = hub if function is import_published else tmp_path / "out"
+    with pytest.raises(ValueError, match="`dtype` must be one of 'float32', 'stored', got 'int8'"):
+        function(source, dtype="int8")
+
+
+@pytest.mark.parametrize("prefix", ["diffusion.model.backbone.", "module.diffusion.model.backbone._orig_mod."])
+def test_names_below_a_diffusion_model(tmp_path, prefix):
+    """As github.com/samsongourevitch/rev_udm stores them."""
+    path = save(tmp_path / "a.ckpt", state_dict=state(RAW, prefix))
+    assert same(import_published(path), AVERAGE)
+    assert same(import_published(path, weights="raw"), RAW)
+    weights = state(RAW, prefix)
+    weights["metrics.total"] = weights.pop(f"{prefix}blocks.1.mlp.2.bias")
+    with pytest.raises(ValueError, match=r"has unexpected metrics\.total"):
+        import_published(save(tmp_path / "b.ckpt", state_dict=weights))
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, ""])
