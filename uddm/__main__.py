@@ -7,14 +7,14 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from uddm.choices import Last, Mode, WeightType
+from uddm.choices import Last, Mode, Packing, WeightType
 from uddm.command_line import fail, printable, run_commands, user_errors
 from uddm.config import RUNS, SHAPES, RunConfig
 
@@ -129,52 +129,169 @@ def evaluate(
     checkpoint: Checkpoint,
     /,
     *,
+    text: Paths = None,
+    lines: bool = False,
     corpus: Paths = None,
-    packing: Literal["stream", "sentences"] = "stream",
+    packing: Packing = "stream",
     n: int = 500,
     times: int = 32,
     seed: int = 0,
+    tokens: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    json: bool = False,
+    dtype: WeightType = "float32",
     device: Text = None,
 ) -> None:
-    """Bound the negative log-likelihood of text, in nats per token, with 95 % intervals over sequences.
+    """Bound the negative log-likelihood of text, in nats per token, bits per byte and per word, with 95 % intervals.
+
+    With --text each document is scored by itself: cut into windows of the model's length, ended by the separator. The
+    last window overlaps with the one before, and only its new tokens count; a document shorter than a window is scored
+    as it is by a transformer, and not at all, which is said, by a network of one length. With B the full bound on
+    -log p of a document, the sum over its tokens (separators are tokens, too): nats per token are B over their number,
+    and perplexity is exp of that; bits per byte are B / log 2 over the bytes of the text in UTF-8, bits per word the
+    same over what white space separates. Intervals of a document are over the noise, those of all over documents. The
+    published variant is the diffusion term alone, which is no strict bound.
 
     Args:
         checkpoint: model folder with its tokenizer.
-        corpus: "python-docs", or text files or folders. By default the training and the test sequences of the run
-            whose model it is.
-        packing: how the corpus is cut into sequences.
-        n: number of sequences, at most.
+        text: text files in UTF-8, each one document.
+        lines: each line of a text file is a document.
+        corpus: in place of text, "python-docs", or text files or folders, cut into sequences as for training. Without
+            either, the training and the test sequences of the run whose model it is.
+        packing: how text or corpus is cut into sequences; as in the training of the model.
+        n: number of sequences of a corpus, at most.
         times: diffusion times drawn for each sequence.
         seed: of the noise.
+        tokens: a file, .tsv or .jsonl, which gets a row for each token of the text: its terms of the bound, log x_theta
+            of it in the clean text (the cavity: given all other tokens), and the entropy of x_theta, in nats.
+        json: print one JSON object.
+        dtype: what half-precision weights are kept in; the numbers are the same, with "stored" in half the memory.
         device: cpu, cuda, ...; by default a GPU if there is one.
     """
+    from uddm._validation import check_positive_int, check_seed
+
+    with user_errors():
+        check_positive_int("n", n)
+        check_seed("seed", seed)
+        if text and corpus:
+            raise ValueError("`text` and `corpus` exclude each other")
+        if not text and (tokens or lines):
+            raise ValueError(f"`{'tokens' if tokens else 'lines'}` needs `text`")
+        if tokens and tokens.suffix not in (".tsv", ".jsonl"):
+            raise ValueError(f"`tokens` must be a file .tsv or .jsonl, got {str(tokens)!r}")
+        model, tokenizer = _load(checkpoint, device, dtype)
+        if text:
+            records = _evaluate_text(model, tokenizer, text, lines, tokens, packing=packing, times=times, seed=seed)
+        else:
+            records = _evaluate_corpus(checkpoint, model, tokenizer, corpus, packing, n=n, times=times, seed=seed)
+        if json:
+            print(_as_json({"schema": 1, "model": str(checkpoint), "origin": model.origin, "results": records}))
+            return
+        for record in records:
+            print(printable(_as_table(record), sys.stdout))
+
+
+def _evaluate_text(
+    model: Any, tokenizer: Any, text: Sequence[str], lines: bool, tokens: Path | None, **how: Any
+) -> list[dict[str, Any]]:
+    """What is said of each document, and of all."""
+    from uddm.corpora.text import read_documents
+    from uddm.evaluation import document_rates, overall_rates, score_documents, token_rows
+
+    scores = score_documents(model, tokenizer, read_documents(text, lines=lines), progress=None, **how)
+    scored = [score for score in scores if len(score.tokens)]
+    if not scored:
+        raise ValueError(f"no document has the {model.length} tokens that this model needs: join them in a --corpus")
+    if tokens:
+        _write_rows(tokens, token_rows(scored, tokenizer))
+
+    def sizes(*some: Any) -> dict[str, Any]:
+        counts = ((len(score.tokens), score.windows, score.size, score.words) for score in some)
+        return dict(zip(("tokens", "windows", "bytes", "words"), map(sum, zip(*counts))))
+
+    records = [
+        {"name": score.name, **sizes(score)}
+        | ({"intervals": "noise", "terms": document_rates(score)} if len(score.tokens) else {"unscored": True})
+        for score in scores
+    ]
+    whole = {"name": "all", "documents": len(scored), "unscored_documents": len(scores) - len(scored), **sizes(*scored)}
+    return [*records, whole | {"intervals": "documents", "terms": overall_rates(scored)}]
+
+
+def _evaluate_corpus(
+    checkpoint: Path, model: Any, tokenizer: Any, corpus: tuple[str, ...] | None, packing: Any, *, n: int, **how: int
+) -> list[dict[str, Any]]:
+    """What is said of the sequences of a corpus, or of a run."""
     import torch
 
     from uddm import evidence_bound
-    from uddm._validation import check_positive_int, check_seed
+    from uddm.evaluation import TOTALS, rates
 
-    with user_errors(), tempfile.TemporaryDirectory() as scratch:
-        check_positive_int("n", n)
-        check_seed("seed", seed)
-        model, tokenizer = _load(checkpoint, device)
+    records = []
+    with tempfile.TemporaryDirectory() as scratch:
         for name, rows in _splits(checkpoint, model, tokenizer, corpus, packing, Path(scratch)):
             x = torch.from_numpy(rows[:n].astype("int64")).to(model.device)
-            bound = evidence_bound(model.process, model, x, times=times, generator=seed)
+            bound = evidence_bound(model.process, model, x, times=how["times"], generator=how["seed"])
             if bool(bound.total.isnan().any()):
                 raise FloatingPointError(f"the bound of the {name} is not a number: the weights overflow")
-            terms = {
-                "diffusion": bound.diffusion,
-                "reconstruction": bound.reconstruction,
-                "prior": bound.prior,
-                "published variant": bound.published,
-                "full bound": bound.total,
-            }
-            print(f"{name}: {len(x)} sequences of {model.length} tokens, nats per token, 95 % intervals")
-            for term, values in terms.items():
-                mean = values.mean().item() / model.length
-                half = 1.96 * values.std().item() / model.length / len(x) ** 0.5 if len(x) > 1 else float("nan")
-                perplexity = f"   perplexity {math.exp(min(mean, 700.0)):10.3f}" if " " in term else ""
-                print(f"  {term:20}{mean:9.4f}  [{mean - half:.4f}, {mean + half:.4f}]{perplexity}")
+            nats = {term: getattr(bound, term) for term in ("diffusion", "reconstruction", "prior")}
+            nats |= dict(zip(TOTALS, (bound.total, bound.published)))
+            terms = rates(
+                {term: values.cpu().numpy() for term, values in nats.items()},
+                {"nats_per_token": [model.length] * len(x)},
+            )
+            sizes = {"sequences": len(x), "length": model.length, "tokens": x.numel()}
+            records.append({"name": name, **sizes, "intervals": "sequences", "terms": terms})
+    return records
+
+
+def _as_json(value: Any) -> str:
+    """JSON, in which what is not finite is null."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: finite(inner) for name, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(inner) for inner in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(value), allow_nan=False)
+
+
+def _as_table(record: dict[str, Any]) -> str:
+    """A record, line by line."""
+    number = ("documents", "tokens", "windows", "bytes", "words")
+    sizes = ", ".join(f"{record[key]:,} {key}" for key in number if key in record)
+    if "sequences" in record:
+        sizes = f"{record['sequences']} sequences of {record['length']} tokens"
+    if record.get("unscored"):
+        return f"{record['name']}: not scored, it is shorter than the windows of the model"
+    more = record.get("unscored_documents")
+    sizes += f" ({more:,} more not scored: shorter than a window)" if more else ""
+    rows = [f"{record['name']}: {sizes}, 95 % intervals over {record['intervals']}"]
+    for term, rates in record["terms"].items():
+        cells = (
+            f"{rate.replace('_', ' ')} {value:.4f}" + ("" if math.isnan(low) else f" [{low:.4f}, {high:.4f}]")
+            for rate, (value, low, high) in rates.items()
+        )
+        rows.append(f"  {term:18}  " + "  ".join(cells))
+    return "\n".join(rows)
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """A table, by the name of its file JSON lines, or tab-separated with texts as JSON strings."""
+    from uddm.files import write_atomically
+
+    if path.suffix == ".jsonl":
+        pieces = [f"{_as_json(row)}\n".encode() for row in rows]
+    else:
+        quoted = ("document", "token")
+        lines = (
+            "\t".join(json.dumps(value) if name in quoted else str(value) for name, value in row.items())
+            for row in rows
+        )
+        head = "document position id token special diffusion reconstruction prior bound log_prob entropy"
+        pieces = [f"{line}\n".encode() for line in ("\t".join(head.split()), *lines)]
+    write_atomically(path, pieces)
 
 
 def import_(
@@ -254,12 +371,12 @@ def _prompt(text: str, tokenizer: Any, packing: str, length: int) -> Any:
     return ids
 
 
-def _load(checkpoint: Path, device: str | None) -> tuple[Any, Any]:
+def _load(checkpoint: Path, device: str | None, dtype: WeightType = "float32") -> tuple[Any, Any]:
     from uddm._validation import check_device
     from uddm.corpora import load_tokenizer
     from uddm.denoisers import Network
 
-    model = Network.from_pretrained(checkpoint).to(check_device(device))
+    model = Network.from_pretrained(checkpoint, dtype=dtype).to(check_device(device))
     if not (checkpoint / "tokenizer.json").exists():
         raise ValueError(f"{checkpoint} holds no tokenizer.json: import the model with --tokenizer")
     tokenizer = load_tokenizer(checkpoint / "tokenizer.json")

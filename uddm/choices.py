@@ -12,6 +12,8 @@ Predicts = Literal["cavity", "posterior"]
 """What the logits of a network are those of (`uddm.denoisers`)."""
 Loss = Literal["nelbo", "jump", "cross-entropy"]
 """What is trained on (`uddm.objective`)."""
+Packing = Literal["stream", "sentences"]
+"""How documents are cut into sequences (`uddm.corpora.prepare_blocks`)."""
 WeightType = Literal["float32", "stored"]
 """What weights that are read are kept in (`uddm.denoisers.Network.from_pretrained`)."""
 

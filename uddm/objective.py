@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Integer
+from jaxtyping import Bool, Float, Float64, Integer
 from torch import Tensor
 
 from uddm._validation import check_log_probs, check_positive_int, check_tokens
@@ -184,7 +184,7 @@ def time_weights(t: Float[Tensor, " n"], *, low: float = 1e-3, log_fraction: flo
 
 
 class Bound(NamedTuple):
-    """Monte-Carlo terms of the evidence bound, nats for each sequence, float64 (B,).
+    """Monte-Carlo terms of the evidence bound, float64: nats for each sequence, (B,), or each token, (B, L).
 
     Attributes
     ----------
@@ -202,13 +202,13 @@ class Bound(NamedTuple):
     2.75
     """
 
-    diffusion: Float64[Tensor, " B"]
-    reconstruction: Float64[Tensor, " B"]
-    prior: Float64[Tensor, " B"]
-    published: Float64[Tensor, " B"]
+    diffusion: Float64[Tensor, "*shape"]
+    reconstruction: Float64[Tensor, "*shape"]
+    prior: Float64[Tensor, "*shape"]
+    published: Float64[Tensor, "*shape"]
 
     @property
-    def total(self) -> Float64[Tensor, " B"]:
+    def total(self) -> Float64[Tensor, "*shape"]:
         """The full bound on -log p(x)."""
         return self.diffusion + self.reconstruction + self.prior
 
@@ -248,20 +248,63 @@ def evidence_bound(
     >>> abs(bound.total.mean().item() - 0.693) < 0.1
     True
     """
+    terms = token_bound(process, denoiser, x, times=times, first=first, generator=generator)
+    return Bound(*(term.sum(1) for term in terms))
+
+
+def token_bound(
+    process: Process,
+    denoiser: Denoiser,
+    x: Integer[Tensor, "B L"],
+    *,
+    given: Bool[Tensor, "B L"] | None = None,
+    times: int = 64,
+    first: float = 1e-3,
+    generator: int | torch.Generator | None = None,
+) -> Bound:
+    """The terms of `evidence_bound` token by token, (B, L), whose sum over a sequence bounds its -log p(x).
+
+    Parameters
+    ----------
+    process, denoiser, x, times, first, generator : as for `evidence_bound`
+    given : tokens that stay clean at all times, (B, L), whose terms are 0: the sum then bounds -log p of the others
+        given these, for the reverse process that never changes them; None, the default, for none
+
+    Raises
+    ------
+    TypeError, ValueError : an argument of another kind or out of its range.
+
+    Examples
+    --------
+    Of two strings the first token, known, tells the second:
+
+    >>> import torch
+    >>> from uddm import EmpiricalBayes, UniformProcess
+    >>> from uddm.objective import token_bound
+    >>> x, process = torch.tensor([[0, 1], [1, 0]]), UniformProcess(2)
+    >>> bayes, given = EmpiricalBayes(x, process), torch.tensor([[True, False], [True, False]])
+    >>> free, told = (token_bound(process, bayes, x, given=g, times=400, generator=0).total for g in (None, given))
+    >>> told[:, 0].tolist(), bool((told.sum(1) < free.sum(1)).all())
+    ([0.0, 0.0], True)
+    """
     x = check_tokens("x", x, process.vocab_size)
     check_positive_int("times", times)
     if not 0 < first < 1:
         raise ValueError(f"`first` must lie in (0, 1), got {first}")
+    if given is not None and given.shape != x.shape:
+        raise ValueError(f"`given` must have the shape of x, {tuple(x.shape)}, got {tuple(given.shape)}")
+    given = torch.zeros_like(x, dtype=torch.bool) if given is None else given
     generator = as_generator(generator, x.device)
     t = torch.stack([stratified_times(times, low=first, generator=generator) for _ in range(len(x))])
 
     def at(time: Tensor, term: Callable[..., Tensor]) -> Tensor:
-        z = process.corrupt(x, time, generator=generator)
+        z = torch.where(given, x, process.corrupt(x, time, generator=generator))
         rows = batches(x, process.vocab_size)
         terms = [term(process, denoiser.predict(z[r], time[r]), x[r], z[r], time[r]) for r in rows]
-        return torch.cat(terms).double().sum(1)
+        return torch.cat(terms).double().masked_fill(given, 0.0)
 
     with inference(denoiser):
-        average = sum((at(t[:, k], nelbo) for k in range(times)), torch.zeros(len(x), device=x.device)) / times
+        average = sum((at(t[:, k], nelbo) for k in range(times)), torch.zeros_like(x, dtype=torch.float64)) / times
         start = at(torch.full((len(x),), first, dtype=torch.float64), reconstruction)
-    return Bound((1 - first) * average, start, torch.full_like(start, prior(process) * x.shape[1]), average)
+    whole = torch.full_like(start, prior(process)).masked_fill(given, 0.0)
+    return Bound((1 - first) * average, start, whole, average)

@@ -294,7 +294,7 @@ def test_pieces_end_as_the_whole_does(pieces, separator):
         while whole and whole[-1] == separator:
             whole = whole[:-1]
         whole += [separator] if whole else []
-    assert [i for ids in packing._ended(pieces, separator) for i in ids] == whole
+    assert [i for ids in packing.ended(pieces, separator) for i in ids] == whole
 
 
 def test_long_documents_in_pieces_give_the_same_blocks(tmp_path, monkeypatch):

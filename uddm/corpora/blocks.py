@@ -14,17 +14,16 @@ import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Integer
 
+from uddm.choices import Packing
 from uddm.corpora.corpus import Corpus
 from uddm.corpora.packing import SPLITS, sha256_of, write_blocks
 from uddm.corpora.tokenizers import Tokenizer
 from uddm.files import UnreadableFile, as_path, default_cache_dir, locked, read_json, to_json, write_atomically
-
-Packing = Literal["stream", "sentences"]
 
 _seen_whole: set[tuple[object, ...]] = set()  # files that this process has compared with their sha256
 

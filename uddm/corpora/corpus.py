@@ -114,6 +114,8 @@ def paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 
 PARAGRAPHS = Format("paragraphs", paragraphs)
+WHOLE = Format("whole", lambda lines: iter(["".join(lines).strip()]))
+LINES = Format("lines", lambda lines: (line.strip() for line in lines if line.strip()))
 
 
 def files_in(folder: Path) -> list[Path]:

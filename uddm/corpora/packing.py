@@ -137,7 +137,7 @@ def _encode(corpus: Corpus, held_out: dict[str, np.ndarray], tokenizer: Tokenize
                 done = 0
                 for batch in _batches(documents):
                     for pieces, is_test in zip(_encoded(batch, tokenizer), flags[done:]):
-                        for ids in _ended(pieces, tokenizer.separator_id):
+                        for ids in ended(pieces, tokenizer.separator_id):
                             (test if is_test else train).write(ids)
                     done += len(batch)
                     progress.update(len(batch))
@@ -195,7 +195,7 @@ def _within(ids: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
     return ids
 
 
-def _ended(pieces: Iterable[np.ndarray], separator: int | None) -> Iterator[np.ndarray]:
+def ended(pieces: Iterable[np.ndarray], separator: int | None) -> Iterator[np.ndarray]:
     """The ids of a document with exactly one separator at the end and none at the start; none if it has no others."""
     if separator is None:
         yield from pieces

@@ -9,7 +9,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from uddm.corpora import documentation
-from uddm.corpora.corpus import PARAGRAPHS, Corpus, Shards, Source, check_regular, files_in, is_gzipped, is_tarball
+from uddm.corpora.corpus import (
+    LINES,
+    PARAGRAPHS,
+    WHOLE,
+    Corpus,
+    Shards,
+    Source,
+    check_regular,
+    files_in,
+    is_gzipped,
+    is_tarball,
+)
 from uddm.corpora.lm1b import SENTENCES, SHARDS, TARBALLS, check_shards
 from uddm.files import as_path, default_cache_dir, write_atomically
 
@@ -56,6 +67,32 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
         raise ValueError("`corpus` must name at least one file or folder")
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     return Corpus(name, Shards([source for path in paths for source in _sources(path)]))
+
+
+def read_documents(paths: Sequence[str | Path], *, lines: bool = False) -> list[tuple[str, str]]:
+    """Names and texts of UTF-8 text files, each one document, or each of their `lines` that is not blank.
+
+    Without white space at its ends; the name of a line is that of the file and its number among them.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file
+    ValueError : a folder, a pipe, a compressed or empty file, text that is not UTF-8
+    """
+    documents = []
+    for path in (as_path("text", path) for path in paths):
+        if not path.exists():
+            raise FileNotFoundError(f"text {path} does not exist")
+        if path.is_dir():
+            raise ValueError(f"text {path} is a folder: name its files")
+        check_regular(path)
+        if is_gzipped(path):
+            raise ValueError(f"text {path} is compressed: unpack it first")
+        found = [text for text in Shards([Source(path, LINES if lines else WHOLE)]) if text]
+        if not found:
+            raise ValueError(f"text {path} is empty")
+        documents += [(f"{path}:{n}" if lines else str(path), text) for n, text in enumerate(found, 1)]
+    return documents
 
 
 def _sources(path: Path) -> Iterator[Source]:
