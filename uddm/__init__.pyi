@@ -3,6 +3,7 @@ from . import corpora as corpora
 from . import curriculum as curriculum
 from . import denoisers as denoisers
 from . import duality as duality
+from . import evaluation as evaluation
 from . import hierarchy as hierarchy
 from . import objective as objective
 from .config import Curriculum as Curriculum
@@ -37,6 +38,7 @@ __all__ = [
     "curriculum",
     "denoisers",
     "duality",
+    "evaluation",
     "evidence_bound",
     "hierarchy",
     "import_published",

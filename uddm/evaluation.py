@@ -36,6 +36,18 @@ from uddm.denoisers.base import Denoiser, inference
 from uddm.objective import token_bound
 from uddm.streams import keyed_seed
 
+__all__ = [
+    "RATES",
+    "TOTALS",
+    "DocumentScore",
+    "document_rates",
+    "overall_rates",
+    "rates",
+    "ratio_interval",
+    "score_documents",
+    "token_rows",
+]
+
 DRAWS = 8
 """Independent draws of the noise, each a bound of its own, from whose spread its interval is."""
 CLEAN = 1e-5
@@ -58,6 +70,18 @@ class DocumentScore:
     log_prob, entropy : log x_theta of the token in the clean text, and the entropy of x_theta, nats, (n,): the cavity
         of arXiv 2604.26841 at t = 1e-5, given all other tokens of its window
     bound_draws, published_draws : full bound and published variant of the document, nats, by draw of the noise, (8,)
+
+    Examples
+    --------
+    Each number is one of a token, and their sum the bound of the document:
+
+    >>> from uddm import DiT, DiTConfig
+    >>> from uddm.corpora import CharacterTokenizer
+    >>> from uddm.evaluation import score_documents
+    >>> model = DiT(DiTConfig(27, length=4, hidden_dim=8, blocks=1, heads=2, cond_dim=4))
+    >>> (score,) = score_documents(model, CharacterTokenizer(), [("a", "any text")], times=8)
+    >>> score.windows, len(score.bound), abs(score.bound.sum() - score.bound_draws.mean()) < 1e-9
+    (3, 9, True)
     """
 
     name: str
@@ -303,13 +327,23 @@ def rates(
 
 
 def document_rates(score: DocumentScore) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """`rates` of the `TOTALS` of one scored document, with 95 % intervals over the noise."""
+    """`rates` of the `TOTALS` of one document, with 95 % intervals over the noise.
+
+    Parameters
+    ----------
+    score : of a document with scored tokens
+    """
     draws = dict(zip(TOTALS, (score.bound_draws, score.published_draws)))
     return rates(draws, {rate: np.full(DRAWS, over) for rate, over in score.denominators.items()})
 
 
 def overall_rates(scores: Sequence[DocumentScore]) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """`rates` of all terms for all scored documents together, with 95 % intervals over documents."""
+    """`rates` of all terms for all documents together, with 95 % intervals over documents.
+
+    Parameters
+    ----------
+    scores : of documents with scored tokens
+    """
     nats = {
         **{term: [getattr(score, term).sum() for score in scores] for term in ("diffusion", "reconstruction", "prior")},
         **dict(zip(TOTALS, ([s.bound.sum() for s in scores], [s.published.sum() for s in scores]))),
@@ -319,7 +353,13 @@ def overall_rates(scores: Sequence[DocumentScore]) -> dict[str, dict[str, tuple[
 
 def token_rows(scores: Sequence[DocumentScore], tokenizer: Tokenizer) -> Iterator[dict[str, Any]]:
     """A row for each scored token: document, position from 0, id, text, whether the packing has put it there, the terms
-    of its bound, the bound, log x_theta of it and the entropy of x_theta, in nats."""
+    of its bound, the bound, log x_theta of it and the entropy of x_theta, in nats.
+
+    Parameters
+    ----------
+    scores : of documents
+    tokenizer : that they were scored with
+    """
     for score in scores:
         texts = {token: tokenizer.decode([token]) for token in np.unique(score.tokens).tolist()}
         for n, token in enumerate(score.tokens.tolist()):

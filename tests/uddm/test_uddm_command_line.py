@@ -202,7 +202,7 @@ def test_what_a_checkpoint_says_of_itself_reaches_a_terminal_escaped(tmp_path):
     save_file(
         DiT(DiTConfig(5, length=4, hidden_dim=8, blocks=1, heads=2, cond_dim=4)).state_dict(), hub / "model.safetensors"
     )
-    settings = {"model_length": 4, "n_heads": 2, "model_type": "duo\x1b]0;title\x07"}
+    settings = {"model_length": 4, "n_heads": 2, "model_type": "duo", "data": {"train": "duo\x1b]0;title\x07"}}
     (hub / "config.json").write_text(json.dumps(settings))
     shown = on_a_terminal(["-m", "uddm", "import", str(hub), str(tmp_path / "out")])
     assert r"duo\x1b]0;title\x07" in shown
