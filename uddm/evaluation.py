@@ -80,7 +80,7 @@ class DocumentScore:
     >>> from uddm.evaluation import score_documents
     >>> model = DiT(DiTConfig(27, length=4, hidden_dim=8, blocks=1, heads=2, cond_dim=4))
     >>> (score,) = score_documents(model, CharacterTokenizer(), [("a", "any text")], times=8)
-    >>> score.windows, len(score.bound), abs(score.bound.sum() - score.bound_draws.mean()) < 1e-9
+    >>> score.windows, len(score.bound), bool(abs(score.bound.sum() - score.bound_draws.mean()) < 1e-9)
     (3, 9, True)
     """
 
@@ -112,7 +112,7 @@ class DocumentScore:
 
 RATES = {"nats_per_token": 1.0, "bits_per_byte": 1 / math.log(2), "bits_per_word": 1 / math.log(2)}
 """Names of rates, and how many of their units a nat is."""
-TOTALS = ("full bound", "published variant")
+TOTALS: tuple[str, ...] = ("full bound", "published variant")
 
 
 def score_documents(

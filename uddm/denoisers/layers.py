@@ -14,9 +14,9 @@ from uddm.config import ResidualConfig
 class Linear(nn.Linear):
     """One whose weights may be stored in half precision, and are widened to that of its input as they are used."""
 
-    def forward(self, h: Tensor) -> Tensor:
-        dtype = torch.promote_types(h.dtype, self.weight.dtype)
-        return F.linear(h, self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+    def forward(self, input: Tensor) -> Tensor:
+        dtype = torch.promote_types(input.dtype, self.weight.dtype)
+        return F.linear(input, self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
 
 
 class NoiseLevel(nn.Module):

@@ -92,8 +92,8 @@ def refuse_other_models(path: Path, said: Mapping[str, Any]) -> None:
 
 def is_distilled(source: str, said: Mapping[str, Any], given: Given) -> bool:
     """Whether it is a student of few steps, as the caller, its algorithm, or its file's or repository's name says."""
-    if given.get("distilled") is not None:
-        return bool(given["distilled"])
+    if (asked := given.get("distilled")) is not None:
+        return bool(asked)
     if _plain(said.get("algorithm")) in STUDENTS:
         return True
     hub = source.startswith("hf://")
