@@ -110,12 +110,11 @@ def stored_checksum(path: Path) -> str | None:
         return _read_header(file).get("__metadata__", {}).get(CHECKSUM)
 
 
-def owned(tensor: Tensor, dtype: WeightType | None) -> Tensor:
+def owned(tensor: Tensor, dtype: WeightType | None, *, copy: bool = True) -> Tensor:
     """A view of a file in memory of its own: as it is, or its floating-point numbers as float32, unless half ones are
-    to stay as "stored"."""
-    if dtype is None or not tensor.is_floating_point() or (dtype == "stored" and tensor.dtype in HALF):
-        return tensor.clone(memory_format=torch.contiguous_format)
-    return tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    to stay as "stored". Without `copy`, the tensor itself if it is so already."""
+    keep = dtype is None or not tensor.is_floating_point() or (dtype == "stored" and tensor.dtype in HALF)
+    return tensor.to(tensor.dtype if keep else torch.float32, copy=copy, memory_format=torch.contiguous_format)
 
 
 def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path) -> None:
@@ -176,7 +175,7 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
             content = numbers.reshape(-1).view(torch.uint8).numpy().data
             file.readinto(content)
             digest.update(content)
-            tensors[name] = owned(numbers, dtype)
+            tensors[name] = owned(numbers, dtype, copy=False)
     if checksum is not None and checksum != digest.hexdigest():
         raise damaged(path)
     return tensors
