@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Int64, Integer
 from scipy.special import ndtri
 
 from amtheory import _validation as check
@@ -33,6 +34,7 @@ from bridges.system import MemorySystem, as_tokens, check_confidence, check_dyna
 
 TASKS = ("corrupted", "prefix", "edges")
 """What an attempt of `extraction` is given."""
+ROWS = 4096  # attempts that are made together
 
 
 def extraction(
@@ -58,7 +60,7 @@ def extraction(
     tasks : of "corrupted", "prefix" and "edges"; default all three
     noise : time in (0, 1] that corrupts in the task "corrupted", and that the dynamics are told there; default 0.25
     given : share of tokens that are given in the other two, in (0, 1), rounded to whole tokens; default a half
-    draws : attempts for each sequence and task, >= 1; default 20. More of them begin with the same
+    draws : attempts for each sequence and task, >= 1; default 20
     mode : "sample", the default, "posterior_mode", "x0_mode" or "one_shot", as for `MemorySystem.recover`. With
         deterministic ones, draws differ by their noise alone
     steps : steps of the reverse process, or sweeps of a binary memory, >= 1; default None, the system's own
@@ -112,17 +114,15 @@ def extraction(
     check_confidence(confidence)
     seed, begin = as_seed(rng), time.perf_counter()
     extracted = np.zeros((len(tasks), len(x)), np.int64)
+    together = max(1, ROWS // len(x))
     for counts, task, known in zip(extracted, tasks, kept):
-        how = {"mode": mode, "steps": steps, "last": last}
-        how |= {"start": noise} if task == "corrupted" else {"start": 1.0, "keep": np.broadcast_to(known, x.shape)}
-        for draw in range(draws):
-            if task == "corrupted":
-                own = (stream(seed, "corrupt", noise, draw, i) for i in range(len(x)))
-                z = np.concatenate([system.corrupt(x[[i]], noise, rng) for i, rng in enumerate(own)])
-            else:
-                z = np.where(known, x, system.prior(len(x), stream(seed, "prior", task, draw)))
-            y = system.recover(z, **how, rng=stream(seed, "recover", task, draw))
-            counts += (y == x).all(1)
+        for first in range(0, draws, together):
+            attempts = range(first, min(first + together, draws))
+            z = np.concatenate([_given(system, x, task, noise, known, seed, draw) for draw in attempts])
+            how = {"mode": mode, "steps": steps, "last": last}
+            how |= {"start": noise} if task == "corrupted" else {"start": 1.0, "keep": np.broadcast_to(known, z.shape)}
+            y = system.recover(z, **how, rng=stream(seed, "recover", task, first))
+            counts += (y.reshape(len(attempts), *x.shape) == x).all(2).sum(0)
     share = extracted / draws
     low, high = wilson_ends(share, draws, ndtri((1 + confidence) / 2))
     rates = [wilson(found, len(x), confidence) for found in np.count_nonzero(extracted, axis=1)]
@@ -143,6 +143,16 @@ def extraction(
         coords={"task": list(tasks), "estimate": list(Estimate._fields)},
         attrs={"manifest": to_attribute(record)},
     )
+
+
+def _given(
+    system: MemorySystem, x: Int64[np.ndarray, "N L"], task: str, noise: float, known: Any, seed: int, draw: int
+) -> Int64[np.ndarray, "N L"]:
+    """What an attempt starts from."""
+    if task != "corrupted":
+        return np.where(known, x, system.prior(len(x), stream(seed, "prior", task, draw)))
+    own = (stream(seed, "corrupt", noise, draw, i) for i in range(len(x)))
+    return np.concatenate([system.corrupt(x[[i]], noise, rng) for i, rng in enumerate(own)])
 
 
 def _kept(task: str, given: float, length: int) -> Bool[np.ndarray, " {length}"]:

@@ -172,7 +172,7 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
         }
         leaks, _, leaking = checks.leaks(suspect.tokens, unseen.tokens, train=train, **both)
         found.append(leaks)
-        few, mask = unseen.tokens[: 2 * evidence.BLOCK], unseen.counted[: 2 * evidence.BLOCK]
+        few, mask = unseen.tokens[: evidence.BLOCK], unseen.counted[: evidence.BLOCK]
         every = np.concatenate([suspect.tokens[: len(few)], few])
         marks = np.concatenate([suspect.counted[: len(few)], mask])
         found += [
@@ -185,7 +185,7 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
         if leaks.passed and leaking.any():
             sides["unseen"] = unseen.without(leaking)
     else:
-        found += [checks.own_token(system, samples, rng=seed), checks.precision(system, samples[: 2 * evidence.BLOCK])]
+        found += [checks.own_token(system, samples, rng=seed), checks.precision(system, samples[: evidence.BLOCK])]
     return [*found, checks.sharpness(system, samples)]
 
 

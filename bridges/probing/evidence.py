@@ -26,7 +26,7 @@ from bridges.recovery import token_recovery
 from bridges.streams import stream
 from bridges.system import MemorySystem
 
-BLOCK = 25
+BLOCK = 50
 NOISE = (0.1, 0.25, 0.5)
 SIGNS = {
     "calibrated_surprise": 1,
