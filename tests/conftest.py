@@ -32,9 +32,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = (
-    *("test_every_figure", "test_published", "test_training", "test_strange_homes", "test_substrings", "test_run"),
-    *("test_runs_side_by_side", "test_linear_bridge", "test_uddm_command_line", "test_retrieval", "test_uturn_chains"),
-    *("test_basins", "test_howto", "test_empirical_bayes", "test_corpora", "test_lm1b", "test_benchmarks"),
+    *("test_every_figure", "test_tutorial", "test_training", "test_interruption", "test_substrings", "test_published"),
+    *("test_strange_homes", "test_linear_bridge", "test_retrieval", "test_run", "test_keys", "test_distributed"),
+    *("test_runs_side_by_side", "test_uturn_chains", "test_basins", "test_shapes", "test_empirical_bayes"),
+    *("test_pseudolikelihood", "test_command_line", "test_every_system", "test_corpora", "test_trajectory"),
+    *("test_uddm_command_line", "test_benchmarks", "test_lm1b", "test_howto"),
 )
 """The files that take longest: begun last, one would run while the other process has nothing left to do."""
 
