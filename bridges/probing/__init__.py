@@ -57,8 +57,8 @@ def probe(
     suspect : texts that it may have been trained on: documents, strings; or token ids (N, L), each row a document
     unseen : texts of the same source on which it was surely not trained; with `suspect` or not at all
     train : texts on which it was trained, for calibration
-    reference : another model of the same tokens, trained on other text, whose pseudo-log-likelihood is subtracted in one
-        of the scores; or "unigram", the frequencies of single tokens
+    reference : another model of the same tokens, trained on other text, whose pseudo-log-likelihood is subtracted in
+        one of the scores; or "unigram", the frequencies of single tokens
     tokenizer : of texts, a `uddm.corpora.Tokenizer`; default None, that of a model folder
     framed : whether the model's sequences begin with BOS and end with EOS; default False
     length : tokens of a passage, >= 1, of a model that takes any number of them; default None, the model's own
@@ -166,7 +166,7 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarray, seed: int) -> list[checks.Check]:
-    """All that can be made; unseen passages that leak are left out of `sides`."""
+    """All that can be made; passages that are shared by documents are left out of `sides`."""
     found = []
     if sides:
         found.append(_length(sides, system.length))
@@ -177,8 +177,12 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
             "counted": (suspect.counted, unseen.counted),
             "documents": (suspect.document, unseen.document),
         }
-        leaks, _, leaking = checks.leaks(suspect.tokens, unseen.tokens, train=train, **both)
+        leaks, *shared = checks.leaks(suspect.tokens, unseen.tokens, train=train, **both)
         found.append(leaks)
+        if leaks.passed:
+            suspect, unseen = (side.without(leaving) for side, leaving in zip((suspect, unseen), shared))
+            sides |= {"suspect": suspect, "unseen": unseen}
+            both = {"counted": (suspect.counted, unseen.counted), "documents": (suspect.document, unseen.document)}
         few, mask = unseen.tokens[: evidence.BLOCK], unseen.counted[: evidence.BLOCK]
         every = np.concatenate([suspect.tokens[: len(few)], few])
         marks = np.concatenate([suspect.counted[: len(few)], mask])
@@ -189,8 +193,6 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
             checks.own_token(system, every, counted=marks, rng=seed),
             checks.precision(system, few, counted=mask),
         ]
-        if leaks.passed and leaking.any():
-            sides["unseen"] = unseen.without(leaking)
     else:
         found += [checks.own_token(system, samples, rng=seed), checks.precision(system, samples[: evidence.BLOCK])]
     return [*found, checks.sharpness(system, samples)]
