@@ -14,6 +14,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 napoleon_google_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature has them, and the star of a shape "*B L" is no markup
 suppress_warnings = ["ref.python"]  # a name may be told at its package and at its module
 html_theme = "furo"
 exclude_patterns = ["_build", "jupyter_execute"]

@@ -11,6 +11,7 @@ import xarray as xr
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from bridges.probing.evidence import NOISE, PRIMARY
 
@@ -48,14 +49,15 @@ def pictures(measured: Mapping[str, xr.Dataset]) -> list[Picture]:
         found.append(
             Picture(
                 _svg(_recovery(measured)),
-                "Share of replaced tokens that come back, by the share of noise; bars are twice the standard error.",
+                "How many of the replaced tokens come back, the more of the text is replaced; bars are twice the"
+                " standard error.",
             )
         )
     return found
 
 
 def _roc(measured: Mapping[str, xr.Dataset]) -> Figure:
-    figure, ax = _axes("false alarms, share of unseen passages", "found, share of passages")
+    figure, ax = _axes("false alarms among unseen passages", "passages found")
     unseen = np.sort(measured["unseen"][PRIMARY].values)[::-1]
     false = np.arange(1, len(unseen) + 1) / len(unseen)
     for name, side in measured.items():
@@ -64,7 +66,9 @@ def _roc(measured: Mapping[str, xr.Dataset]) -> Figure:
             ax.step(false, (side[PRIMARY].values[:, None] >= unseen).mean(0), where="post", color=colour, label=name)
     ax.plot(false, false, "--", color="#555555", label="chance")
     ax.set(xscale="log", xlim=(false[0], 1), ylim=(0, 1.02))
-    ax.legend(frameon=False)
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside upper left", ncols=4, frameon=False)
     return figure
 
 
@@ -73,12 +77,12 @@ def _plane(measured: Mapping[str, xr.Dataset]) -> Figure:
     for name, side in measured.items():
         colour, mark = LOOKS[name]
         ax.plot(side.entropy, side[PRIMARY], mark, color=colour, mfc="none", ms=4, label=name)
-    ax.legend(frameon=False)
+    figure.legend(loc="outside upper left", ncols=4, frameon=False)
     return figure
 
 
 def _recovery(measured: Mapping[str, xr.Dataset]) -> Figure:
-    figure, ax = _axes("share of noise t", "replaced tokens that come back")
+    figure, ax = _axes("tokens drawn anew (noise t)", "replaced tokens that come back")
     for name, side in measured.items():
         colour, mark = LOOKS[name]
         values = side.recovery_at.values
@@ -88,7 +92,9 @@ def _recovery(measured: Mapping[str, xr.Dataset]) -> Figure:
             error = np.sqrt(np.nansum((values - mean) ** 2, 0)) / count
         ax.errorbar(NOISE, mean, 2 * error, fmt=f"{mark}-", color=colour, mfc="none", label=name)
     ax.set(ylim=(0, 1.02), xlim=(0, None))
-    ax.legend(frameon=False)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside upper left", ncols=4, frameon=False)
     return figure
 
 
