@@ -98,11 +98,13 @@ def probe(
     from bridges.probing.loading import documents, load
 
     with user_errors():
-        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
         texts: dict[str, Any] = {
             name: None if files is None else documents(name, files)
             for name, files in (("suspect", suspect), ("unseen", unseen), ("train", train))
         }
+        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
+        if words is None and any(texts.values()):
+            raise ValueError(f"{model} has no tokenizer: name the one that it was trained with by `--tokenizer`")
         other = None if reference is None else load(reference, out / "reference", device=device)[0]
         how = {"passages": passages, "extracted": extracted, "generated": generated, "draws": draws, "steps": steps}
         report = ask(

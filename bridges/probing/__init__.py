@@ -132,7 +132,8 @@ def probe(
         "input": {name: array_hash(side.tokens) for name, side in sides.items()},
         **{"extracted": extracted, "generated": generated, "draws": draws, "steps": steps, "seed": seed},
     }
-    parts = Parts(None if folder is None else Path(folder) / "parts", record)
+    asked = [evidence.answers(each) for each in (system, other) if folder is not None and each is not None]
+    parts = Parts(None if folder is None else Path(folder) / "parts", {**record, "answers": asked})
     with tqdm(total=1.0, desc="probe", disable=None if progress else True, leave=False, bar_format=_BAR) as bar:
 
         def told(what: str, share: float) -> None:
@@ -163,7 +164,7 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
     found = []
     if sides:
         found.append(_length(sides, system.length))
-    if sides and all(len(sides[name].tokens) for name in SIDES[:2]):
+    if sides and all(len(side.tokens) for side in sides.values()):
         suspect, unseen = sides["suspect"], sides["unseen"]
         train = sides["train"].tokens if "train" in sides else None
         both: dict[str, Any] = {
@@ -190,8 +191,8 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
 
 
 def _length(sides: dict[str, Passages], length: int) -> checks.Check:
-    """Is there a passage on either side?"""
-    empty = [name for name in SIDES[:2] if not len(sides[name].tokens)]
+    """Is there a passage on every side?"""
+    empty = [name for name, side in sides.items() if not len(side.tokens)]
     said = [
         f"{len(side.tokens)} {name} passages of {length} tokens from {side.given} documents"
         + (f", of which {side.short} at the end are too short" if side.short else "")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from amtheory import _validation as check
 from bridges.system import MemorySystem, as_tokens
 
 if TYPE_CHECKING:
@@ -40,10 +39,6 @@ class Passages(NamedTuple):
     document: Int64[np.ndarray, " N"]
     short: int
     given: int
-
-    def first(self, n: int) -> Passages:
-        """The first n passages."""
-        return self._replace(tokens=self.tokens[:n], counted=self.counted[:n], document=self.document[:n])
 
     def without(self, leaving: Bool[np.ndarray, " N"]) -> Passages:
         """Those that `leaving` (N,) does not name."""
@@ -91,7 +86,9 @@ def passages_of(
     if isinstance(texts, str):
         raise TypeError(f"`{name}` must hold documents, or token ids (N, L), got one text")
     if hasattr(texts, "ndim"):
-        tokens = as_tokens(name, texts, system) if system else check.unmasked(name, texts).astype(np.int64)
+        if system is None:
+            raise ValueError(f"`system` is needed for `{name}`, which holds token ids")
+        tokens = as_tokens(name, texts, system)
         bodies, given, short = [row[None] for row in tokens], len(tokens), 0
     else:
         if tokenizer is None:
@@ -102,6 +99,8 @@ def passages_of(
         given, frame = len(texts), (tokenizer.bos_id, tokenizer.eos_id) if framed else ()
         if None in frame:
             raise ValueError("`framed` passages need a tokenizer with BOS and EOS tokens")
+        if length <= len(frame):
+            raise ValueError(f"`framed` passages need a token between BOS and EOS, and the model takes {length} in all")
         long, short = _joined(_encoded(texts, tokenizer), length - len(frame), tokenizer.separator_id)
         bodies = [_framed(_windows(ids, length - len(frame)), frame) for ids in long]
     if not bodies:

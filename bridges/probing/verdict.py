@@ -58,7 +58,7 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
 
     Returns
     -------
-    dict with `areas` (score -> Estimate), `rates` (false-positive rate -> Estimate of true ones, or None if there are
+    dict with `scored` (side -> (passages with the primary score, all)), `areas` (score -> Estimate), `rates` (false-positive rate -> Estimate of true ones, or None if there are
     too few documents), `found` (documents of the suspect side, bool), `returned` (side -> tasks -> (count, tried),
     with "any" for all tasks together)
     """
@@ -73,7 +73,9 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
     x, y = (_by_document(*_measured(side, PRIMARY, SIGNS[PRIMARY])) for side in sides)
     rates = {rate: operating_point(x, y, rate, rng=seed) if len(y) * rate >= 10 else None for rate in RATES}
     returned = {name: _returned(side) for name, side in (("suspect", suspect), ("unseen", unseen))}
-    return {"areas": areas, "rates": rates, "found": discoveries(conformal_p_values(x, y), LEVEL), "returned": returned}
+    scored = {name: (int(side[PRIMARY].count()), side.sizes["sample"]) for name, side in zip(returned, sides)}
+    found = discoveries(conformal_p_values(x, y), LEVEL)
+    return {"scored": scored, "areas": areas, "rates": rates, "found": found, "returned": returned}
 
 
 def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
@@ -102,8 +104,8 @@ def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
         return Decision("cannot say", "There was no time to compare suspect and unseen text.", why)
     if area.low > 0.5:
         headline = (
-            f"Suspect text is told from unseen text (area under the ROC curve {_interval(area)}), but it does not come "
-            "back word for word more often."
+            f"Suspect text is told from unseen text (area under the ROC curve {_interval(area)}); "
+            + ("it does not come back word for word more often." if tried else "whether it comes back was not tried.")
         )
         return Decision("recognises", headline, (*_told(numbers), *_what_returned(returned), *why))
     if area.high < 0.5:
@@ -182,8 +184,11 @@ def _what_returned(returned: dict[str, dict[str, tuple[int, int]]]) -> tuple[str
 
 
 def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
-    """Who is found, at which rates."""
+    """Who is found, at which rates, among how many if time was up."""
     found, said = numbers["found"], []
+    (n, of_n), (m, of_m) = (numbers["scored"][side] for side in ("suspect", "unseen"))
+    if (n, m) != (of_n, of_m):
+        said.append(f"Time was up when {n} of {of_n} suspect and {m} of {of_m} unseen passages were scored.")
     said.append(
         f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt, with 5 % of false ones among them "
         "at most."
