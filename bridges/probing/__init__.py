@@ -24,6 +24,7 @@ from bridges.probing.report import Report
 from bridges.probing.store import Parts
 from bridges.streams import as_seed, stream
 from bridges.system import MemorySystem
+from uddm.files import as_path
 
 SIDES = ("suspect", "unseen", "train")
 
@@ -107,6 +108,7 @@ def probe(
     for name, value, low in (("passages", passages, 1), ("extracted", extracted, 0), ("generated", generated, 2)):
         check.integer(name, value, low)
     check.integer("draws", draws, 1)
+    folder = None if folder is None else as_path("folder", folder)
     if budget is not None:
         check.real("budget", budget, positive=True)
     seed, begin = as_seed(rng), time.perf_counter()
@@ -133,7 +135,7 @@ def probe(
         **{"extracted": extracted, "generated": generated, "draws": draws, "steps": steps, "seed": seed},
     }
     asked = [evidence.answers(each) for each in (system, other) if folder is not None and each is not None]
-    parts = Parts(None if folder is None else Path(folder) / "parts", {**record, "answers": asked})
+    parts = Parts(folder and folder / "parts", {**record, "answers": asked})
     with tqdm(total=1.0, desc="probe", disable=None if progress else True, leave=False, bar_format=_BAR) as bar:
 
         def told(what: str, share: float) -> None:

@@ -7,18 +7,35 @@ from torch.nn.functional import one_hot, pad
 
 from bridges import DiffusionSystem, probe
 from uddm import Denoiser, UniformProcess
+from uddm.corpora import Tokenizer
 
 K, L = 12, 24
 STEP = np.random.default_rng(7).dirichlet(np.full(K, 0.4), K)
 
 
 def text(n, seed):
-    """Strings of the chain, (n, L)."""
-    rng = np.random.default_rng(seed)
-    x = rng.integers(K, size=(n, L))
+    """Strings of the chain, (n, L); of more of them the first are the same."""
+    u = np.random.default_rng(seed).random((n, L))
+    x = (K * u).astype(np.int64)
     for l in range(1, L):
-        x[:, l] = (STEP[x[:, l - 1]].cumsum(1) > rng.random((n, 1))).argmax(1)
+        x[:, l] = (STEP[x[:, l - 1]].cumsum(1) > u[:, [l]]).argmax(1)
     return x
+
+
+class Words(Tokenizer):
+    """Each token a tag of HTML, which no page may take for its own."""
+
+    def __init__(self, vocab_size=K):
+        self.vocab_size = vocab_size
+
+    def encode(self, text):
+        return np.array([int(word.strip("<script>")) for word in text.split()], np.int64)
+
+    def decode(self, ids):
+        return "".join(f"<script>{token} " for token in ids)
+
+    def definition(self):
+        return {"type": "words", "vocab_size": self.vocab_size}
 
 
 class Remembering(Denoiser):
