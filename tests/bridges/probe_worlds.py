@@ -69,5 +69,5 @@ CHEAP = {"extracted": 10, "generated": 20, "draws": 4, "steps": 8, "rng": 0}
 
 def ask(share, suspect=None, unseen=None, **how):
     """The report on a model that remembers `text(40, 0)`, about that and other text of the chain by default."""
-    suspect, unseen = text(40, 0) if suspect is None else suspect, text(40, 1) if unseen is None else unseen
+    suspect, unseen = text(40, 0) if suspect is None else suspect, text(40, 3) if unseen is None else unseen
     return probe(system(share), suspect=suspect, unseen=unseen, **{**CHEAP, **how})
