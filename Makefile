@@ -13,7 +13,7 @@ figures: .venv/installed
 	$(BIN)/python -m paper_figures run --preset laptop --out "$(OUT)"
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long

@@ -13,6 +13,7 @@ from uddm.command_line import printable, run_commands, user_errors
 
 Files = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="FILE...")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Number = Annotated[float | None, tyro.conf.arg(metavar="MINUTES")]
 
 
@@ -55,6 +56,7 @@ def probe(
     out: Path = Path("probe"),
     tokenizer: Text = None,
     packing: Literal["stream", "sentences"] = "stream",
+    length: Whole = None,
     weights: Literal["ema", "raw"] = "ema",
     passages: int = 500,
     extracted: int = 100,
@@ -78,11 +80,12 @@ def probe(
         suspect: text files or folders that may have been trained on.
         unseen: text files or folders of the same source that surely were not.
         train: text files or folders that surely were, for calibration.
-        reference: a model folder of the same tokens, trained on other text.
+        reference: a model folder of the same tokens, trained on other text; or "unigram", the frequencies of tokens.
         out: folder of the results.
         tokenizer: a tokenizer.json, BERT's vocab.txt, GPT-2's encoder.json, or a folder with one of them; by default
             that of the model folder.
         packing: how sequences of the training were cut: of "sentences" each begins with BOS and ends with EOS.
+        length: tokens of a passage, of a transformer, which takes any number of them; by default the model's own.
         weights: of a Lightning file, the averaged weights, or the weights themselves.
         passages: of each side that are scored, at most.
         extracted: of each side whose reconstruction is tried, at most; one of each document.
@@ -105,7 +108,9 @@ def probe(
         system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
         if words is None and any(texts.values()):
             raise ValueError(f"{model} has no tokenizer: name the one that it was trained with by `--tokenizer`")
-        other = None if reference is None else load(reference, out / "reference", device=device)[0]
+        other: Any = reference
+        if reference not in (None, "unigram"):
+            other = load(reference, out / "reference", device=device)[0]
         how = {"passages": passages, "extracted": extracted, "generated": generated, "draws": draws, "steps": steps}
         report = ask(
             system,
@@ -114,6 +119,7 @@ def probe(
             reference=other,
             tokenizer=words,
             framed=packing == "sentences",
+            length=length,
             budget=budget,
             folder=out,
             rng=seed,

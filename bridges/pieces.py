@@ -26,7 +26,7 @@ def pieces(tokenizer: Tokenizer, tokens: Sequence[int] | Any) -> list[str]:
     --------
     >>> from bridges.pieces import pieces
     >>> from uddm.corpora import CharacterTokenizer
-    >>> pieces(CharacterTokenizer(), [0, 1, 26, 2])
+    >>> pieces(CharacterTokenizer(), [1, 2, 0, 3])
     ['a', 'b', ' ', 'c']
     """
     whole = [tokenizer.decode(tokens[:n]) for n in range(len(tokens) + 1)]

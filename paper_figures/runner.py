@@ -147,12 +147,11 @@ def _pictures(folder: Path, name: str, figure: Figure, dataset: xr.Dataset) -> d
     """Write figures/NAME.{png,pdf}, and tell what the report does."""
     files: dict[str, str] = {}
     with style.style():
-        drawing = figure.plot(dataset)
+        drawing = style.laid_out(figure.plot(dataset))
         for suffix in ("png", "pdf"):
             buffer = BytesIO()
             drawing.savefig(buffer, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
             files |= _write(folder, f"figures/{name}.{suffix}", buffer.getvalue())
-            drawing.set_layout_engine("none")  # the layout of both, which takes as long as drawing
     html = getattr(figure, "html", None)
     return {
         "title": figure.TITLE,

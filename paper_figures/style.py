@@ -57,6 +57,16 @@ def figure(rows: int, columns: int, *, width: float = 3.2, height: float = 2.7, 
     return fig, fig.subplots(rows, columns, squeeze=False, **options)
 
 
+def laid_out(fig: Figure) -> Figure:
+    """The figure with its axes where the layout puts them, for good: `savefig` draws one that has a layout twice, each
+    time."""
+    fig.set_dpi(matplotlib.rcParams["savefig.dpi"])
+    if engine := fig.get_layout_engine():
+        engine.execute(fig)
+        fig.set_layout_engine(None)
+    return fig
+
+
 def gradient(n: int) -> list[Any]:
     """n colours from dark to light, legible on white."""
     return [matplotlib.colormaps["cividis"](x) for x in np.linspace(0.0, 0.88, n)]

@@ -31,6 +31,14 @@ settings.register_profile("ci", patient, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 ROOT = Path(__file__).resolve().parents[1]
+FIRST = (
+    *("test_every_figure", "test_tutorial", "test_training", "test_interruption", "test_substrings", "test_published"),
+    *("test_strange_homes", "test_linear_bridge", "test_retrieval", "test_run", "test_keys", "test_distributed"),
+    *("test_runs_side_by_side", "test_uturn_chains", "test_basins", "test_shapes", "test_empirical_bayes"),
+    *("test_pseudolikelihood", "test_command_line", "test_every_system", "test_corpora", "test_trajectory"),
+    *("test_uddm_command_line", "test_benchmarks", "test_lm1b", "test_howto"),
+)
+"""The files that take longest: begun last, one would run while the other process has nothing left to do."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -45,6 +53,8 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
     for item in items:
         if rate := seeds.alarm(item):
             item.user_properties.append(("alarm", float(rate)))  # of numpy it would not reach the other process

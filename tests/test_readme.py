@@ -1,6 +1,5 @@
 """The README is true: its commands exist and run, its example runs, its files exist."""
 
-import os
 import re
 import shlex
 import shutil
@@ -31,17 +30,16 @@ def test_two_commands_do_everything_and_ci_calls_the_second():
         assert done.returncode == 0, done.stderr
 
 
-def test_the_command_lines_run(tmp_path, smoke_results):
+def test_the_command_lines_run(tmp_path, smoke_results, run_command, monkeypatch):
     """Where the cells of the preset are there; that they are made is tested of all figures."""
+    from paper_figures.__main__ import main
+
     shutil.copytree(smoke_results / "cells", tmp_path / "smoke" / "cells")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # a second process would load torch again
     lines = commands(".venv/bin/python -m paper_figures")
     assert len(lines) == 4
     for line in lines:
-        words = [word.replace("results/", f"{tmp_path}/") for word in shlex.split(line)[1:]]
-        one_process = {**os.environ, "LOKY_MAX_CPU_COUNT": "1"}  # a second one would load torch again
-        done = subprocess.run(
-            [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, env=one_process
-        )
+        done = run_command(main, *shlex.split(line.replace("results/", f"{tmp_path}/"))[3:])
         assert done.returncode == 0, done.stderr
 
 

@@ -6,6 +6,7 @@ source; and true training text, for calibration.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ def probe(
     reference: Any = None,
     tokenizer: Any = None,
     framed: bool = False,
+    length: int | None = None,
     passages: int = 500,
     extracted: int = 100,
     generated: int = 200,
@@ -56,9 +58,11 @@ def probe(
     suspect : texts that it may have been trained on: documents, strings; or token ids (N, L), each row a document
     unseen : texts of the same source on which it was surely not trained; with `suspect` or not at all
     train : texts on which it was trained, for calibration
-    reference : another model of the same tokens, trained on other text: its surprise is subtracted in one of the scores
+    reference : another model of the same tokens, trained on other text, whose pseudo-log-likelihood is subtracted in
+        one of the scores; or "unigram", the frequencies of single tokens
     tokenizer : of texts, a `uddm.corpora.Tokenizer`; default None, that of a model folder
     framed : whether the model's sequences begin with BOS and end with EOS; default False
+    length : tokens of a passage, >= 1, of a model that takes any number of them; default None, the model's own
     passages : of each side that are scored, at most; default 500
     extracted : of each side whose reconstruction is tried, at most, the first of each document; default 100
     generated : sequences that are generated to ask the model alone, >= 2; default 200
@@ -95,7 +99,9 @@ def probe(
     'reproduces'
     """
     system, tokenizer = _with_tokenizer(model, tokenizer)
-    other = None if reference is None else as_system(reference)
+    system = _of_length(system, length)
+    unigram = isinstance(reference, str) and reference == "unigram"
+    other = None if reference is None or unigram else _of_length(as_system(reference), length)
     if other is not None and (other.length, other.vocab_size) != (system.length, system.vocab_size):
         raise ValueError(
             f"`reference` must have the model's length {system.length} and vocabulary {system.vocab_size}, got "
@@ -130,7 +136,7 @@ def probe(
     plan = evidence.Plan(extracted, generated, draws, steps, seed)
     record = {
         "system": system.describe(),
-        "reference": None if other is None else other.describe(),
+        "reference": reference if unigram else None if other is None else other.describe(),
         "input": {name: array_hash(side.tokens) for name, side in sides.items()},
         **{"extracted": extracted, "generated": generated, "draws": draws, "steps": steps, "seed": seed},
     }
@@ -147,10 +153,11 @@ def probe(
         found, numbers = _checks(system, sides, alone["samples"], seed), None
         measured: dict[str, xr.Dataset] = {}
         if sides and not any(each.passed is False and "all" in each.spoils for each in found):
-            ids = sides["train"].tokens if "train" in sides else None
-            how: dict[str, Any] = {"decode": _bytes_of(tokenizer), "reference": other, "train": ids, "told": told}
+            how: dict[str, Any] = {"decode": _bytes_of(tokenizer), "reference": other, "told": told}
+            if "train" in sides:
+                how |= {"train": sides["train"].tokens, "exact": _exact(system, sides["train"].tokens)}
             measured = evidence.of_passages(system, sides, plan, parts, clock, **how)
-            evidence.with_unigram(measured)
+            evidence.with_unigram(measured, as_reference=unigram)
             numbers = verdict.statistics(measured["suspect"], measured["unseen"], seed=seed)
             if "train" in measured:
                 numbers["calibration"] = verdict.statistics(measured["train"], measured["unseen"], seed=seed)
@@ -162,7 +169,7 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 
 def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarray, seed: int) -> list[checks.Check]:
-    """All that can be made; unseen passages that leak are left out of `sides`."""
+    """All that can be made; passages that are shared by documents are left out of `sides`."""
     found = []
     if sides:
         found.append(_length(sides, system.length))
@@ -173,8 +180,12 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
             "counted": (suspect.counted, unseen.counted),
             "documents": (suspect.document, unseen.document),
         }
-        leaks, _, leaking = checks.leaks(suspect.tokens, unseen.tokens, train=train, **both)
+        leaks, *shared = checks.leaks(suspect.tokens, unseen.tokens, train=train, **both)
         found.append(leaks)
+        if leaks.passed:
+            suspect, unseen = (side.without(leaving) for side, leaving in zip((suspect, unseen), shared))
+            sides |= {"suspect": suspect, "unseen": unseen}
+            both = {"counted": (suspect.counted, unseen.counted), "documents": (suspect.document, unseen.document)}
         few, mask = unseen.tokens[: evidence.BLOCK], unseen.counted[: evidence.BLOCK]
         every = np.concatenate([suspect.tokens[: len(few)], few])
         marks = np.concatenate([suspect.counted[: len(few)], mask])
@@ -185,11 +196,29 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
             checks.own_token(system, every, counted=marks, rng=seed),
             checks.precision(system, few, counted=mask),
         ]
-        if leaks.passed and leaking.any():
-            sides["unseen"] = unseen.without(leaking)
     else:
         found += [checks.own_token(system, samples, rng=seed), checks.precision(system, samples[: evidence.BLOCK])]
     return [*found, checks.sharpness(system, samples)]
+
+
+def _of_length(system: MemorySystem, length: int | None) -> MemorySystem:
+    if length is None or check.integer("length", length, 1) == system.length:
+        return system
+    if not getattr(getattr(system, "denoiser", None), "any_length", False):
+        raise ValueError(f"`length` must be the {system.length} tokens that this model takes, got {length}")
+    system = copy.copy(system)
+    system.length = length
+    return system
+
+
+def _exact(system: MemorySystem, train: np.ndarray) -> MemorySystem | None:
+    """The exact memory of the training passages, under the model's own noise."""
+    process = getattr(system, "process", None)
+    if process is None:
+        return None
+    from uddm import EmpiricalBayes
+
+    return as_system(EmpiricalBayes(train, process))
 
 
 def _length(sides: dict[str, Passages], length: int) -> checks.Check:

@@ -41,11 +41,12 @@ SIGNS = {
     "reference": 1,
     "unigram": 1,
     "nearest": 1,
+    "exact_memory": 1,
 }
 """The scores of a passage, each with the sign that makes larger values more like a training sequence. The first is the
 one on which a verdict rests, chosen beforehand; all others are shown beside it."""
 PRIMARY = "calibrated_surprise"
-BASELINES = ("unigram", "nearest")
+BASELINES = ("unigram", "nearest", "exact_memory")
 """Scores that do not ask the model."""
 
 
@@ -114,6 +115,7 @@ def of_passages(
     decode: Callable[[Int64[np.ndarray, " n"]], bytes],
     reference: MemorySystem | None = None,
     train: Int64[np.ndarray, "P L"] | None = None,
+    exact: MemorySystem | None = None,
     told: Callable[[str, float], None],
 ) -> dict[str, xr.Dataset]:
     """Scores, recovery and extraction of the passages of each side, NaN where the clock ran out first.
@@ -124,6 +126,7 @@ def of_passages(
     decode : bytes of the text of token ids (n,)
     reference : another system of the same vocabulary and length
     train : training sequences
+    exact : the exact memory of these, no better than which a detector can be
     told : hears what is done and which share of the work that is
 
     Returns
@@ -141,7 +144,7 @@ def of_passages(
         told(f"{kind} of {name} passages", number / max(1, len(jobs)))
         block = _block(sides[name], k)
         how = {
-            "scores": lambda b=block: _scores(system, b, decode, reference, train),
+            "scores": lambda b=block: _scores(system, b, decode, reference, train, exact),
             "recovery": lambda b=block, k=k: _recovery(system, b, plan, k),
             "extraction": lambda b=block, k=k: _extraction(system, b, plan, k),
         }[kind]
@@ -174,6 +177,7 @@ def _scores(
     decode: Callable[[Int64[np.ndarray, " n"]], bytes],
     reference: MemorySystem | None,
     train: Int64[np.ndarray, "P L"] | None,
+    exact: MemorySystem | None,
 ) -> Part:
     x, counted = block.tokens, block.counted
     asked = membership_scores(system, x, counted=counted, train=train, rng=0)
@@ -185,6 +189,8 @@ def _scores(
         expected = membership_scores(reference, x, counted=counted, rng=0).pseudo_log_likelihood.values
         with np.errstate(invalid="ignore"):  # what is impossible for both has no such score
             part["reference"] = part["pseudo_log_likelihood"] - expected
+    if exact is not None:
+        part["exact_memory"] = membership_scores(exact, x, counted=counted, rng=0).pseudo_log_likelihood.values
     if hasattr(system, "process"):
         part["bound"] = _bound(system, x)
     return part
@@ -241,11 +247,14 @@ def _joined(side: Passages, blocks: dict[int, Part]) -> xr.Dataset:
     return xr.Dataset(variables, coords={"noise": list(NOISE), "task": list(TASKS)})
 
 
-def with_unigram(measured: dict[str, xr.Dataset]) -> None:
-    """Add the score `unigram`, the mean log-frequency of a passage's tokens in the text of all sides together."""
+def with_unigram(measured: dict[str, xr.Dataset], *, as_reference: bool = False) -> None:
+    """Add the score `unigram`, the mean log-frequency of a passage's tokens in the text of all sides together; and, as
+    `reference`, the pseudo-log-likelihood less it."""
     text = np.concatenate([m.tokens.values[m.counted.values] for m in measured.values()])
     frequency = np.bincount(text) / len(text)
     for m in measured.values():
         x, counted = m.tokens.values, m.counted.values
         logs = np.log(frequency[np.where(counted, x, text[0])])
         m["unigram"] = ("sample", logs.mean(1, where=counted))
+        if as_reference:
+            m["reference"] = m.pseudo_log_likelihood - m.unigram

@@ -87,7 +87,7 @@ def passages_of(
     if isinstance(texts, str):
         raise TypeError(f"`{name}` must hold documents, or token ids (N, L), got one text")
     if hasattr(texts, "ndim"):
-        tokens = as_tokens(name, texts, system)
+        tokens = as_tokens(name, texts, system)  # type: ignore[arg-type]  # which refuses None
         numbers, bodies, given, short = range(len(tokens)), [row[None] for row in tokens], len(tokens), 0
     else:
         if tokenizer is None:

@@ -103,10 +103,8 @@ def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
     if area is None:
         return Decision("cannot say", "There was no time to compare suspect and unseen text.", why)
     if area.low > 0.5:
-        headline = (
-            f"Suspect text is told from unseen text (area under the ROC curve {_interval(area)}); "
-            + ("it does not come back word for word more often." if tried else "whether it comes back was not tried.")
-        )
+        back = "it does not come back word for word more often" if tried else "whether it comes back was not tried"
+        headline = f"Suspect text is told from unseen text (area under the ROC curve {_interval(area)}); {back}."
         return Decision("recognises", headline, (*_told(numbers), *_what_returned(returned), *why))
     if area.high < 0.5:
         headline = (

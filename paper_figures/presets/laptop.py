@@ -19,7 +19,7 @@ HOLLOW = TrainConfig(
     batch_size=64, learning_rate=3e-3, betas=(0.9, 0.99), warmup=75, decay="cosine", ema=0.99, log_fraction=0.5
 )
 TREE = TrainConfig(batch_size=64, learning_rate=4e-3, warmup=75, decay="cosine", ema=0.99)
-STEPS = {64: 600, 256: 700, 1024: 900, 8192: 1000, 60000: 1300}
+STEPS = {64: 500, 256: 600, 1024: 800, 8192: 900, 60000: 1150}
 
 
 def hollow(width: int) -> Recipe:
@@ -29,7 +29,7 @@ def hollow(width: int) -> Recipe:
 
 
 LAPTOP = Preset(
-    about="every figure and claim on two cores in about 16 minutes",
+    about="every figure and claim on two cores in about 15 minutes",
     rehearsal=False,
     language=Language(
         tokenizer="letters",
@@ -76,12 +76,12 @@ LAPTOP = Preset(
             "tree network": Recipe(
                 TreeUNetConfig(2, branching=2, depth=4, hidden_dim=32),
                 TREE,
-                dict.fromkeys((16, 64, 256, 1024, 8192), 700),
+                dict.fromkeys((16, 64, 256, 1024, 8192), 600),
             ),
             "hollow network": Recipe(
                 HollowMLPConfig(2, hidden_dim=64, blocks=2, embed_dim=16, cond_dim=32, dropout=0.0),
                 HOLLOW,
-                dict.fromkeys((16, 256, 8192), 700),
+                dict.fromkeys((16, 256, 8192), 600),
             ),
         },
         rules={
@@ -89,7 +89,7 @@ LAPTOP = Preset(
             "Zipf": {"zipf": 1.0},
             "Zipf, high levels": {"zipf": 1.0, "zipf_levels": (0, 1)},
         },
-        course=(128, (100, 250, 700)),
+        course=(128, (100, 250, 600)),
         grammars=3,
         sequences=300,
     ),

@@ -113,12 +113,12 @@ def ask_words(short):
     return probe(system(WEAKLY), **texts, tokenizer=Words(), **CHEAP)
 
 
-def test_copies_among_unseen_text_are_left_out_if_they_are_few():
+def test_passages_of_several_documents_are_left_out():
     unseen = text(60, 3)
     unseen[7], unseen[20] = text(40, 0)[3], unseen[11]
     found = ask(WEAKLY, unseen=unseen)
     assert found.verdict == "recognises"
-    assert found.measured["unseen"].sizes["sample"] == 58
+    assert [side.sizes["sample"] for side in found.measured.values()] == [39, 57]
 
 
 def test_the_model_alone(alone):

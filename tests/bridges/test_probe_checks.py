@@ -209,16 +209,15 @@ def test_shift_is_seen():
     assert shift(x[:12], y, documents=(of_x[:12], of_y), rng=0).passed is None
 
 
-def leaking_by_hand(x, y, n, counted_x, counted_y, of_y):
-    def grams(tokens, counted):
-        return {tuple(tokens[k : k + n]) for k in range(len(tokens) - n + 1) if counted[k : k + n].all()}
+def shared_by_hand(rows, counted, documents, n):
+    def grams(tokens, counts):
+        return {tuple(tokens[k : k + n]) for k in range(len(tokens) - n + 1) if counts[k : k + n].all()}
 
-    seen, known, found = {}, set().union(*map(grams, x, counted_x)), []
-    for row, counted, label in zip(y, counted_y, of_y):
-        own = grams(row, counted)
-        found.append(bool(own & known) or any(own & each for other, each in seen.items() if other != label))
-        seen[label] = seen.get(label, set()) | own
-    return found
+    own = [grams(*pair) for pair in zip(rows, counted)]
+    return [
+        any(mine & other for other, label in zip(own, documents) if label != document)
+        for mine, document in zip(own, documents)
+    ]
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])
@@ -228,28 +227,36 @@ def test_leaks_are_those_of_a_count_by_hand(n):
     x[:, 0], y[:, 0] = 99, 98  # different documents are told apart by their first token, if by nothing else
     of_y = np.repeat(np.arange(6), 2)
     counted = rng.random(x.shape) < 0.9, rng.random(y.shape) < 0.9
-    _, repeats, leaking = leaks(x, y, n=n, counted=counted, documents=(np.arange(8), of_y))
-    assert leaking.tolist() == leaking_by_hand(x, y, n, *counted, of_y)
-    assert repeats.tolist() == leaking_by_hand(x[:0], x, n, counted[0][:0], counted[0], np.arange(8))
+    _, of_suspect, of_unseen = leaks(x, y, n=n, counted=counted, documents=(np.arange(8), of_y))
+    by_hand = shared_by_hand([*x, *y], [*counted[0], *counted[1]], [*range(8), *(of_y + 8)], n)
+    assert [*of_suspect, *of_unseen] == by_hand
 
 
-def test_what_leaks_can_be_left_out():
+def test_what_is_shared_can_be_left_out():
     x, y = np.random.default_rng(0).integers(1000, size=(2, 100, 40))
-    assert leaks(x, y)[0].passed
+    assert not any(part.any() for part in leaks(x, y)[1:])
     y[:5], y[7] = x[:5], y[9]
-    found, repeats, leaking = leaks(x, y)
-    assert found.passed is False
-    assert "5 share 14 tokens in a row with suspect or training text and 1 with other" in found.detail  # 95/log 1000
-    assert not repeats.any()
-    assert np.flatnonzero(leaking).tolist() == [0, 1, 2, 3, 4, 9]
-    assert leaks(x, y[~leaking])[0].passed
-    assert leaks(x[5:], y[10:], train=y[50:])[2].sum() == 50
-    assert leaks(x, y, documents=(np.arange(100), np.zeros(100, int)))[2].sum() == 5, "one document does not leak"
+    found, of_x, of_y = leaks(x, y)
+    assert found.passed
+    assert "5 and 7 share 14 tokens in a row" in found.detail  # 95/log 1000
+    assert np.flatnonzero(of_x).tolist() == [0, 1, 2, 3, 4]
+    assert np.flatnonzero(of_y).tolist() == [0, 1, 2, 3, 4, 7, 9]
+    assert not any(part.any() for part in leaks(x[~of_x], y[~of_y])[1:])
+    assert leaks(x, y, documents=(np.arange(100), np.zeros(100, int)))[2].sum() == 5, "one document is shared by none"
+
+
+def test_too_much_that_is_shared():
+    x, y = np.random.default_rng(0).integers(1000, size=(2, 100, 40))
+    assert leaks(x, x)[0].passed is False
+    assert leaks(x, np.concatenate([y, x[:51]]))[0].passed is False
+    assert leaks(x, np.concatenate([y, x[:49]]))[0].passed
+    assert leaks(x, y, train=y[:49])[0].passed
+    assert leaks(x, y, train=y[:51])[0].passed is False
 
 
 def test_short_passages_and_poor_alphabets_have_fewer_tokens_in_a_row():
     x, y = np.random.default_rng(0).integers(2, size=(2, 10, 16))
-    assert "share 8 tokens" in leaks(x, y)[0].detail
+    assert "share 12 tokens" in leaks(x, y)[0].detail
     assert "share 1 tokens" in leaks(x[:, :1], y[:, :1])[0].detail
 
 

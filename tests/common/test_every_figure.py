@@ -130,6 +130,6 @@ def test_a_run_stores_just_that(figure, ds, workspace):
     xr.testing.assert_identical(ds.drop_attrs(), stored.drop_attrs())
     buffer = io.BytesIO()
     with style.style():
-        figure.plot(stored).savefig(buffer, format="png")
+        style.laid_out(figure.plot(stored)).savefig(buffer, format="png")
     assert buffer.getvalue() == (workspace.folder / "figures" / f"{name}.png").read_bytes()
     assert figure.findings(stored) == read_json(workspace.folder / "figures.json")["figures"][name]["findings"]

@@ -17,7 +17,7 @@ from uddm.corpora import documentation_text
 SCRIPT = """
 import os, sys
 del os.sched_getaffinity  # as on macOS
-sys.argv = ["paper_figures", "run", "rhm_relaxation", "--preset", "smoke", "--out", sys.argv[1]]
+sys.argv = ["paper_figures", "run", "theory_gardner", "--preset", "smoke", "--out", sys.argv[1]]
 from paper_figures.__main__ import main
 main()
 """
@@ -42,7 +42,7 @@ def test_no_processes_no_home_foreign_settings(tmp_path, repository):
     )
     assert done.returncode == 0, done.stderr
     assert verify(out) == []
-    assert "rhm_relaxation is drawn; 1 of 1 figures and claims" in done.stderr
+    assert "theory_gardner is drawn; 1 of 1 figures and claims" in done.stderr
 
 
 def test_looks_do_not_depend_on_the_users_settings():

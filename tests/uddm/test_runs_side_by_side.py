@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import uddm.training.loop as loop
 from uddm import HollowMLP, HollowMLPConfig, TrainConfig, train
+from uddm.command_line import run_commands
 from uddm.files import locked, read_json
 from uddm.training.distributed import process_group
 
@@ -150,9 +151,7 @@ def test_no_sync_of_folders_no_matter(tmp_path, monkeypatch, number):
     assert (tmp_path / "model" / "config.json").exists()
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
-def test_signals_save_and_the_run_goes_on_as_if_nothing_had_been(tmp_path, name):
-    number = getattr(signal, name)
+def test_signals_save_and_the_run_goes_on_as_if_nothing_had_been(tmp_path):
     folder, steps = tmp_path / "ended", 300
     command = [sys.executable, "-c", SCRIPT, "run", "--steps", str(steps), "--folder", str(folder)]
     ended = subprocess.Popen(
@@ -162,20 +161,41 @@ def test_signals_save_and_the_run_goes_on_as_if_nothing_had_been(tmp_path, name)
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for_lines(ended, folder / "metrics.jsonl", 3)
-    ended.send_signal(number)
+    ended.send_signal(signal.SIGTERM)
     _, said = ended.communicate(timeout=60)
-    assert ended.returncode == 128 + number, said
+    assert ended.returncode == 128 + signal.SIGTERM, said
     assert "run the same command again to go on" in said
     reached = int(load_file(folder / "state.safetensors")["step"])
     assert 30 <= reached < steps
-    if name != "SIGTERM":
-        return  # nothing else depends on which one it was
     from_there = train(make(), DATA, config(steps=steps, log_every=10, checkpoint_every=10**6), folder, progress=None)
     whole = train(
         make(), DATA, config(steps=steps, log_every=10, checkpoint_every=10**6), tmp_path / "whole", progress=None
     )
     for one, other in zip(from_there.parameters(), whole.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
+def test_other_signals_save_as_well(tmp_path, monkeypatch, capsys, name):
+    number, taken, backward = getattr(signal, name), [], loop._backward
+
+    def signalled(*arguments):
+        taken.append(0)
+        if len(taken) == 35:
+            signal.raise_signal(number)
+        return backward(*arguments)
+
+    def run() -> None:
+        train(make(), DATA, config(steps=300, checkpoint_every=10**6), tmp_path, progress=None)
+
+    monkeypatch.setattr(loop, "_backward", signalled)
+    monkeypatch.setattr(sys, "argv", ["script", "run"])
+    with pytest.raises(SystemExit) as ended:
+        run_commands({"run": run, "none": run}, prog="script", description=None)
+    assert ended.value.code == 128 + number
+    assert "run the same command again to go on" in capsys.readouterr().err
+    saved = int(load_file(tmp_path / "state.safetensors")["step"])
+    assert saved == len(taken) - 1 == 34, "all but the step that it came in"
 
 
 def test_one_signal_ends_two_processes_at_the_same_step(tmp_path):

@@ -9,8 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import unicodedata
 from functools import partial
+from unittest import mock
 
 import pytest
 import torch
@@ -153,43 +155,48 @@ def bytes_model(tmp_path):
     return tmp_path / "bytes"
 
 
-def sample_words(model, *more):
-    return ["-m", "uddm", "sample", str(model), "--n", "6", "--steps", "1", *more]
+SAMPLE = ("--n", "6", "--steps", "1")
 
 
-def test_json_tells_samples_with_line_breaks_apart(bytes_model):
-    words = sample_words(bytes_model)
-    plain, lines = (
-        subprocess.run([sys.executable, *words, "--format", form], capture_output=True, check=True).stdout
-        for form in ("text", "json")
-    )
+def test_json_tells_samples_with_line_breaks_apart(bytes_model, command):
+    plain, lines = (command("sample", bytes_model, *SAMPLE, "--format", form).stdout for form in ("text", "json"))
     samples = [json.loads(line) for line in lines.splitlines()]
     assert len(samples) == 6
-    assert "".join(f"{sample}\n" for sample in samples).encode() == plain
+    assert "".join(f"{sample}\n" for sample in samples) == plain
     assert any("\n" in sample for sample in samples)
     assert lines.isascii()
-    assert not re.search(rb"[\0-\x09\x0b-\x1f]", lines)
-    assert b"\x1b" in plain, "what is no terminal gets the text as it is"
+    assert not re.search(r"[\0-\x09\x0b-\x1f]", lines)
+    assert "\x1b" in plain, "what is no terminal gets the text as it is"
 
 
-def on_a_terminal(words):
+def on_a_terminal(*words):
     """What a command writes to a terminal."""
     reader, writer = pty.openpty()
-    with subprocess.Popen([sys.executable, *words], stdout=writer, stderr=subprocess.PIPE) as running:
-        os.close(writer)
-        written = b""
+    written = []
+
+    def read():
         with contextlib.suppress(OSError):  # EIO, once nobody can write any more
             while part := os.read(reader, 2**16):
-                written += part
+                written.append(part)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        with (
+            open(writer, "w", encoding="utf-8") as terminal,
+            contextlib.redirect_stdout(terminal),
+            mock.patch.object(sys, "argv", ["uddm", *map(str, words)]),
+        ):
+            main()
+    finally:
+        reading.join()
         os.close(reader)
-        assert running.wait() == 0, running.stderr.read()
-    return written.replace(b"\r\n", b"\n").decode()
+    return b"".join(written).replace(b"\r\n", b"\n").decode()
 
 
-def test_a_terminal_gets_no_control_characters(bytes_model):
-    words = sample_words(bytes_model)
-    shown = on_a_terminal(words)
-    plain = subprocess.run([sys.executable, *words], capture_output=True, check=True).stdout.decode()
+def test_a_terminal_gets_no_control_characters(bytes_model, command):
+    shown = on_a_terminal("sample", bytes_model, *SAMPLE)
+    plain = command("sample", bytes_model, *SAMPLE).stdout
     control = {c for c in plain if unicodedata.category(c) == "Cc"} - {"\n", "\t"}
     assert shown == "".join(rf"\x{ord(c):02x}" if c in control else c for c in plain)
     assert r"\x1b" in shown
@@ -204,7 +211,7 @@ def test_what_a_checkpoint_says_of_itself_reaches_a_terminal_escaped(tmp_path):
     )
     settings = {"model_length": 4, "n_heads": 2, "model_type": "duo", "data": {"train": "duo\x1b]0;title\x07"}}
     (hub / "config.json").write_text(json.dumps(settings))
-    shown = on_a_terminal(["-m", "uddm", "import", str(hub), str(tmp_path / "out")])
+    shown = on_a_terminal("import", hub, tmp_path / "out")
     assert r"duo\x1b]0;title\x07" in shown
     assert "\x1b" not in shown
 
