@@ -99,8 +99,10 @@ def probe(
     """
     from bridges.probing import probe as ask
     from bridges.probing.loading import documents, load
+    from uddm._validation import check_seed
 
     with user_errors():
+        check_seed("seed", seed)
         texts: dict[str, Any] = {
             name: None if files is None else documents(name, files)
             for name, files in (("suspect", suspect), ("unseen", unseen), ("train", train))

@@ -39,7 +39,7 @@ class Words(Tokenizer):
 
 
 class Remembering(Denoiser):
-    """Expects a token by its two neighbours, and with the weight `share` by the `stored` strings that fit the others."""
+    """Expects a token by its two neighbours, and with the weight `share` by the `stored` strings that fit the rest."""
 
     hollow = True
 
