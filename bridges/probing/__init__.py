@@ -19,7 +19,7 @@ from tqdm import tqdm
 from amtheory import _validation as check
 from bridges.manifest import array_hash, manifest
 from bridges.measured import as_system
-from bridges.probing import checks, evidence, verdict
+from bridges.probing import checks, evidence, texts, verdict
 from bridges.probing.passages import Passages, passages_of
 from bridges.probing.report import Report
 from bridges.probing.store import Parts
@@ -122,7 +122,7 @@ def probe(
     sides = {
         name: passages_of(
             name,
-            texts,
+            given,
             system.length,
             system=system,
             tokenizer=tokenizer,
@@ -130,8 +130,8 @@ def probe(
             limit=passages,
             rng=stream(seed, "passages"),
         )
-        for name, texts in zip(SIDES, (suspect, unseen, train))
-        if texts is not None
+        for name, given in zip(SIDES, (suspect, unseen, train))
+        if given is not None
     }
     plan = evidence.Plan(extracted, generated, draws, steps, seed)
     record = {
@@ -180,7 +180,7 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
             "counted": (suspect.counted, unseen.counted),
             "documents": (suspect.document, unseen.document),
         }
-        leaks, *shared = checks.leaks(suspect.tokens, unseen.tokens, train=train, **both)
+        leaks, *shared = texts.leaks(suspect.tokens, unseen.tokens, train=train, **both)
         found.append(leaks)
         if leaks.passed:
             suspect, unseen = (side.without(leaving) for side, leaving in zip((suspect, unseen), shared))
@@ -190,8 +190,8 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
         every = np.concatenate([suspect.tokens[: len(few)], few])
         marks = np.concatenate([suspect.counted[: len(few)], mask])
         found += [
-            checks.shift(suspect.tokens, unseen.tokens, **both, rng=seed),
-            checks.enough(len(np.unique(suspect.document)), len(np.unique(unseen.document)), verdict.RATES[0]),
+            texts.shift(suspect.tokens, unseen.tokens, **both, rng=seed),
+            texts.enough(len(np.unique(suspect.document)), len(np.unique(unseen.document)), verdict.RATES[0]),
             checks.tokenization(system, every, counted=marks),
             checks.own_token(system, every, counted=marks, rng=seed),
             checks.precision(system, few, counted=mask),

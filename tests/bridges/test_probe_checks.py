@@ -10,7 +10,8 @@ from small_worlds import ZIPF, bayes, network
 from amtheory import Hopfield
 from amtheory.patterns import random_patterns
 from bridges import BinarySystem, DiffusionSystem, as_system
-from bridges.probing.checks import enough, leaks, own_token, precision, sharpness, shift, tokenization
+from bridges.probing.checks import own_token, precision, sharpness, tokenization
+from bridges.probing.texts import enough, leaks, shift
 from uddm import Denoiser, DiT, DiTConfig, EmpiricalBayes, TrainConfig, UniformProcess, train
 from uddm.denoisers import HalfPrecision
 
