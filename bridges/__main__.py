@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,7 +66,7 @@ def probe(
     budget: Number = None,
     seed: int = 0,
     device: Text = None,
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    json: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> None:
     """Does a model memorize? A verdict in plain words, with a page, JSON and netCDF; run it again to go on.
 
@@ -128,8 +128,8 @@ def probe(
             progress=True,
         )
         page = report.write(out)
-    if json_:
-        print(json.dumps(report.to_dict(), indent=1))
+    if json:
+        print(dumps(report.to_dict(), indent=1))
         return
     print(printable("\n".join([report.verdict, *(f"  {reason}" for reason in report.reasons)]), sys.stdout))
     for check in report.checks:

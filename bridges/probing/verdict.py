@@ -59,9 +59,8 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
     Returns
     -------
     dict with `scored` (side -> (passages with the primary score, all)), `areas` (score -> Estimate), `rates`
-    (false-positive rate -> Estimate of true ones, or None if there are
-    too few documents), `found` (documents of the suspect side, bool), `returned` (side -> tasks -> (count, tried),
-    with "any" for all tasks together)
+    (false-positive rate -> Estimate of true ones, or None if there are too few documents), `found` (documents of the
+    suspect side, bool), `returned` (side -> tasks -> (count, tried), with "any" for all tasks together)
     """
     sides = (suspect, unseen)
     areas = {}
