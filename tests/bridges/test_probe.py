@@ -299,7 +299,7 @@ def test_whenever_time_is_up_both_sides_are_measured_alike(monkeypatch, groups):
         assert ("extracted" in suspect) == ("extracted" in unseen) == (groups > 3)
 
 
-def test_any_order_and_generator_of_the_same_seed(tmp_path):
+def test_it_repeats_with_its_seed():
     assert told(ask(NOT_AT_ALL, rng=3)) == told(ask(NOT_AT_ALL, rng=3)) != told(ask(NOT_AT_ALL, rng=4))
 
 
