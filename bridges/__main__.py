@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,7 +66,7 @@ def probe(
     budget: Number = None,
     seed: int = 0,
     device: Text = None,
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    json: tyro.conf.FlagCreatePairsOff[bool] = False,
 ) -> None:
     """Does a model memorize? A verdict in plain words, with a page, JSON and netCDF; run it again to go on.
 
@@ -99,13 +99,17 @@ def probe(
     """
     from bridges.probing import probe as ask
     from bridges.probing.loading import documents, load
+    from uddm._validation import check_seed
 
     with user_errors():
-        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
+        check_seed("seed", seed)
         texts: dict[str, Any] = {
             name: None if files is None else documents(name, files)
             for name, files in (("suspect", suspect), ("unseen", unseen), ("train", train))
         }
+        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
+        if words is None and any(texts.values()):
+            raise ValueError(f"{model} has no tokenizer: name the one that it was trained with by `--tokenizer`")
         other: Any = reference
         if reference not in (None, "unigram"):
             other = load(reference, out / "reference", device=device)[0]
@@ -124,8 +128,8 @@ def probe(
             progress=True,
         )
         page = report.write(out)
-    if json_:
-        print(json.dumps(report.to_dict(), indent=1))
+    if json:
+        print(dumps(report.to_dict(), indent=1))
         return
     print(printable("\n".join([report.verdict, *(f"  {reason}" for reason in report.reasons)]), sys.stdout))
     for check in report.checks:

@@ -25,6 +25,7 @@ from bridges.probing.report import Report
 from bridges.probing.store import Parts
 from bridges.streams import as_seed, stream
 from bridges.system import MemorySystem
+from uddm.files import as_path
 
 SIDES = ("suspect", "unseen", "train")
 
@@ -113,6 +114,7 @@ def probe(
     for name, value, low in (("passages", passages, 1), ("extracted", extracted, 0), ("generated", generated, 2)):
         check.integer(name, value, low)
     check.integer("draws", draws, 1)
+    folder = None if folder is None else as_path("folder", folder)
     if budget is not None:
         check.real("budget", budget, positive=True)
     seed, begin = as_seed(rng), time.perf_counter()
@@ -138,7 +140,8 @@ def probe(
         "input": {name: array_hash(side.tokens) for name, side in sides.items()},
         **{"extracted": extracted, "generated": generated, "draws": draws, "steps": steps, "seed": seed},
     }
-    parts = Parts(None if folder is None else Path(folder) / "parts", record)
+    asked = [evidence.answers(each) for each in (system, other) if folder is not None and each is not None]
+    parts = Parts(folder and folder / "parts", {**record, "answers": asked})
     with tqdm(total=1.0, desc="probe", disable=None if progress else True, leave=False, bar_format=_BAR) as bar:
 
         def told(what: str, share: float) -> None:
@@ -170,7 +173,7 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
     found = []
     if sides:
         found.append(_length(sides, system.length))
-    if sides and all(len(sides[name].tokens) for name in SIDES[:2]):
+    if sides and all(len(side.tokens) for side in sides.values()):
         suspect, unseen = sides["suspect"], sides["unseen"]
         train = sides["train"].tokens if "train" in sides else None
         both: dict[str, Any] = {
@@ -219,8 +222,8 @@ def _exact(system: MemorySystem, train: np.ndarray) -> MemorySystem | None:
 
 
 def _length(sides: dict[str, Passages], length: int) -> checks.Check:
-    """Is there a passage on either side?"""
-    empty = [name for name in SIDES[:2] if not len(sides[name].tokens)]
+    """Is there a passage on every side?"""
+    empty = [name for name, side in sides.items() if not len(side.tokens)]
     said = [
         f"{len(side.tokens)} {name} passages of {length} tokens from {side.given} documents"
         + (f", of which {side.short} at the end are too short" if side.short else "")

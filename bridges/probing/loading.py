@@ -30,23 +30,29 @@ def load(
 
     Raises
     ------
-    FileNotFoundError, ValueError : nothing there, or no model that can be read
+    FileNotFoundError, ValueError : nothing there, or no model that can be read; `out`/model holds another one
     """
     from uddm._validation import check_device
-    from uddm.checkpoints import FORMAT
+    from uddm.checkpoints import FORMAT, ORIGIN
     from uddm.corpora import load_tokenizer, read_tokenizer
     from uddm.denoisers import Network
     from uddm.files import read_json
-    from uddm.importers import convert
+    from uddm.importers import convert, inspect_published
 
     folder = Path(source)
     if not (folder / "config.json").exists() or read_json(folder / "config.json").get("format") != FORMAT:
         folder = out / "model"
         if not (folder / "config.json").exists():
             convert(source, folder, weights=weights, tokenizer=tokenizer)
-        elif read_json(folder / "import.json").get("source") != source:
-            raise ValueError(f"{folder} holds another model than {source}: name another folder for the results")
-    model = Network.from_pretrained(folder).to(check_device(device))
+        else:
+            known = read_json(folder / ORIGIN)
+            same = known.get("source") == source and known.get("weights") in (weights, "as published")
+            if same and Path(source).exists():  # a training may have written it anew
+                now = inspect_published(source, weights=weights)
+                same = (now.size, now.step) == (known.get("size"), known.get("step"))
+            if not same:
+                raise ValueError(f"{folder} holds another model than {source}: name another folder for the results")
+    model = Network.from_pretrained(folder, dtype="stored").to(check_device(device))
     if tokenizer is not None:
         return as_system(model), read_tokenizer(tokenizer, bert_separator="[CLS]")
     own = folder / "tokenizer.json"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from amtheory import _validation as check
 from bridges.system import MemorySystem, as_tokens
 
 if TYPE_CHECKING:
@@ -22,7 +21,8 @@ class Passages(NamedTuple):
     ----------
     tokens : (N, L) int64 ids
     counted : (N, L) bool, which of them are in the statistics: special tokens are not
-    document : (N,) int64, the document that each is from, numbered in the order given
+    document : (N,) int64, the document that each is from, by its number among those given, from 0; of documents that
+        were joined, that of the first
     short : documents that fill no passage, not even together
     given : documents that there were
 
@@ -40,10 +40,6 @@ class Passages(NamedTuple):
     document: Int64[np.ndarray, " N"]
     short: int
     given: int
-
-    def first(self, n: int) -> Passages:
-        """The first n passages."""
-        return self._replace(tokens=self.tokens[:n], counted=self.counted[:n], document=self.document[:n])
 
     def without(self, leaving: Bool[np.ndarray, " N"]) -> Passages:
         """Those that `leaving` (N,) does not name."""
@@ -91,30 +87,32 @@ def passages_of(
     if isinstance(texts, str):
         raise TypeError(f"`{name}` must hold documents, or token ids (N, L), got one text")
     if hasattr(texts, "ndim"):
-        tokens = as_tokens(name, texts, system) if system else check.unmasked(name, texts).astype(np.int64)
-        bodies, given, short = [row[None] for row in tokens], len(tokens), 0
+        tokens = as_tokens(name, texts, system)  # type: ignore[arg-type]  # which refuses None
+        numbers, bodies, given, short = range(len(tokens)), [row[None] for row in tokens], len(tokens), 0
     else:
         if tokenizer is None:
             raise ValueError(f"`{name}` holds texts, so a tokenizer is needed; or give token ids (N, {length})")
         texts = list(texts)
-        if wrong := next((text for text in texts if not isinstance(text, str)), None):
-            raise TypeError(f"`{name}` must hold texts, or be an array of token ids, got {type(wrong).__name__}")
+        if wrong := {type(text).__name__ for text in texts if not isinstance(text, str)}:
+            raise TypeError(f"`{name}` must hold texts, or be an array of token ids, got {min(wrong)}")
         given, frame = len(texts), (tokenizer.bos_id, tokenizer.eos_id) if framed else ()
         if None in frame:
             raise ValueError("`framed` passages need a tokenizer with BOS and EOS tokens")
+        if length <= len(frame):
+            raise ValueError(f"`framed` passages need a token between BOS and EOS, and the model takes {length} in all")
         long, short = _joined(_encoded(texts, tokenizer), length - len(frame), tokenizer.separator_id)
-        bodies = [_framed(_windows(ids, length - len(frame)), frame) for ids in long]
+        numbers, bodies = list(long), [_framed(_windows(ids, length - len(frame)), frame) for ids in long.values()]
     if not bodies:
         return Passages(
             np.empty((0, length), np.int64), np.empty((0, length), bool), np.empty(0, np.int64), short, given
         )
-    document = np.repeat(np.arange(len(bodies)), [len(rows) for rows in bodies])
+    body = np.repeat(np.arange(len(bodies)), [len(rows) for rows in bodies])
     turn = np.concatenate([rng.permutation(len(rows)) for rows in bodies])  # one of each document, then a second one
-    order = np.lexsort((rng.permutation(len(bodies))[document], turn))[:limit]
+    order = np.lexsort((rng.permutation(len(bodies))[body], turn))[:limit]
     tokens = np.concatenate(bodies)[order]
     counted = ~np.isin(tokens, list(special))
     kept = counted.any(1)
-    return Passages(tokens[kept], counted[kept], document[order][kept], short, given)
+    return Passages(tokens[kept], counted[kept], np.array(numbers)[body[order][kept]], short, given)
 
 
 def special_ids(tokenizer: Tokenizer | None) -> set[int]:
@@ -132,21 +130,22 @@ def _encoded(texts: Sequence[str], tokenizer: Tokenizer) -> Iterable[Int64[np.nd
 
 
 def _joined(
-    documents: Iterable[Int64[np.ndarray, " n"]], length: int, separator: int | None
-) -> tuple[list[Int64[np.ndarray, " n"]], int]:
-    """Documents of that length at least, the shorter ones joined, and how many are left over."""
+    documents: Iterable[Int64[np.ndarray, " _"]], length: int, separator: int | None
+) -> tuple[dict[int, Int64[np.ndarray, " _"]], int]:
+    """Documents of that length at least by their number, the shorter ones joined, and how many are left over."""
     between = [] if separator is None else [np.array([separator])]
-    found, pending, size = [], [], 0
-    for ids in documents:
+    found, pending, size, first = {}, [], 0, 0
+    for number, ids in enumerate(documents):
         if len(ids) >= length:
-            found.append(ids)
+            found[number] = ids
             continue
         if not len(ids):
             continue
+        first = first if pending else number
         pending.append(np.concatenate([*(between if pending else []), ids]))
         size += len(pending[-1])
         if size >= length:
-            found.append(np.concatenate(pending))
+            found[first] = np.concatenate(pending)
             pending, size = [], 0
     return found, len(pending)
 

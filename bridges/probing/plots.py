@@ -58,18 +58,23 @@ def pictures(measured: Mapping[str, xr.Dataset]) -> list[Picture]:
 
 def _roc(measured: Mapping[str, xr.Dataset]) -> Figure:
     figure, ax = _axes("false alarms among unseen passages", "passages found")
-    unseen = np.sort(measured["unseen"][PRIMARY].values)[::-1]
+    unseen = np.sort(_measured(measured["unseen"]))[::-1]
     false = np.arange(1, len(unseen) + 1) / len(unseen)
     for name, side in measured.items():
         if name != "unseen":
             colour, _ = LOOKS[name]
-            ax.step(false, (side[PRIMARY].values[:, None] >= unseen).mean(0), where="post", color=colour, label=name)
+            ax.step(false, (_measured(side)[:, None] >= unseen).mean(0), where="post", color=colour, label=name)
     ax.plot(false, false, "--", color="#555555", label="chance")
     ax.set(xscale="log", xlim=(false[0], 1), ylim=(0, 1.02))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside upper left", ncols=4, frameon=False)
     return figure
+
+
+def _measured(side: xr.Dataset) -> np.ndarray:
+    """The primary scores that there are."""
+    return side[PRIMARY].dropna("sample").values
 
 
 def _plane(measured: Mapping[str, xr.Dataset]) -> Figure:

@@ -112,6 +112,7 @@ class Report:
                 "verdict": self.verdict,
                 "reasons": self.reasons,
                 "checks": [{**check._asdict(), "spoils": sorted(check.spoils)} for check in self.checks],
+                "scored": numbers.get("scored", {}),
                 "areas": numbers.get("areas", {}),
                 "primary_score": PRIMARY,
                 "true_positive_rates": {f"{rate:g}": point for rate, point in numbers.get("rates", {}).items()},
@@ -137,12 +138,15 @@ class Report:
         path of the page
         """
         folder = as_path("folder", folder)
+        made = {
+            "scores.nc": bytes(self.scores.to_netcdf(engine="h5netcdf")),
+            "report.json": to_json(self.to_dict()),
+            "report.html": self.html().encode(),
+        }
         folder.mkdir(parents=True, exist_ok=True)
-        page = folder / "report.html"
-        write_atomically(folder / "scores.nc", bytes(self.scores.to_netcdf(engine="h5netcdf")))
-        write_atomically(folder / "report.json", to_json(self.to_dict()))
-        write_atomically(page, self.html().encode())
-        return page
+        for name, content in made.items():
+            write_atomically(folder / name, content)
+        return folder / "report.html"
 
     def html(self) -> str:
         """The page."""

@@ -58,9 +58,9 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
 
     Returns
     -------
-    dict with `areas` (score -> Estimate), `rates` (false-positive rate -> Estimate of true ones, or None if there are
-    too few documents), `found` (documents of the suspect side, bool), `returned` (side -> tasks -> (count, tried),
-    with "any" for all tasks together)
+    dict with `scored` (side -> (passages with the primary score, all)), `areas` (score -> Estimate), `rates`
+    (false-positive rate -> Estimate of true ones, or None if there are too few documents), `found` (documents of the
+    suspect side, bool), `returned` (side -> tasks -> (count, tried), with "any" for all tasks together)
     """
     sides = (suspect, unseen)
     areas = {}
@@ -73,7 +73,9 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
     x, y = (_by_document(*_measured(side, PRIMARY, SIGNS[PRIMARY])) for side in sides)
     rates = {rate: operating_point(x, y, rate, rng=seed) if len(y) * rate >= 10 else None for rate in RATES}
     returned = {name: _returned(side) for name, side in (("suspect", suspect), ("unseen", unseen))}
-    return {"areas": areas, "rates": rates, "found": discoveries(conformal_p_values(x, y), LEVEL), "returned": returned}
+    scored = {name: (int(side[PRIMARY].count()), side.sizes["sample"]) for name, side in zip(returned, sides)}
+    found = discoveries(conformal_p_values(x, y), LEVEL)
+    return {"scored": scored, "areas": areas, "rates": rates, "found": found, "returned": returned}
 
 
 def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
@@ -156,7 +158,8 @@ def _more(count: int, tried: int, other: int, tried_other: int) -> bool:
     """Fisher's exact test, one-sided: the first share is larger."""
     from scipy.stats import hypergeom  # a second to import
 
-    return bool(hypergeom.sf(count - 1, tried + tried_other, count + other, tried) <= LEVEL)
+    p = hypergeom.sf(count - 1, tried + tried_other, count + other, tried)
+    return bool(p <= LEVEL * (1 + 1e-9))  # that of 3 in 3 against 0 in 3 is 1/20, but for rounding
 
 
 def _counts(count: int, trials: int) -> tuple[int, int]:
@@ -180,8 +183,11 @@ def _what_returned(returned: dict[str, dict[str, tuple[int, int]]]) -> tuple[str
 
 
 def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
-    """Who is found, at which rates."""
+    """Who is found, at which rates, among how many if time was up."""
     found, said = numbers["found"], []
+    (n, of_n), (m, of_m) = (numbers["scored"][side] for side in ("suspect", "unseen"))
+    if (n, m) != (of_n, of_m):
+        said.append(f"Time was up when {n} of {of_n} suspect and {m} of {of_m} unseen passages were scored.")
     said.append(
         f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt, with 5 % of false ones among them "
         "at most."
