@@ -82,18 +82,16 @@ def test_modes_agree_when_told_the_time_and_only_the_frozen_one_recalls_when_tol
 def test_the_audit_says_what_its_cells_find():
     """Seeded throughout; with another Python's documentation the verdict on all passages is another in 5 % of cases."""
     names = executed("audit.md", 8)
-    reports = {name: names[name] for name in ("first", "of_all", "of_64", "swapped", "elsewhere")}
+    reports = {name: names[name] for name in ("of_all", "of_64", "swapped", "elsewhere")}
     assert {name: report.verdict for name, report in reports.items()} == {
-        "first": "cannot say",
         "of_all": "no evidence",
         "of_64": "reproduces",
         "swapped": "cannot say",
         "elsewhere": "recognises",
     }
-    assert "leaks" in reports["first"].reasons[0]
     assert "exchanged" in reports["swapped"].reasons[0]
     assert reports["of_64"].alone["memories"].value == np.inf  # no two of what it generates are alike
-    assert [check.name for check in reports["of_64"].checks if not check.passed] == ["sharpness"]
+    assert all(check.passed for check in reports["of_64"].checks if check.name != "sharpness")
 
 
 def restoration(token_recovery, as_system, denoiser, x):

@@ -222,7 +222,7 @@ def tokenization(
     _, number, times = np.unique(x[counted], return_inverse=True, return_counts=True)
     gain = np.zeros(x.shape)
     gain[counted] = np.log((np.exp(log_p[counted]) * len(number) / times[number] + 1) / 2)
-    mean = _mean(_passage_means(gain, counted))
+    mean = student_mean(_passage_means(gain, counted))
     passed = not mean.high < 0
     with np.errstate(over="ignore"):
         model, frequencies = np.exp(-log_p[counted].mean()), np.exp(unigram_entropy(x[counted]))
@@ -308,7 +308,7 @@ def sharpness(
     share of tokens that are the most probable one, exactly. It fails if the difference, with its 95 % interval over
     sequences, lies below -0.05, as of a sampler that is sharper than the conditionals (a lower temperature, a nucleus),
     or above 0.25, as of conditionals that are. A network that overfits is overconfident where its own samples err, by
-    up to 0.2 in ours, which is not to fail. A model whose record (`describe`) says ``distilled`` fails in any case.
+    up to 0.2 in ours, which is not to fail. A model whose origin (`describe`) says ``distilled`` fails in any case.
 
     The text that is asked about would not do: a model that memorizes is overconfident on all that is unseen. What
     cannot be seen is a temperature in both: the law p^(1/T) has conditionals of its own, which are sharp. Nor may one
@@ -343,12 +343,12 @@ def sharpness(
     name, spoils = "sharpness", frozenset({"entropy"})
     x, t = as_tokens("samples", samples, system), check_time("t", t)
     counted = as_mask(counted, x)
-    if system.describe().get("distilled"):
+    if (system.describe().get("origin") or {}).get("distilled"):
         detail = "The model was distilled: its laws are those of few large steps, not conditionals of its text."
         return Check(name, False, detail, "Ask the teacher; recovery and extraction stand.", spoils)
     law = system.conditional(x, t)
     highest, right = law.certainty()[1], (law.mode() == x).astype(np.float64)
-    excess = _mean(_passage_means(highest - right, counted))
+    excess = student_mean(_passage_means(highest - right, counted))
     passed = excess.high >= SHARPER_SAMPLES and excess.low <= SHARPER_LAWS
     detail = (
         f"On its own text the model expects its best guess of a token to be right in {highest[counted].mean():.1%}, "
@@ -383,7 +383,7 @@ def _passage_means(values: Float64[np.ndarray, "N L"], counted: Bool[np.ndarray,
     return np.where(counted, values, 0.0)[kept].sum(1) / counted[kept].sum(1)
 
 
-def _mean(values: Float64[np.ndarray, " n"]) -> Estimate:
+def student_mean(values: Float64[np.ndarray, " n"]) -> Estimate:
     """With Student's interval; of one value, or of infinite ones, a point."""
     if len(values) == 1 or not np.isfinite(values).all():
         return Estimate(*[float(values.mean())] * 3)

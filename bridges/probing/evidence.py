@@ -20,6 +20,7 @@ from bridges.attractors import attraction, memories_of
 from bridges.extractions import TASKS, extraction
 from bridges.manifest import array_hash
 from bridges.membership import membership_scores
+from bridges.probing.checks import student_mean
 from bridges.probing.passages import Passages
 from bridges.probing.store import Part, Parts
 from bridges.recovery import token_recovery
@@ -86,7 +87,8 @@ class Clock:
 
 
 def alone(system: MemorySystem, plan: Plan, parts: Parts) -> dict[str, Any]:
-    """The model without any text: what it generates, how many sequences that repeats, whether they are attractors."""
+    """The model without any text: what it generates and of which entropy, how many sequences that repeats, whether they
+    are attractors."""
     n, steps, seed = plan.generated, plan.steps, plan.seed
     made = parts.get("generated", lambda: {"x": system.generate(n, stream(seed, "generate"), steps=steps)})
 
@@ -98,6 +100,7 @@ def alone(system: MemorySystem, plan: Plan, parts: Parts) -> dict[str, Any]:
     kinds = ("own", "scrambled", "random")
     return {
         "samples": made["x"],
+        "entropy": student_mean(system.conditional(made["x"], 1e-5).entropy().mean(1)),
         "memories": memories_of(made["x"]),
         "attraction": {
             name: {kind: tuple(row[0]) for kind, row in zip(kinds, values)} for name, values in attracted.items()

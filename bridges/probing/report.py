@@ -36,7 +36,7 @@ class Report:
     decision : verdict, headline and reasons
     checks : what had to hold before, each with what it found
     measured : for each side ("suspect", "unseen", "train") a Dataset over its passages
-    alone : what the model said without any text: `memories` (Estimate), `attraction`, and the `samples`
+    alone : what the model said without any text: `memories` and `entropy` (Estimate), `attraction`, `samples`
     numbers : what compares the sides, None where nothing was compared
     record : the manifest
     tokenizer : of the texts, if there is one
@@ -120,6 +120,7 @@ class Report:
                 "discoveries": int(np.sum(numbers["found"])) if numbers else None,
                 "calibration_areas": numbers.get("calibration", {}).get("areas", {}),
                 "memories": self.alone["memories"],
+                "entropy": self.alone["entropy"],
                 "attraction": self.alone["attraction"],
                 "passages": self.passages,
                 "manifest": self.record,

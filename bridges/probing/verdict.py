@@ -58,7 +58,7 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
 
     Returns
     -------
-    dict with `scored` (side -> (passages with the primary score, all)), `areas` (score -> Estimate), `rates`
+    dict : `scored` (side -> (passages with the primary score, all)), `areas` (score -> Estimate), `rates`
     (false-positive rate -> Estimate of true ones, or None if there are too few documents), `found` (documents of the
     suspect side, bool), `returned` (side -> tasks -> (count, tried), with "any" for all tasks together)
     """
@@ -82,7 +82,7 @@ def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
     """The verdict of `statistics`, None where there was no text to compare, under the checks."""
     failed = [check for check in checks if check.passed is False]
     spoilt = frozenset().union(*(check.spoils for check in failed))
-    why = tuple(f"{check.detail} {check.remedy}".strip() for check in failed)
+    why = tuple(f"A check failed ({check.name}): {check.detail} {check.remedy}".strip() for check in failed)
     if "all" in spoilt:
         return Decision("cannot say", _because(failed, "all"), why)
     if numbers is None:
@@ -114,14 +114,14 @@ def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
         return Decision("cannot say", headline, why)
     limit = 2 * area.high - 1
     headline = (
-        f"Suspect text is not told from unseen text (area under the ROC curve {_interval(area)}): that more than "
-        f"{_percent(limit)} of the passages score above all unseen ones is excluded."
+        f"Suspect text cannot be told apart from unseen text (area under the ROC curve {_interval(area)}): had the "
+        f"model known more than {_percent(limit)} of the passages better than any unseen one, it would have shown."
     )
     missed = ()
     if tried:
         most = _percent(share_limit(count, tried))
-        missed = (f"At most {most} of such passages come back word for word ({count} of {tried} did; 95 % limit).",)
-    return Decision("no evidence", headline, (*missed, *_told(numbers), *_what_returned(returned), *why))
+        missed = (f"At most {most} of suspect passages come back word for word ({count} of {tried} did; 95 % limit).",)
+    return Decision("no evidence", headline, (*missed, *_what_returned(returned), *_told(numbers), *why))
 
 
 def _measured(side: xr.Dataset, name: str, sign: int) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
@@ -189,15 +189,15 @@ def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
     if (n, m) != (of_n, of_m):
         said.append(f"Time was up when {n} of {of_n} suspect and {m} of {of_m} unseen passages were scored.")
     said.append(
-        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt, with 5 % of false ones among them "
-        "at most."
+        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt, of which at most 5 % are expected "
+        "to be false."
     )
     for rate, point in numbers["rates"].items():
-        if point is None:
-            needed = int(np.ceil(10 / rate))
-            said.append(f"Nothing is said of {_percent(rate)} of false alarms: that takes {needed} unseen documents.")
-        else:
+        if point is not None:
             said.append(f"At {_percent(rate)} of false alarms {_interval(point.true_positive_rate)} of them are found.")
+    if lacking := [rate for rate, point in numbers["rates"].items() if point is None]:
+        needed = " and ".join(f"{_percent(rate)}, {10 / rate:,.0f}" for rate in lacking)
+        said.append(f"Unseen documents that it takes to speak of a rate of false alarms: of {needed}.")
     return tuple(said)
 
 

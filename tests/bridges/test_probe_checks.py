@@ -335,7 +335,7 @@ def test_exact_limits_are_calibrated_on_their_own_text():
 def test_a_distilled_model_says_so():
     class Student(DiffusionSystem):
         def describe(self):
-            return super().describe() | {"distilled": True}
+            return super().describe() | {"origin": {"distilled": True}}
 
     found = sharpness(Student(Law(np.zeros(K))), text())
     assert found.passed is False
