@@ -58,9 +58,11 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
 
     Returns
     -------
-    dict : `scored` (side -> (passages with the primary score, all)), `areas` (score -> Estimate), `rates`
-    (false-positive rate -> Estimate of true ones, or None if there are too few documents), `found` (documents of the
-    suspect side, bool), `returned` (side -> tasks -> (count, tried), with "any" for all tasks together)
+    dict
+        `scored`, of each side the number of passages with the primary score, and of all; `areas`, of each score an
+        Estimate; `rates`, of each rate of false positives an OperatingPoint, None where there are too few documents;
+        `found`, which suspect documents are discoveries; `returned`, of each side and task, and of any task, how many
+        passages come back of how many tried
     """
     sides = (suspect, unseen)
     areas = {}
