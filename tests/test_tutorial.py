@@ -79,8 +79,10 @@ def test_modes_agree_when_told_the_time_and_only_the_frozen_one_recalls_when_tol
     assert movable(10, 1.0) == [0, 8, 9]
 
 
+@pytest.mark.long
 def test_the_audit_says_what_its_cells_find():
-    """Seeded throughout; with another Python's documentation the verdict on all passages is another in 5 % of cases."""
+    """`make docs` executes it, too. Seeded throughout; with another Python's documentation the verdict on 60,000
+    passages is another in 5 % of cases."""
     names = executed("audit.md", 8)
     reports = {name: names[name] for name in ("of_all", "of_64", "swapped", "elsewhere")}
     assert {name: report.verdict for name, report in reports.items()} == {
