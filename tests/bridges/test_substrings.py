@@ -118,7 +118,7 @@ def test_distinct_strings_deviate_from_the_language_by_themselves():
     sets small."""
     for zipf, size, least, most in ((1.0, 1024, 0.2, 0.7), (1.0, 128, -0.25, 0.15), (None, 1024, -0.15, 0.15)):
         grammar = RandomHierarchy(symbols=8, rules=2, depth=4, seed=0, zipf=zipf)
-        training, *others = (grammar.unique(size, rng=seed) for seed in range(1 + max(1, 512 // size)))
+        training, *others = (grammar.unique(size, rng=seed) for seed in range(1 + max(1, 256 // size)))
         found = [substring_memorization(grammar, training, other, rng=0).memorized for other in others]
         assert least < np.mean([f.sel(level=[1, 2, 3], quartile=0, estimate="value") for f in found]) < most
 
