@@ -198,8 +198,8 @@ def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
         if point is not None:
             said.append(f"At {_percent(rate)} of false alarms {_interval(point.true_positive_rate)} of them are found.")
     if lacking := [rate for rate, point in numbers["rates"].items() if point is None]:
-        needed = " and ".join(f"{_percent(rate)}, {10 / rate:,.0f}" for rate in lacking)
-        said.append(f"Unseen documents that it takes to speak of a rate of false alarms: of {needed}.")
+        needed = ", ".join(f"of {_percent(rate)} {10 / rate:,.0f}" for rate in lacking)
+        said.append(f"To speak of a rate of false alarms it takes more unseen documents: {needed}.")
     return tuple(said)
 
 
