@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from uddm.choices import Packing
 from uddm.command_line import printable, run_commands, user_errors
 
 Files = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="FILE...")]
@@ -55,7 +56,7 @@ def probe(
     reference: Text = None,
     out: Path = Path("probe"),
     tokenizer: Text = None,
-    packing: Literal["stream", "sentences"] = "stream",
+    packing: Packing = "stream",
     length: Whole = None,
     weights: Literal["ema", "raw"] = "ema",
     passages: int = 500,

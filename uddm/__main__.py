@@ -82,7 +82,7 @@ def sample(
     last: Last = "ancestral",
     nucleus: float = 1.0,
     prompt: Text = None,
-    packing: Literal["stream", "sentences"] = "stream",
+    packing: Packing = "stream",
     seed: int = 0,
     format: Literal["text", "json"] = "text",
     device: Text = None,

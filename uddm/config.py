@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from uddm._validation import check_choice, check_positive_int, check_seed
-from uddm.choices import LOSSES, PREDICTS, SCHEDULES, Loss, Predicts, ScheduleName
+from uddm.choices import LOSSES, PREDICTS, SCHEDULES, Loss, Packing, Predicts, ScheduleName
 
 if TYPE_CHECKING:
     import torch
@@ -429,7 +429,7 @@ class RunConfig:
     """Texts of the test set. By default LM1B's own; of other texts, a tenth of the documents."""
     tokenizer: Annotated[str | None, _shown("TEXT")] = None
     """letters, characters:K, bytes, bpe:K, gpt2:FOLDER, bert:VOCAB_FILE, or a tokenizer file or folder."""
-    packing: Literal["stream", "sentences"] = "stream"
+    packing: Packing = "stream"
     """"stream" puts a separator between documents and cuts; "sentences" adds BOS and EOS to each piece, as for LM1B."""
     sequences: Annotated[int | None, _shown("INT")] = None
     """Size of the training subset, a prefix of one permutation; by default all."""

@@ -183,7 +183,7 @@ def _checks(system: MemorySystem, sides: dict[str, Passages], samples: np.ndarra
         leaks, *shared = texts.leaks(suspect.tokens, unseen.tokens, train=train, **both)
         found.append(leaks)
         if leaks.passed:
-            suspect, unseen = (side.without(leaving) for side, leaving in zip((suspect, unseen), shared))
+            suspect, unseen = (side.rows(~leaving) for side, leaving in zip((suspect, unseen), shared))
             sides |= {"suspect": suspect, "unseen": unseen}
             both = {"counted": (suspect.counted, unseen.counted), "documents": (suspect.document, unseen.document)}
         few, mask = unseen.tokens[: evidence.BLOCK], unseen.counted[: evidence.BLOCK]

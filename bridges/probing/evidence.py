@@ -145,7 +145,7 @@ def of_passages(
             break
         begun = kind, k
         told(f"{kind} of {name} passages", number / max(1, len(jobs)))
-        block = _block(sides[name], k)
+        block = sides[name].rows(slice(k * BLOCK, (k + 1) * BLOCK))
         how = {
             "scores": lambda b=block: _scores(system, b, decode, reference, train, exact),
             "recovery": lambda b=block, k=k: _recovery(system, b, plan, k),
@@ -167,11 +167,6 @@ def _jobs(sides: dict[str, Passages], plan: Plan) -> Iterator[tuple[str, str, in
                     limit = plan.extracted if kind == "extraction" else len(side.tokens)
                     if k * BLOCK < min(limit, len(side.tokens)):
                         yield name, kind, k
-
-
-def _block(side: Passages, k: int) -> Passages:
-    rows = slice(k * BLOCK, (k + 1) * BLOCK)
-    return side._replace(tokens=side.tokens[rows], counted=side.counted[rows], document=side.document[rows])
 
 
 def _scores(

@@ -41,10 +41,9 @@ class Passages(NamedTuple):
     short: int
     given: int
 
-    def without(self, leaving: Bool[np.ndarray, " N"]) -> Passages:
-        """Those that `leaving` (N,) does not name."""
-        kept = ~leaving
-        return self._replace(tokens=self.tokens[kept], counted=self.counted[kept], document=self.document[kept])
+    def rows(self, chosen: slice | Bool[np.ndarray, " N"]) -> Passages:
+        """Some of them, by a slice or a mask (N,)."""
+        return self._replace(tokens=self.tokens[chosen], counted=self.counted[chosen], document=self.document[chosen])
 
 
 def passages_of(

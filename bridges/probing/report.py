@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from amtheory.intervals import Estimate
 from bridges.extractions import TASKS
 from bridges.pieces import pieces
 from bridges.probing import plots
 from bridges.probing.checks import Check
 from bridges.probing.evidence import BASELINES, PRIMARY
-from bridges.probing.verdict import Decision, Verdict, comes_back
+from bridges.probing.verdict import Decision, Verdict
 from bridges.recovery import TOKEN_CLASSES, token_classes
 from uddm.files import as_path, to_json, write_atomically
 
@@ -156,7 +155,6 @@ class Report:
         pages = Environment(loader=PackageLoader("bridges", "probing"), autoescape=True, trim_blocks=True)
         pages.globals["inf"] = float("inf")
         pages.filters |= {"interval": _interval, "percent": lambda share: f"{100 * share:.0f} %"}
-        told = comes_back(self.measured["suspect"]).any() if "suspect" in self.measured else False
         return pages.get_template("page.html.jinja").render(
             report=self,
             pictures=plots.pictures(self.measured) if self.numbers else [],
@@ -165,14 +163,11 @@ class Report:
             baselines=BASELINES,
             primary=PRIMARY,
             record=json.dumps(_plain(self.record), indent=1, sort_keys=True),
-            came_back=told,
         )
 
 
 def _plain(value: Any) -> Any:
     """As JSON can hold it: numbers that are not finite become None."""
-    if isinstance(value, Estimate):
-        return _plain(value._asdict())
     if hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, Mapping):

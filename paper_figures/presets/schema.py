@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from uddm.choices import Last
+from uddm.choices import Last, Packing
 from uddm.config import NetworkConfig, TrainConfig
 
 
@@ -88,7 +88,7 @@ class Language:
     variants: dict[str, Recipe | Published] = field(default_factory=dict)
     entered: bool = False
     limit: int = 1_000_000
-    packing: Literal["stream", "sentences"] = "stream"
+    packing: Packing = "stream"
     greedy_noise: tuple[float, ...] = (0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
     noise: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 1.0)
     steps: int = 16
