@@ -29,9 +29,11 @@ from .recovery import frequency_chance as frequency_chance
 from .recovery import token_classes as token_classes
 from .recovery import token_recovery as token_recovery
 from .roc import OperatingPoint as OperatingPoint
+from .roc import RocCurve as RocCurve
 from .roc import area_under_roc as area_under_roc
 from .roc import ks_distance as ks_distance
 from .roc import operating_point as operating_point
+from .roc import roc_curve as roc_curve
 from .roc import true_positive_rate as true_positive_rate
 from .stability import fixed_points as fixed_points
 from .substrings import substring_memorization as substring_memorization
@@ -56,6 +58,7 @@ __all__ = [
     "MemorySystem",
     "OperatingPoint",
     "Outcome",
+    "RocCurve",
     "UTurn",
     "area_under_roc",
     "as_system",
@@ -83,6 +86,7 @@ __all__ = [
     "operating_point",
     "probe",
     "relaxation_times",
+    "roc_curve",
     "scaling_exponent",
     "share_limit",
     "substring_memorization",

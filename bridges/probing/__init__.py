@@ -68,7 +68,8 @@ def probe(
     generated : sequences that are generated to ask the model alone, >= 2; default 200
     draws : attempts to reconstruct each passage, for each task of `extraction`; default 20
     steps : of the reverse process; default 32; None for the system's own. More steps extract more
-    budget : minutes, after which the verdict rests on what is measured by then; default None, no end
+    budget : minutes, after which the verdict rests on what is measured by then; a quarter of them for what the model
+        generates; default None, no end. The first part of each is measured in any case
     folder : keeps what is measured, so that the same call goes on after an interruption; default None
     rng : None, an integer seed >= 0 or a Generator; default None, fresh entropy
     progress : show a bar; default False
@@ -148,9 +149,8 @@ def probe(
             bar.set_description(what)
             bar.update(share - bar.n)
 
-        told("generating", 0.0)
-        alone = evidence.alone(system, plan, parts)
-        found, numbers = _checks(system, sides, alone["samples"], seed), None
+        samples = evidence.generated(system, plan, parts, clock, 0.25 if sides else 0.75, told)
+        found, numbers = _checks(system, sides, samples, seed), None
         measured: dict[str, xr.Dataset] = {}
         if sides and not any(each.passed is False and "all" in each.spoils for each in found):
             how: dict[str, Any] = {"decode": _bytes_of(tokenizer), "reference": other, "told": told}
@@ -161,6 +161,8 @@ def probe(
             numbers = verdict.statistics(measured["suspect"], measured["unseen"], seed=seed)
             if "train" in measured:
                 numbers["calibration"] = verdict.statistics(measured["train"], measured["unseen"], seed=seed)
+        told("corrupting what was generated", 1.0)
+        alone = evidence.alone(system, samples, plan, parts, clock)
     facts = manifest(measurement="probe", **record, seconds=time.perf_counter() - begin)
     return Report(verdict.decide(numbers, found), tuple(found), measured, alone, numbers, facts, tokenizer)
 

@@ -10,16 +10,17 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from bridges.attractors import attraction, memories_of
 from bridges.extractions import TASKS, extraction
 from bridges.manifest import array_hash
-from bridges.membership import membership_scores
+from bridges.membership import mean_counted, membership_scores
 from bridges.probing.checks import student_mean
 from bridges.probing.passages import Passages
 from bridges.probing.store import Part, Parts
@@ -28,6 +29,7 @@ from bridges.streams import stream
 from bridges.system import MemorySystem
 
 BLOCK = 50
+GENERATED = 25  # sequences that are generated together
 NOISE = (0.1, 0.25, 0.5)
 SIGNS = {
     "calibrated_surprise": 1,
@@ -80,28 +82,49 @@ class Clock:
     """A budget of minutes, None for no end."""
 
     def __init__(self, minutes: float | None):
-        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+        self.begin, self.minutes = time.monotonic(), minutes
 
-    def is_out(self) -> bool:
-        return self.end is not None and time.monotonic() > self.end
+    def is_out(self, share: float = 1.0) -> bool:
+        """Whether that share of it is used up."""
+        return self.minutes is not None and time.monotonic() > self.begin + 60 * self.minutes * share
 
 
-def alone(system: MemorySystem, plan: Plan, parts: Parts) -> dict[str, Any]:
-    """The model without any text: what it generates and of which entropy, how many sequences that repeats, whether they
-    are attractors."""
-    n, steps, seed = plan.generated, plan.steps, plan.seed
-    made = parts.get("generated", lambda: {"x": system.generate(n, stream(seed, "generate"), steps=steps)})
+def generated(
+    system: MemorySystem, plan: Plan, parts: Parts, clock: Clock, share: float, told: Callable[[str, float], None]
+) -> Int64[np.ndarray, "n L"]:
+    """Sequences of the model's own: as many as planned, or those, 25 at a time, for which that share of the budget
+    gives time, but the first of them in any case."""
+    found: list[np.ndarray] = []
+    for first in range(0, plan.generated, GENERATED):
+        if found and clock.is_out(share):
+            break
+        told("generating", first / plan.generated)
+        n = min(GENERATED, plan.generated - first)
+        made = parts.get(f"generated-{first}-{n}", partial(_generate, system, n, plan, first))
+        found.append(made["x"])
+    return np.concatenate(found)
+
+
+def _generate(system: MemorySystem, n: int, plan: Plan, first: int) -> Part:
+    return {"x": system.generate(n, stream(plan.seed, "generate", first), steps=plan.steps)}
+
+
+def alone(
+    system: MemorySystem, samples: Int64[np.ndarray, "n L"], plan: Plan, parts: Parts, clock: Clock
+) -> dict[str, Any]:
+    """The model without any text: the entropy of what it generates, how many sequences that repeats, and, unless time
+    is up, whether they are attractors."""
 
     def returns() -> Part:
-        found = attraction(system, max(2, n // 4), steps=steps, rng=seed)
+        found = attraction(system, max(2, plan.generated // 4), steps=plan.steps, rng=plan.seed)
         return {name: found[name].values for name in ("recovery", "exact_match")}
 
-    attracted = parts.get("attraction", returns)
+    attracted = {} if clock.is_out() else parts.get("attraction", returns)
     kinds = ("own", "scrambled", "random")
     return {
-        "samples": made["x"],
-        "entropy": student_mean(system.conditional(made["x"], 1e-5).entropy().mean(1)),
-        "memories": memories_of(made["x"]),
+        "samples": samples,
+        "entropy": student_mean(system.conditional(samples, 1e-5).entropy().mean(1)),
+        "memories": memories_of(samples),
         "attraction": {
             name: {kind: tuple(row[0]) for kind, row in zip(kinds, values)} for name, values in attracted.items()
         },
@@ -190,16 +213,16 @@ def _scores(
     if exact is not None:
         part["exact_memory"] = membership_scores(exact, x, counted=counted, rng=0).pseudo_log_likelihood.values
     if hasattr(system, "process"):
-        part["bound"] = _bound(system, x)
+        part["bound"] = _bound(system, x, counted)
     return part
 
 
-def _bound(system: Any, x: Int64[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]:
-    """Minus the evidence bound, nats per token, (N,)."""
-    from uddm import evidence_bound
+def _bound(system: Any, x: Int64[np.ndarray, "N L"], counted: Bool[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]:
+    """Minus the terms of the evidence bound of the tokens that count, nats per token, (N,)."""
+    from uddm.objective import token_bound
 
-    bound = evidence_bound(system.process, system.denoiser, system.tokens(x), times=16, generator=0)
-    return -bound.total.cpu().numpy() / x.shape[1]
+    bound = token_bound(system.process, system.denoiser, system.tokens(x), times=16, generator=0)
+    return mean_counted(-bound.total.cpu().numpy(), counted)
 
 
 def _recovery(system: MemorySystem, block: Passages, plan: Plan, k: int) -> Part:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from bridges.probing.evidence import NOISE, PRIMARY
+from bridges.roc import roc_curve
 
 LOOKS = {"suspect": ("#b2182b", "o"), "unseen": ("#2166ac", "s"), "train": ("#555555", "^")}
 """Colour and mark of each side."""
@@ -37,7 +38,7 @@ def pictures(measured: Mapping[str, xr.Dataset]) -> list[Picture]:
         Picture(
             _svg(_roc(measured)),
             "How many suspect passages are found among few false alarms; a model that learnt nothing by heart follows"
-            " the dashed line.",
+            " the dashed line. The shade is the 95 % band.",
         ),
         Picture(
             _svg(_plane(measured)),
@@ -58,23 +59,27 @@ def pictures(measured: Mapping[str, xr.Dataset]) -> list[Picture]:
 
 def _roc(measured: Mapping[str, xr.Dataset]) -> Figure:
     figure, ax = _axes("false alarms among unseen passages", "passages found")
-    unseen = np.sort(_measured(measured["unseen"]))[::-1]
-    false = np.arange(1, len(unseen) + 1) / len(unseen)
+    unseen, of_unseen = _measured(measured["unseen"])
     for name, side in measured.items():
         if name != "unseen":
-            colour, _ = LOOKS[name]
-            ax.step(false, (_measured(side)[:, None] >= unseen).mean(0), where="post", color=colour, label=name)
+            colour, (scores, documents) = LOOKS[name][0], _measured(side)
+            curve = roc_curve(scores, unseen, documents=(documents, of_unseen))
+            ax.step(curve.false_positive_rate, curve.true_positive_rate, where="post", color=colour, label=name)
+            ax.fill_between(curve.false_positive_rate, curve.low, curve.high, color=colour, alpha=0.15, lw=0)
+    ends = np.array([1 / len(unseen), 1])
+    false = np.geomspace(*ends)
     ax.plot(false, false, "--", color="#555555", label="chance")
-    ax.set(xscale="log", xlim=(false[0], 1), ylim=(0, 1.02))
+    ax.set(xscale="log", xlim=ends, ylim=(0, 1.02))
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside upper left", ncols=4, frameon=False)
     return figure
 
 
-def _measured(side: xr.Dataset) -> np.ndarray:
-    """The primary scores that there are."""
-    return side[PRIMARY].dropna("sample").values
+def _measured(side: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The primary scores that there are, and their documents."""
+    there = side.dropna("sample", subset=[PRIMARY])
+    return there[PRIMARY].values, there.document.values
 
 
 def _plane(measured: Mapping[str, xr.Dataset]) -> Figure:

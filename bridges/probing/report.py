@@ -72,7 +72,10 @@ class Report:
         """All that was measured of passages, over `sample`, with the coordinate `side`; empty if nothing was."""
         if not self.measured:
             return xr.Dataset()
-        names = self.measured.items()
+        measured = dict(self.measured)
+        if self.numbers:
+            measured["suspect"] = measured["suspect"].assign(p_value=("sample", self.numbers["p_values"]))
+        names = measured.items()
         sides = [data.assign_coords(side=("sample", [name] * data.sizes["sample"])) for name, data in names]
         joined = xr.concat(sides, "sample", data_vars="minimal", coords="minimal", compat="override", join="outer")
         return joined.assign_attrs(manifest=json.dumps(self.record, sort_keys=True, default=str))
@@ -85,9 +88,10 @@ class Report:
         side = self.measured["suspect"]
         score = np.nan_to_num(side[PRIMARY].values, nan=-np.inf)
         back = np.nan_to_num(side.extracted.values, nan=0.0).max(1) if "extracted" in side else np.zeros(len(score))
-        return [self._passage(side, int(i)) for i in np.lexsort((-score, -back))[:SHOWN]]
+        p = self.numbers["p_values"] if self.numbers else np.full(len(score), np.nan)
+        return [self._passage(side, int(i), float(p[i])) for i in np.lexsort((-score, -back))[:SHOWN]]
 
-    def _passage(self, side: xr.Dataset, i: int) -> dict[str, Any]:
+    def _passage(self, side: xr.Dataset, i: int, p: float) -> dict[str, Any]:
         x = side.tokens.values[i]
         texts = pieces(self.tokenizer, x) if self.tokenizer else [f"{token} " for token in x]
         classes = [""] * len(x)
@@ -98,6 +102,7 @@ class Report:
         return {
             "document": int(side.document.values[i]),
             "score": float(side[PRIMARY].values[i]),
+            "p_value": p,
             "returned": {task: float(share) for task, share in zip(TASKS, shares) if not np.isnan(share)},
             "tokens": [list(pair) for pair in zip(texts, classes)],
         }
@@ -117,6 +122,7 @@ class Report:
                 "true_positive_rates": {f"{rate:g}": point for rate, point in numbers.get("rates", {}).items()},
                 "returned": numbers.get("returned", {}),
                 "discoveries": int(np.sum(numbers["found"])) if numbers else None,
+                "passage_discoveries": int(np.sum(numbers["found_passages"])) if numbers else None,
                 "calibration_areas": numbers.get("calibration", {}).get("areas", {}),
                 "memories": self.alone["memories"],
                 "entropy": self.alone["entropy"],

@@ -61,8 +61,9 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
     dict
         `scored`, of each side the number of passages with the primary score, and of all; `areas`, of each score an
         Estimate; `rates`, of each rate of false positives an OperatingPoint, None where there are too few documents;
-        `found`, which suspect documents are discoveries; `returned`, of each side and task, and of any task, how many
-        passages come back of how many tried
+        `found`, which suspect documents are discoveries; `p_values`, of each suspect passage among the first passages
+        of the unseen documents, NaN where there is no score, and `found_passages`, which of them are discoveries;
+        `returned`, of each side and task, and of any task, how many passages come back of how many tried
     """
     sides = (suspect, unseen)
     areas = {}
@@ -77,7 +78,11 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
     returned = {name: _returned(side) for name, side in (("suspect", suspect), ("unseen", unseen))}
     scored = {name: (int(side[PRIMARY].count()), side.sizes["sample"]) for name, side in zip(returned, sides)}
     found = discoveries(conformal_p_values(x, y), LEVEL)
-    return {"scored": scored, "areas": areas, "rates": rates, "found": found, "returned": returned}
+    p, found_passages = _by_passage(suspect, unseen)
+    return {
+        **{"scored": scored, "areas": areas, "rates": rates, "found": found},
+        **{"p_values": p, "found_passages": found_passages, "returned": returned},
+    }
 
 
 def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
@@ -139,6 +144,19 @@ def _by_document(scores: Float64[np.ndarray, " n"], document: Int64[np.ndarray, 
     return np.bincount(number, scores) / passages
 
 
+def _by_passage(suspect: xr.Dataset, unseen: xr.Dataset) -> tuple[Float64[np.ndarray, " N"], Bool[np.ndarray, " N"]]:
+    """Conformal p-values of the suspect passages, and which are discoveries. They are compared with one passage of each
+    unseen document, as those of one document are not exchangeable with another's."""
+    scores = SIGNS[PRIMARY] * suspect[PRIMARY].values
+    others, document = _measured(unseen, PRIMARY, SIGNS[PRIMARY])
+    calibration = others[np.unique(document, return_index=True)[1]]
+    there = ~np.isnan(scores)
+    p, found = np.full(len(scores), np.nan), np.zeros(len(scores), bool)
+    p[there] = conformal_p_values(scores[there], calibration)
+    found[there] = discoveries(p[there], LEVEL)
+    return p, found
+
+
 def comes_back(side: xr.Dataset) -> Bool[np.ndarray, "N T"]:
     """Which passages come back in which task; False for what was not tried."""
     return side.extracted.values >= COMES_BACK if "extracted" in side else np.zeros((side.sizes["sample"], 0), bool)
@@ -190,9 +208,10 @@ def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
     (n, of_n), (m, of_m) = (numbers["scored"][side] for side in ("suspect", "unseen"))
     if (n, m) != (of_n, of_m):
         said.append(f"Time was up when {n} of {of_n} suspect and {m} of {of_m} unseen passages were scored.")
+    passages = numbers["found_passages"]
     said.append(
-        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt, of which at most 5 % are expected "
-        "to be false."
+        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt, of {len(passages)} passages one by "
+        f"one {int(passages.sum())}, of either of which at most 5 % are expected to be false."
     )
     for rate, point in numbers["rates"].items():
         if point is not None:

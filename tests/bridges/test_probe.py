@@ -18,6 +18,7 @@ from bridges.probing.evidence import BLOCK, PRIMARY
 from bridges.probing.report import SCHEMA
 from uddm import EmpiricalBayes, UniformProcess
 from uddm.files import read_json
+from uddm.objective import token_bound
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,28 @@ def test_scores_of_all_sides(by_heart):
     assert [suspect[name].count().item() for name in (PRIMARY, "recovery", "extracted")] == [40, 40, 30]
 
 
+def test_passages_have_p_values_among_unseen_documents(by_heart):
+    """(1 + those that score as high)/(m + 1), of m documents that are one passage each."""
+    suspect, unseen = (by_heart.measured[side][PRIMARY].values for side in ("suspect", "unseen"))
+    want = [(1 + np.sum(unseen >= score)) / (len(unseen) + 1) for score in suspect]
+    scores = by_heart.scores
+    np.testing.assert_allclose(scores.p_value[scores.side == "suspect"], want, rtol=1e-12)
+    assert scores.p_value[scores.side != "suspect"].isnull().all()
+    assert by_heart.to_dict()["passage_discoveries"] == by_heart.to_dict()["discoveries"] > 20
+    assert all(passage["p_value"] in want for passage in by_heart.passages)
+
+
+def test_special_tokens_are_in_no_bound():
+    """Terms of tokens that do not count are left out of the mean."""
+    x = text(6, 0)
+    counted = np.random.default_rng(0).random(x.shape) < 0.6
+    counted[:, 0] = True
+    asked = system(WEAKLY)
+    terms = token_bound(asked.process, asked.denoiser, torch.tensor(x), times=16, generator=0).total.numpy()
+    want = [-row[kept].mean() for row, kept in zip(terms, counted)]
+    np.testing.assert_allclose(evidence._bound(asked, x, counted), want, rtol=1e-12)
+
+
 def test_the_same_corruptions_meet_both_sides():
     """Positions and draws: where the same text is on both sides, all that is measured is the same."""
     found = ask(WEAKLY, text(40, 2), text(40, 2))
@@ -284,11 +307,24 @@ def test_a_tiny_budget_gives_the_first_scores(uninterrupted, tmp_path):
     assert told(ask(WEAKLY, **MANY, folder=tmp_path)) == told(uninterrupted), "and with more time, all"
 
 
+def test_a_budget_ends_generation_too(tmp_path):
+    """Of a model alone, after the first sequences; what is left can be made later."""
+    asked, how = system(WEAKLY), {"generated": 60, "steps": 2, "rng": 0}
+    early = probe(asked, **how, folder=tmp_path, budget=1e-9)
+    assert len(early.alone["samples"]) == 25
+    assert not early.alone["attraction"]
+    assert "no time" in early.html()
+    late = probe(asked, **how, folder=tmp_path)
+    assert np.array_equal(late.alone["samples"][:25], early.alone["samples"])
+    assert told(late) == told(probe(asked, **how))
+    assert len(late.alone["samples"]) == 60
+
+
 @pytest.mark.parametrize("groups", [1, 2, 3, 4, 5])
 def test_whenever_time_is_up_both_sides_are_measured_alike(monkeypatch, groups):
     """Two groups of scores, then recovery and extraction of either block."""
     asked = iter(range(100))
-    monkeypatch.setattr(evidence.Clock, "is_out", lambda self: next(asked) >= groups - 1)
+    monkeypatch.setattr(evidence.Clock, "is_out", lambda self, share=1.0: next(asked) >= groups - 1)
     suspect, unseen = ask(WEAKLY, **MANY).measured.values()
     blocks = [(BLOCK, BLOCK), (BLOCK + 5, BLOCK + 10)]
     assert [int(side[PRIMARY].count()) for side in (suspect, unseen)] == [*blocks[groups > 1]]

@@ -25,7 +25,15 @@ def numbers(area, counts):
     scored = {"suspect": (30, 30), "unseen": (30, 30)}
     found = np.arange(30) < 5
     rates = {0.01: None, 0.001: None}
-    return {"scored": scored, "areas": {PRIMARY: area}, "rates": rates, "found": found, "returned": returned}
+    passages = {"p_values": np.full(30, 0.5), "found_passages": np.arange(30) < 4}
+    return {
+        "scored": scored,
+        "areas": {PRIMARY: area},
+        "rates": rates,
+        "found": found,
+        **passages,
+        "returned": returned,
+    }
 
 
 def failing(*spoils):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.special import logit, ndtri
+from scipy.special import logit, ndtr, ndtri
 from scipy.stats import binom, binomtest, ks_2samp, mannwhitneyu
 from sklearn.metrics import roc_auc_score
+from sklearn.metrics import roc_curve as sklearn_curve
 
-from amtheory.intervals import wilson
-from bridges import OperatingPoint, area_under_roc, ks_distance, operating_point, true_positive_rate
+from amtheory.intervals import clopper_pearson, wilson
+from bridges import OperatingPoint, area_under_roc, ks_distance, operating_point, roc_curve, true_positive_rate
 
 FEW = st.lists(st.integers(-3, 3), min_size=1, max_size=12)  # with many ties
 TWO = st.lists(st.integers(-3, 3), min_size=2, max_size=12)
@@ -344,3 +345,50 @@ def test_bad_arguments_are_named(error, name, change):
         true_positive_rate(**({"members": [1.0], "others": np.arange(100), "false_positive_rate": 0.1} | change))
     with pytest.raises(ValueError, match="`confidence`"):
         area_under_roc([1, 2], [0, 1], confidence=1.0)
+
+
+@given(FEW | WIDE, FEW | WIDE)
+def test_the_curve_counts(members, others):
+    curve = roc_curve(members, others)
+    for false, true, score in zip(curve.false_positive_rate, curve.true_positive_rate, sorted({*others})[::-1]):
+        assert false == pytest.approx(np.mean([other >= score for other in others]))
+        assert true == pytest.approx(np.mean([member >= score for member in members]))
+    assert (curve.low <= curve.true_positive_rate).all()
+    assert (curve.true_positive_rate <= curve.high).all()
+    for rising in curve:
+        assert (np.diff(rising) >= 0).all()
+    labels = np.repeat([1, 0], [len(members), len(others)])
+    if np.isfinite([*members, *others]).all():
+        false, true, _ = sklearn_curve(labels, [*members, *others], drop_intermediate=False)
+        points = set(zip(false.round(9), true.round(9)))
+        assert points.issuperset(zip(curve.false_positive_rate.round(9), curve.true_positive_rate.round(9)))
+
+
+@pytest.mark.statistical(alarm=1e-6)
+@pytest.mark.parametrize(("m", "n"), [(30, 200), (200, 30)])
+def test_the_band_of_the_curve_holds_at_each_rate(m, n, seed):
+    """With 95 % or more, of Gaussian scores; the interval of the share of members alone does not."""
+    repeats, missed, bare = 400, np.zeros(n), np.zeros(n)
+    for i in range(repeats):
+        rng = np.random.default_rng(seed(i))
+        curve = roc_curve(rng.normal(1.5, 1, m), rng.normal(size=n))
+        truth = ndtr(1.5 + ndtri(curve.false_positive_rate))
+        missed += (truth < curve.low) | (truth > curve.high)
+        bare += [not low <= true <= high for true, (low, high) in zip(truth, _bare(curve.true_positive_rate, m))]
+    allowed = binom.isf(1e-6 / (2 * n), repeats, 0.05)
+    assert missed.max() <= allowed
+    assert (bare > allowed).any(), "negative control"
+
+
+def _bare(shares, m):
+    return [clopper_pearson(share * m, m)[1:] for share in shares]
+
+
+def test_alike_passages_count_once_in_the_band():
+    """Each passage four times, as one document: the band of the passages alone."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(1, 1, 40), rng.normal(0, 1, 50)
+    alone = roc_curve(x, y)
+    documents = np.repeat(np.arange(40), 4), np.repeat(np.arange(50), 4)
+    for found, want in zip(roc_curve(np.repeat(x, 4), np.repeat(y, 4), documents=documents), alone):
+        np.testing.assert_allclose(found, want, atol=1e-12)
