@@ -23,7 +23,7 @@ from bridges import (
 )
 from bridges.claims import ends
 from paper_figures.cells import stack
-from paper_figures.measure import hierarchy, language, margins, memories, nearest, relaxation
+from paper_figures.measure import hierarchy, language, margins, memories, nearest, noises, relaxation
 from paper_figures.measure.networks import unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
@@ -299,6 +299,21 @@ def basins(ws: Workspace) -> xr.Dataset:
     return xr.merge([margins.claim_C2(ws), excess.to_dataset(name="recovery_excess")], join="outer")
 
 
+# --- the noise ---------------------------------------------------------------------------------------
+
+
+def under_noises(ws: Workspace) -> xr.Dataset:
+    """`retrieved` of training and test tokens against the size of the training set, under each noise."""
+    names = {noises.STRINGS: GRAMMAR, noises.TEXT: TEXT}
+    found = {
+        f"{name}, {kind}": noises.over_sizes(ws, data, kind, noises.retrieval)[["retrieved"]]
+        for data, name in names.items()
+        for kind in noises.kinds(ws)
+        if noises.cases(ws, data, kind)
+    }
+    return _together(found)
+
+
 EVIDENCE: dict[str, Evidence] = {
     "C1": Evidence(margins.identity_tasks, margins.claim_C1, "am_margins"),
     "C2": Evidence(lambda ws: [*margins.pattern_tasks(ws), *transition_tasks(ws)], basins, "am_margins"),
@@ -318,10 +333,11 @@ EVIDENCE: dict[str, Evidence] = {
     "C16": Evidence(transition_tasks, detection, "detection"),
     "C17": Evidence(hierarchy.course_tasks, memorized_first, "rhm_memorization"),
     "C18": Evidence(relaxation.tasks, ergodicity, "rhm_relaxation"),
+    "C19": Evidence(noises.tasks, under_noises, "noises"),
 }
 """By claim."""
 
 
 def choose(names: Sequence[str] = ()) -> dict[str, Evidence]:
-    """That of the claims among the names, "C1" to "C18"; of all claims if there is no name at all."""
+    """That of the claims among the names, "C1" to "C19"; of all claims if there is no name at all."""
     return {claim: evidence for claim, evidence in EVIDENCE.items() if claim in names or not names}

@@ -28,7 +28,8 @@ from uddm.files import write_atomically
 
 
 def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) -> Path:
-    """Make the named figures and decide the named claims, all by default, and the report; returns the report's path.
+    """Make the named figures and decide the named claims, and the report; returns the report's path. By default they
+    are all but those that the preset makes only if they are named.
 
     The report is written with the first of them that is complete, and again with each further one. It goes on showing
     what earlier runs with the same settings and code made in the folder. Finished work is read back, so an interrupted
@@ -39,10 +40,10 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     Parameters
     ----------
     ws : the results folder, and what they are of.
-    names : figures, as `paper_figures.figure.choose` takes them, and claims, "C1" to "C18".
+    names : figures, as `paper_figures.figure.choose` takes them, and claims, "C1" to "C19".
     jobs : how many tasks run at once.
     """
-    begin, (figures, claims) = time.perf_counter(), _asked(names)
+    begin, (figures, claims) = time.perf_counter(), _asked(names, ws.preset.by_name)
     ws.prepare()
     products: dict[str, Figure | evidence.Evidence] = {**figures, **claims}
     facts: dict[str, Any] = {
@@ -122,10 +123,17 @@ def replot(folder: Path, names: Sequence[str] = ()) -> Path:
     return write_report(folder)
 
 
-def _asked(names: Sequence[str]) -> tuple[dict[str, Figure], dict[str, evidence.Evidence]]:
+def _asked(
+    names: Sequence[str], left_out: Sequence[str] = ()
+) -> tuple[dict[str, Figure], dict[str, evidence.Evidence]]:
+    """The figures and claims of these names; if there is none, all but those left out."""
     claims = evidence.choose(names)
     others = [name for name in names if name not in claims]
-    return (choose(others) if others or not names else {}), claims
+    figures = choose(others) if others or not names else {}
+    if names:
+        return figures, claims
+    kept: Any = ({name: value for name, value in each.items() if name not in left_out} for each in (figures, claims))
+    return tuple(kept)
 
 
 def _draw(ws: Workspace, name: str, figure: Figure) -> dict[str, Any]:

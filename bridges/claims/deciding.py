@@ -115,7 +115,7 @@ class Claim:
 
     Attributes
     ----------
-    name : "C1" to "C18"
+    name : "C1" to "C19"
     statement : what is claimed
     source : where the paper, or a companion, says it
     statistic : what is computed, and the smallest effect that counts

@@ -70,6 +70,17 @@ def _they_meet(ds: xr.Dataset) -> list[Part]:
                  -0.05, 0.05, resolution=0.005)]  # fmt: skip
 
 
+def _any_noise(ds: xr.Dataset) -> list[Part]:
+    difference = minus(*(at_label(ds["retrieved"], "split", split) for split in ("train", "test")))
+    smallest, largest = two_ends(difference, "size")
+    slope = log_slope(at_label(ds["retrieved"], "split", "test"), "size")
+    return [
+        Part("training minus test recovery at the smallest size, above .2", smallest, 0.2, resolution=0.02),
+        Part("slope of test recovery against log size, above .01", slope, 0.01, resolution=0.001),
+        Part("training minus test recovery at the largest size, within .05", largest, -0.05, 0.05, resolution=0.005),
+    ]
+
+
 def _entropy_vanishes(ds: xr.Dataset) -> list[Part]:
     smallest, largest = two_ends(ds["entropy"], "size")
     return [
@@ -316,6 +327,17 @@ CLAIMS: dict[str, Claim] = {
             "memory of the root after all U-turns: .5 at the least noise, below .1 at the most",
             {"relaxation": ("system", "alpha", "repeat")},
             _ergodicity,
+        ),
+        Claim(
+            "C19",
+            "Conditional likelihood, not uniform noise, makes the memory: trained under any noise, it memorizes, then "
+            "generalizes.",
+            "arXiv 2604.26841, eqs. 8 to 11, taken at their word",
+            "recovery of uniformly replaced tokens by the conditionals alone, one position at a time: training minus "
+            "test at the smallest size, .2; slope of test against log size, .01; training minus test at the largest "
+            "size, within .05",
+            {"retrieved": ("system", "split", "size", "repeat")},
+            _any_noise,
         ),
     )
 }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xarray as xr
 
 import bridges
+from paper_figures.cells import stack
 
 if TYPE_CHECKING:
-    from bridges import MemorySystem
+    from bridges import DiffusionSystem, MemorySystem
 
 Number = TypeVar("Number", int, float)
 
@@ -60,3 +61,17 @@ def scored(system: MemorySystem, x: np.ndarray, train: np.ndarray | None, seed: 
     *_, gini = system.conditional(x, CLEAN).certainty()
     # numbered, so that fewer than elsewhere are filled with NaN
     return found.assign(curvature=("sample", gini.sum(1))).assign_coords(sample=range(len(x)))
+
+
+def retrieved(system: DiffusionSystem, sequences: Mapping[str, np.ndarray], noise: float, seed: int) -> xr.Dataset:
+    """`retrieved` (split, estimate): tokens replaced by uniform draws, that share of all, which the conditionals
+    restore, one position at a time at T = 0 (`bridges.SequentialSystem`), taking all others as they stand; and
+    `returned`, whole sequences."""
+    memory = bridges.SequentialSystem(system, schedule="linear")
+
+    def of(split: str) -> xr.Dataset:
+        how: Any = {"noise": noise, "start": CLEAN, "mode": "posterior_mode", "rng": seed}
+        found = bridges.token_recovery(memory, sequences[split], **how).squeeze("noise", drop=True)
+        return found[["recovery", "exact_match"]].rename(recovery="retrieved", exact_match="returned")
+
+    return stack(of, split=list(sequences))

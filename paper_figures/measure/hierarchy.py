@@ -14,13 +14,14 @@ import bridges
 import uddm
 from amtheory.intervals import bootstrap_mean, wilson
 from paper_figures.cells import Cell, stack
-from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, classified, scored, three, traced
+from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, classified, retrieved, scored, three, traced
 from paper_figures.measure.networks import Training, is_row, unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bridges import MemorySystem
+    from bridges import DiffusionSystem
+    from paper_figures.presets import Recipe
     from uddm.corpora import RandomHierarchy
 
 MEMORIZATION, GENERALIZATION = "memorization limit", "generalization limit"
@@ -109,13 +110,15 @@ def cells(ws: Workspace, case: Case) -> list[Cell]:
 
 
 class Measured:
-    """One system and its strings, and the cells of what is measured on it."""
+    """One system and its strings, and the cells of what is measured on it; of the recipe that has the system's name, or
+    of another one."""
 
-    def __init__(self, ws: Workspace, case: Case):
+    def __init__(self, ws: Workspace, case: Case, recipe: Recipe | None = None):
         self.ws, self.case, self.settings = ws, case, ws.preset.hierarchy
+        self.recipe = recipe or self.settings.recipes.get(case.system)
         arguments = {**self.settings.grammar, **self.settings.rules[case.rules], "seed": case.grammar}
         self.grammar: RandomHierarchy = uddm.corpora.RandomHierarchy(**arguments)
-        self.network = None if case.system in LIMITS else self._network()
+        self.network = self._network(self.recipe) if self.recipe else None
         self.name = self.network.name if self.network else case.system.split()[0]
         determined = self.network.key if self.network else {"system": case.system}
         self.origin: dict[str, Any] = {"grammar": self.grammar.to_dict(), "size": case.size, **determined}
@@ -124,8 +127,8 @@ class Measured:
         self.largest = max(size for recipe in self.settings.recipes.values() for size in recipe.sizes)
         self.seed = ws.keyed_seed("measurements", case.grammar)
 
-    def _network(self) -> Training:
-        recipe, grammar, steps = self.settings.recipes[self.case.system], self.grammar, self.case.steps
+    def _network(self, recipe: Recipe) -> Training:
+        grammar, steps = self.grammar, self.case.steps
         return Training(recipe, vocab_size=grammar.symbols, length=grammar.length, steps=steps, seed=self.ws.seed)
 
     @cached_property
@@ -139,7 +142,7 @@ class Measured:
         return {"all": training, "train": training[:n], "test": drawn[self.largest :]}
 
     @cached_property
-    def system(self) -> MemorySystem:
+    def system(self) -> DiffusionSystem:
         """The network, read, resumed or trained; or a limit."""
         import torch
 
@@ -224,6 +227,16 @@ class Measured:
             return xr.merge(parts, combine_attrs="drop")
 
         return self._cell("generation", {}, make)
+
+    def retrieval(self) -> Cell:
+        """Training and test strings `retrieved`."""
+        noise, n = self.ws.preset.noises.noise, self.ws.preset.noises.sequences
+
+        def make() -> xr.Dataset:
+            strings = {split: self.strings[split][:n] for split in SPLITS}
+            return retrieved(self.system, strings, noise, self.seed)
+
+        return self._cell(f"retrieval-{noise:g}", {"noise": noise, "retrieved": n}, make)
 
     def trajectory(self) -> Cell:
         """The generation of strings, `traced`."""

@@ -14,7 +14,17 @@ import bridges
 import uddm
 from amtheory.intervals import Estimate, bootstrap_mean, student
 from paper_figures.cells import Cell, joined, stack
-from paper_figures.measure import CLEAN, FOLLOWED, FOLLOWED_STATES, classified, nearest, scored, three, traced
+from paper_figures.measure import (
+    CLEAN,
+    FOLLOWED,
+    FOLLOWED_STATES,
+    classified,
+    nearest,
+    retrieved,
+    scored,
+    three,
+    traced,
+)
 from paper_figures.measure.networks import (
     Checkpoint,
     Training,
@@ -191,11 +201,12 @@ def _steps(language: Language, steps: int, noise: float) -> int:
 
 
 class Measured:
-    """One system of one training set, and the cells of what is measured on it."""
+    """One system of one training set, and the cells of what is measured on it; of the recipe that has the system's
+    name, or of another one."""
 
-    def __init__(self, ws: Workspace, case: Case):
+    def __init__(self, ws: Workspace, case: Case, recipe: Recipe | None = None):
         self.ws, self.case, self.language = ws, case, ws.preset.language
-        self.network = None if case.system == LIMIT else self._network()
+        self.network = None if case.system == LIMIT else self._network(recipe or recipes(ws)[case.system])
         self.name, self.protocol = (self.network.name, self.network.protocol) if self.network else ("limit", OURS)
         determined = self.network.key if self.network else {"system": LIMIT}
         self.origin: dict[str, Any] = {
@@ -206,9 +217,8 @@ class Measured:
         }
         self.seed = ws.keyed_seed("measurements", case.seed)
 
-    def _network(self) -> Training | Checkpoint:
-        ws, (system, size, seed) = self.ws, self.case
-        recipe = recipes(ws)[system]
+    def _network(self, recipe: Recipe | Published) -> Training | Checkpoint:
+        ws, (_, size, seed) = self.ws, self.case
         if isinstance(recipe, Published):
             return Checkpoint(recipe, size)
         return Training(
@@ -239,7 +249,7 @@ class Measured:
         else:
             weights, name = self.ws.keyed_seed("weights", self.case.seed), f"train-{self._label}"
             found = self.network.run(self.ws, name, self.origin, self.data, weights, tokenizer=self.ws.tokenizer)
-        return bridges.DiffusionSystem(as_measured(found, self.protocol))
+        return bridges.as_system(as_measured(found, self.protocol))
 
     def greedy(self, split: str, noise: float, told: str = TOLD[0]) -> Cell:
         """Experiment 1: deterministic dynamics, told t = 1 whatever the corruption, or its time."""
@@ -342,6 +352,17 @@ class Measured:
             return scored(self.system, self._sequences(split, numbers[split]), train, self.seed)
 
         return self._cell("scores", {"sequences": numbers}, lambda: stack(scores, split=SPLITS))
+
+    def retrieval(self) -> Cell:
+        """Training and test sequences `retrieved`."""
+        noise, n = self.ws.preset.noises.noise, self.ws.preset.noises.sequences
+        numbers = {split: min(n, self._available(split)) for split in SPLITS}
+
+        def make() -> xr.Dataset:
+            sequences = {split: self._sequences(split, number) for split, number in numbers.items()}
+            return retrieved(self.system, sequences, noise, self.seed)
+
+        return self._cell(f"retrieval-{noise:g}", {"noise": noise, "retrieved": numbers}, make)
 
     def trajectory(self) -> Cell:
         """The generation of sequences, `traced`."""

@@ -9,6 +9,7 @@ from paper_figures.presets.schema import Hierarchy as Hierarchy
 from paper_figures.presets.schema import Language as Language
 from paper_figures.presets.schema import Margins as Margins
 from paper_figures.presets.schema import Memories as Memories
+from paper_figures.presets.schema import Noises as Noises
 from paper_figures.presets.schema import Preset as Preset
 from paper_figures.presets.schema import Protocol as Protocol
 from paper_figures.presets.schema import Published as Published

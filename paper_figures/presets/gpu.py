@@ -54,4 +54,6 @@ GPU = Preset(
     hierarchy=LAPTOP.hierarchy,
     relaxation=LAPTOP.relaxation,
     theory=LAPTOP.theory,
+    noises=replace(LAPTOP.noises, text_sizes=(64, 4096, 40_000)),
+    by_name=LAPTOP.by_name,
 )

@@ -7,6 +7,7 @@ from paper_figures.presets.schema import (
     Language,
     Margins,
     Memories,
+    Noises,
     Preset,
     Protocol,
     Recipe,
@@ -119,4 +120,14 @@ LAPTOP = Preset(
         disorder=4,
         points=25,
     ),
+    noises=Noises(
+        kinds={
+            "uniform": {},
+            "masked": {"noise": "masked", "schedule": "linear"},
+            "hybrid": {"noise": "hybrid", "schedule": "linear", "p_unif": 0.2},
+        },
+        text_sizes=(64, 1024, 60000),
+        strings=(16, 64, 256, 1024, 8192),
+    ),
+    by_name=("noises", "C19"),
 )

@@ -5,6 +5,8 @@ released scripts. Networks are found by `paper_figures.published`, and come in t
 one, with the weights of the last step and a greedy last call.
 """
 
+from dataclasses import replace
+
 from paper_figures.presets.laptop import LAPTOP
 from paper_figures.presets.schema import Language, Preset
 
@@ -33,4 +35,6 @@ PAPER = Preset(
     hierarchy=LAPTOP.hierarchy,
     relaxation=LAPTOP.relaxation,
     theory=LAPTOP.theory,
+    noises=replace(LAPTOP.noises, text_sizes=()),
+    by_name=LAPTOP.by_name,
 )

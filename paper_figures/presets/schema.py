@@ -207,8 +207,26 @@ class Theory:
 
 
 @dataclass(frozen=True)
+class Noises:
+    """The main networks of text and of the hierarchical language, trained on the same data in as many steps under each
+    of several noises.
+
+    kinds: what is different in the configuration of the network, by the name in the figures; the first is that of the
+    main networks themselves. text_sizes, strings: some of their training-set sizes. noise: share of tokens replaced by
+    uniform draws, of `sequences` training and as many unseen ones, that the conditionals are to restore.
+    """
+
+    kinds: dict[str, dict[str, Any]]
+    text_sizes: tuple[int, ...]
+    strings: tuple[int, ...]
+    noise: float = 0.25
+    sequences: int = 100
+
+
+@dataclass(frozen=True)
 class Preset:
-    """A named scale of the same figures and claims. rehearsal: whether verdicts mean nothing yet."""
+    """A named scale of the same figures and claims. rehearsal: whether verdicts mean nothing yet. by_name: figures and
+    claims that are left out unless they are asked for, as they take too long."""
 
     about: str
     rehearsal: bool
@@ -218,3 +236,5 @@ class Preset:
     hierarchy: Hierarchy
     relaxation: Relaxation
     theory: Theory
+    noises: Noises
+    by_name: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from paper_figures.presets.schema import (
     Language,
     Margins,
     Memories,
+    Noises,
     Preset,
     Protocol,
     Recipe,
@@ -112,5 +113,11 @@ SMOKE = Preset(
         disorder=3,
         points=8,
         noisy=60,
+    ),
+    noises=Noises(
+        kinds={"uniform": {}, "masked": {"noise": "masked", "schedule": "linear"}},
+        text_sizes=(32, 2048),
+        strings=(4, 24),
+        sequences=8,
     ),
 )

@@ -70,4 +70,5 @@ WORKSTATION = Preset(
     ),
     relaxation=replace(LAPTOP.relaxation, chains=400, grammars=24),
     theory=LAPTOP.theory,
+    noises=replace(LAPTOP.noises, text_sizes=tuple(STEPS), strings=(16, 64, 256, 1024, 4096, 16384), sequences=300),
 )

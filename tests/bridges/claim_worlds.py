@@ -140,6 +140,13 @@ def c18(quiet, noisy):
     return xr.Dataset({"relaxation": over(alpha=[0.9, 0.1, 0.5])("system", quiet, noisy, 0.3)})
 
 
+def c19(memorized, slope, difference):
+    test = [0.5 + slope * x for x in LOG]
+    curves = over(split=["train", "test"], size=SIZES)
+    train = [test[0] + difference, test[1] + memorized, 0.6]
+    return xr.Dataset({"retrieved": curves("system", *train, *test)})
+
+
 WORLDS = {
     "C1": World(c1, (0, 1e-13), ((0.5,), (1e-10,)), (1, 1e-8)),
     "C2": World(c2, (0.06, 0.5), ((0.02,), (0.2,)), (-0.02, -0.1)),
@@ -159,6 +166,7 @@ WORLDS = {
     "C16": World(c16, (0.95,), ((0.8,),), (0.6,)),
     "C17": World(c17, (0.3, -0.3), ((0.1,), (-0.1,)), (-0.1, 0.1)),
     "C18": World(c18, (0.8, 0.02), ((0.5,), (0.1,)), (0.2, 0.4)),
+    "C19": World(c19, (0.5, 0.05, 0.0), ((0.2,), (0.01,), (-0.05, 0.05)), (0.0, -0.03, 0.3)),
 }
 
 ZIGZAG = np.array([1, -1, 1, -1])  # repeats around a mean

@@ -13,6 +13,7 @@ from bridges.claims import CLAIMS
 from paper_figures import report, runner
 from paper_figures.cells import load
 from paper_figures.figure import known
+from paper_figures.presets import PRESETS
 from paper_figures.report import claims_table, verify, write_report
 from paper_figures.runner import replot, run
 from paper_figures.workspace import Workspace
@@ -47,6 +48,15 @@ def test_every_figure_is_in_the_report_with_what_it_should_show(results):
     assert "A rehearsal" in page
     assert "Manifest" in page
     assert '"commit"' in html.unescape(page)
+
+
+def test_what_a_preset_makes_by_name_is_left_out_unless_named():
+    left_out = PRESETS["laptop"].by_name
+    figures, claims = runner._asked((), left_out)
+    assert {*known(), *CLAIMS} - {*figures, *claims} == {*left_out}
+    figures, claims = runner._asked(left_out, left_out)
+    assert {*figures, *claims} == {*left_out}
+    assert {*known(), *CLAIMS} >= {name for preset in PRESETS.values() for name in preset.by_name}
 
 
 def test_the_folder_verifies(smoke_results):
