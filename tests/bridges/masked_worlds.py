@@ -44,7 +44,7 @@ class Fields(Denoiser):
 
 
 class MaskedRemembering(Denoiser):
-    """`probe_worlds.Remembering` under masks: the Markov chain, exactly, and with a weight `share` the stored strings."""
+    """`probe_worlds.Remembering` under masks: the Markov chain, exactly, and by the weight `share` stored ones."""
 
     def __init__(self, stored, share):
         self.process, self.length, self.share = MaskedProcess(probe_worlds.K), probe_worlds.L, share
