@@ -26,14 +26,8 @@ def numbers(area, counts):
     found = np.arange(30) < 5
     rates = {0.01: None, 0.001: None}
     passages = {"p_values": np.full(30, 0.5), "found_passages": np.arange(30) < 4}
-    return {
-        "scored": scored,
-        "areas": {PRIMARY: area},
-        "rates": rates,
-        "found": found,
-        **passages,
-        "returned": returned,
-    }
+    told = {"scored": scored, "areas": {PRIMARY: area}, "rates": rates, "found": found, "returned": returned}
+    return told | passages | {"corruption": "replaced", "retrieved": {}}
 
 
 def failing(*spoils):
