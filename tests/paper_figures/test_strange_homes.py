@@ -17,9 +17,45 @@ from uddm.corpora import documentation_text
 SCRIPT = """
 import os, sys
 del os.sched_getaffinity  # as on macOS
-sys.argv = ["paper_figures", "run", "theory_gardner", "--preset", "smoke", "--out", sys.argv[1]]
+sys.argv = ["paper_figures", "run", sys.argv[2], "--preset", "smoke", "--out", sys.argv[1]]
 from paper_figures.__main__ import main
 main()
+"""
+
+RECALL = """
+import xarray as xr
+from paper_figures import style
+from paper_figures.cells import Cell
+from paper_figures.task import Task
+
+ORDER, TITLE, EXPECTED, CAPTION = 100, "Recall", "It is perfect.", "Overlaps of patterns that are retrieved."
+
+def cell():
+    from amtheory import PseudoInverse, retrieve
+    from amtheory.patterns import random_patterns
+
+    def make():
+        x = random_patterns(3, 20, rng=0)
+        return xr.Dataset({"overlap": ("pattern", (retrieve(PseudoInverse().fit(x), x)[0] * x).mean(1))})
+
+    return Cell("recall", {}, make)
+
+def cells(ws, _):
+    return [cell()]
+
+def tasks(ws):
+    return [Task(cells, None, 1)]
+
+def compute(ws):
+    return ws.get(cell())
+
+def plot(ds):
+    fig, axes = style.figure(1, 1)
+    axes[0, 0].plot(ds.overlap)
+    return fig
+
+def findings(ds):
+    return [f"all overlaps are {ds.overlap.min():g}"]
 """
 
 
@@ -35,14 +71,16 @@ def test_no_processes_no_home_foreign_settings(tmp_path, repository):
         "PYTHONCOERCECLOCALE": "0",
         "LC_ALL": "C",
     }
-    out = tmp_path / "out"
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(out)]
+    out, figure = tmp_path / "out", tmp_path / "recall.py"
+    figure.write_text(RECALL)
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(out), str(figure)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=repository, env={**os.environ, **strange}
     )
     assert done.returncode == 0, done.stderr
     assert verify(out) == []
-    assert "theory_gardner is drawn; 1 of 1 figures and claims" in done.stderr
+    assert "recall is drawn; 1 of 1 figures and claims" in done.stderr
+    assert "all overlaps are 1" in (out / "report.html").read_text()
 
 
 def test_looks_do_not_depend_on_the_users_settings():
