@@ -20,6 +20,7 @@ from .entropy import conditional_entropy as conditional_entropy
 from .entropy import entropy_gap as entropy_gap
 from .extractions import extraction as extraction
 from .identities import check_all as check_all
+from .masked import MaskedSystem as MaskedSystem
 from .measured import as_system as as_system
 from .membership import SCORES as SCORES
 from .membership import membership_scores as membership_scores
@@ -33,6 +34,7 @@ from .roc import area_under_roc as area_under_roc
 from .roc import ks_distance as ks_distance
 from .roc import operating_point as operating_point
 from .roc import true_positive_rate as true_positive_rate
+from .sequential import SequentialSystem as SequentialSystem
 from .stability import fixed_points as fixed_points
 from .substrings import substring_memorization as substring_memorization
 from .system import Conditional as Conditional
@@ -53,9 +55,11 @@ __all__ = [
     "Claim",
     "Conditional",
     "DiffusionSystem",
+    "MaskedSystem",
     "MemorySystem",
     "OperatingPoint",
     "Outcome",
+    "SequentialSystem",
     "UTurn",
     "area_under_roc",
     "as_system",

@@ -220,8 +220,8 @@ def attraction(
 
     Samples of a model that memorizes are attractors and return word for word; those of one that generalizes return no
     better than their structure demands. The controls get the same corruptions: the same samples `scrambled`, the
-    positions of each permuted, which leaves the frequencies of tokens and nothing else; and `random` sequences, which
-    are uniform noise.
+    positions of each permuted, which leaves the frequencies of tokens and nothing else; and `random` sequences, of
+    uniform tokens.
 
     Parameters
     ----------
@@ -266,7 +266,7 @@ def attraction(
     sequences = {
         "own": own,
         "scrambled": stream(seed, "scramble").permuted(own, axis=1),
-        "random": system.prior(n, stream(seed, "random")),
+        "random": system.uniform(n, stream(seed, "random")),
     }
     options = {"noise": noise, "mode": mode, "last": last, "steps": steps, "rng": seed, "confidence": confidence}
     found = [token_recovery(system, x, **options) for x in sequences.values()]

@@ -1,4 +1,4 @@
-"""A denoiser of a uniform diffusion language model, or an exact limit of one, as a measured system."""
+"""A denoiser of a diffusion language model, or an exact limit of one, as a measured system."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class DiffusionSystem(MemorySystem):
     See Also
     --------
     as_system : makes one, also from the folder of a checkpoint
+    MaskedSystem : of a masked model, whose cavity takes a mask
+    SequentialSystem : the same conditionals as a memory, one position at a time
 
     Examples
     --------
@@ -69,6 +71,7 @@ class DiffusionSystem(MemorySystem):
         self.denoiser, self.kind, self.batch_size = denoiser, conditional, batch_size
         self.process = denoiser.process
         self.length, self.vocab_size = denoiser.length, denoiser.process.vocab_size
+        self.mask = denoiser.process.mask
 
     def corrupt(self, x: Int64[np.ndarray, "B L"], noise: float, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
         return self.process.corrupt(_as_tensor("x", x), noise, generator=_seed(rng)).numpy()
@@ -158,6 +161,11 @@ class DiffusionSystem(MemorySystem):
     def tokens(self, z: Integer[np.ndarray, "B L"]) -> Integer[Tensor, "B L"]:
         """The token ids `z` (B, L) as a tensor, where the denoiser computes."""
         return _as_tensor("z", z, getattr(self.denoiser, "device", None))
+
+    def hide(self, z: Int64[Tensor, "B L"], where: Bool[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
+        """What the denoiser is to be given of `z` (B, L) for its cavities where a mask (B, L) holds: here z itself, as
+        they ignore the token that stands there."""
+        return z
 
     def _known(self, keep: np.ndarray | None) -> Tensor | None:
         return None if keep is None else _as_tensor("keep", keep, getattr(self.denoiser, "device", None))

@@ -15,8 +15,8 @@ def as_system(memory: Any, **options: Any) -> MemorySystem:
     ----------
     memory : a fitted `amtheory` memory, a `uddm.Denoiser`, the path of a model's folder, or a `MemorySystem`, which is
         returned as it is
-    options : keywords of `bridges.BinarySystem` (`beta`, `update`) or `bridges.DiffusionSystem` (`conditional`,
-        `batch_size`)
+    options : keywords of `bridges.BinarySystem` (`beta`, `update`), of `bridges.DiffusionSystem` (`conditional`,
+        `batch_size`) or, for a denoiser of masked tokens, of `bridges.MaskedSystem` (`passes`, `batch_size`)
 
     Returns
     -------
@@ -47,7 +47,11 @@ def as_system(memory: Any, **options: Any) -> MemorySystem:
         memory = import_transformers(memory) if is_transformers(memory) else Network.from_pretrained(memory)
     if hasattr(memory, "cavity"):
         from bridges.diffusion import DiffusionSystem
+        from bridges.masked import MaskedSystem
+        from uddm import MaskedProcess
 
+        if isinstance(memory.process, MaskedProcess):
+            return MaskedSystem(memory, **options)
         return DiffusionSystem(memory, **options)
     if hasattr(memory, "length_"):
         from bridges.binary import BinarySystem

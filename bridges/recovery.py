@@ -21,6 +21,8 @@ from bridges.system import MemorySystem, as_tokens, check_confidence, check_dyna
 TOKEN_CLASSES = ("stable", "unstable", "recovered", "failed")
 """Uncorrupted and kept, uncorrupted and altered, corrupted and restored, corrupted and not restored."""
 
+CARRIED_OVER = "tokens that are shown are carried over by the dynamics, so that none can be unstable"
+
 
 def token_classes(
     original: Integer[np.ndarray, "*shape"],
@@ -138,7 +140,8 @@ def token_recovery(
     - `recovery`: restored / corrupted tokens, pooled over sequences;
       `recovery_mean`: the same ratio within each sequence, averaged (as published; sequences without a corrupted token
       are NaN and left out); `total_recovery`: all tokens equal to the original at the end; `unstable_rate`: altered /
-      uncorrupted tokens; `exact_match`: whole sequences restored. Each over `noise` and `estimate`
+      uncorrupted tokens, NaN with the attribute ``reason`` where the dynamics carry all of these over, as that of a
+      masked model; `exact_match`: whole sequences restored. Each over `noise` and `estimate`
       (value, low, high): bootstrap intervals over sequences, Wilson's for `exact_match`.
 
     The attribute `manifest` is the record from which it can be repeated.
@@ -178,13 +181,15 @@ def token_recovery(
         corrupted.append(z)
         final.append(y)
         rates.append(_rates(x, z, y, stream(seed, "bootstrap", t), confidence))
+        if system.carries_over:
+            rates[-1]["unstable_rate"] = Estimate(np.nan, np.nan, np.nan)
     record = manifest(
         measurement="token_recovery",
         **{"seed": seed, "start": start, "mode": mode, "last": last, "steps": system.steps_taken(mode, steps)},
         **{"confidence": confidence, "precision": "float64 mixtures and draws"},
         **{"system": system.describe(), "input": array_hash(x), "seconds": time.perf_counter() - begin},
     )
-    return xr.Dataset(
+    found = xr.Dataset(
         {
             "original": (("sample", "position"), x),
             "corrupted": (("noise", "sample", "position"), np.stack(corrupted)),
@@ -194,6 +199,9 @@ def token_recovery(
         coords={"noise": times, "estimate": list(Estimate._fields)},
         attrs={"manifest": to_attribute(record)},
     )
+    if system.carries_over:
+        found.unstable_rate.attrs["reason"] = CARRIED_OVER
+    return found
 
 
 def _rates(

@@ -60,7 +60,8 @@ def fixed_points(
 
     Raises
     ------
-    TypeError, ValueError : naming the argument that is out of range
+    TypeError, ValueError : naming the argument that is out of range; a system that carries over all tokens, as a masked
+        model does: every sequence stays, and it is its `SequentialSystem` that has fixed points
 
     See Also
     --------
@@ -80,6 +81,8 @@ def fixed_points(
     times = check_times("start", start)
     check_dynamics(mode, last, steps)
     check_confidence(confidence)
+    if system.carries_over:
+        raise ValueError("`system` must be able to alter tokens, got a masked model, which carries all of them over")
     seed, begin = as_seed(rng), time.perf_counter()
     final, fixed, kept = [], [], []
     for t in times:

@@ -86,9 +86,9 @@ class Conditional(ABC):
 class MemorySystem(ABC):
     """A memory that can be corrupted, asked for its conditionals, and run. To be implemented by what is to be measured.
 
-    A subclass sets `length` and `vocab_size` and defines all methods but `path`, `prior` and `steps_taken`. Tokens come
-    in as int64 arrays (B, L) of ids in [0, K), B >= 1, checked by the measurement (`as_tokens`); they may be read-only
-    and are left alone. Tokens go out as int64 arrays, on the CPU. What is random comes from the
+    A subclass sets `length` and `vocab_size` and defines all methods but `path`, `prior`, `uniform` and `steps_taken`.
+    Tokens come in as int64 arrays (B, L) of ids in [0, K), B >= 1, checked by the measurement (`as_tokens`); they may
+    be read-only and are left alone. Tokens go out as int64 arrays, on the CPU. What is random comes from the
     `numpy.random.Generator` that is given and from nothing else: the same state of it gives the same tokens, and
     torch's or numpy's global streams stay as they are. Whatever is measured can be pickled.
 
@@ -96,6 +96,10 @@ class MemorySystem(ABC):
     ----------
     length : tokens in a sequence, L
     vocab_size : K; 2 for a binary memory, id 1 for spin +1
+    mask : the id that hides a token of corrupted sequences, K or one of the K that no sequence holds; None, the
+        default, where there is none
+    carries_over : whether the dynamics leave all tokens that are shown as they are, so that there is no rate of
+        unstable ones; default False
 
     See Also
     --------
@@ -124,12 +128,15 @@ class MemorySystem(ABC):
 
     length: int
     vocab_size: int
+    mask: int | None = None
+    carries_over: bool = False
 
     @abstractmethod
     def corrupt(self, x: Int64[np.ndarray, "B L"], noise: float, rng: np.random.Generator) -> Int64[np.ndarray, "B L"]:
-        """Replace each token by a uniform draw with probability 1 - alpha_t at the time t = `noise`.
+        """Replace each token with probability 1 - alpha_t at the time t = `noise`: by a uniform draw, or the mask.
 
-        A draw may be the token itself: the expected fraction of altered tokens is (1 - alpha_t) (K - 1) / K.
+        A draw may be the token itself: the expected fraction of altered tokens is (1 - alpha_t) (K - 1) / K, and
+        1 - alpha_t under masks.
 
         Parameters
         ----------
@@ -223,7 +230,7 @@ class MemorySystem(ABC):
         return np.array([start, 0.0]), iter([z, end])
 
     def prior(self, n: int, rng: np.random.Generator) -> Int64[np.ndarray, "{n} {self.length}"]:
-        """Uniform noise, from which `generate` starts. May be left out if it is uniform over all K ids.
+        """What is left of sequences at t = 1. May be left out if that is `uniform`.
 
         Parameters
         ----------
@@ -234,13 +241,29 @@ class MemorySystem(ABC):
         -------
         (n, L) int64
         """
-        return rng.integers(self.vocab_size, size=(n, self.length))
+        return self.uniform(n, rng)
+
+    def uniform(self, n: int, rng: np.random.Generator) -> Int64[np.ndarray, "{n} {self.length}"]:
+        """Sequences of independent tokens, each as probable as any other; masks are none.
+
+        Parameters
+        ----------
+        n : how many, >= 1
+        rng : generator of the draws
+
+        Returns
+        -------
+        (n, L) int64
+        """
+        hidden = self.mask is not None and self.mask < self.vocab_size
+        x = rng.integers(self.vocab_size - hidden, size=(n, self.length))
+        return x + (x >= self.mask) if hidden else x
 
     @abstractmethod
     def generate(
         self, n: int, rng: np.random.Generator, *, steps: int | None = None
     ) -> Int64[np.ndarray, "{n} {self.length}"]:
-        """Sequences from the stochastic dynamics, started at uniform noise.
+        """Sequences from the stochastic dynamics, started at noise.
 
         Parameters
         ----------
@@ -276,19 +299,22 @@ class MemorySystem(ABC):
         """
 
 
-def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray, "B {system.length}"]:
+def as_tokens(
+    name: str, tokens: Any, system: MemorySystem, *, noisy: bool = False
+) -> Int64[np.ndarray, "B {system.length}"]:
     """`tokens` as an int64 array (B, L) fit for `system`.
 
     Parameters
     ----------
     name : of the argument, for messages
     tokens : (B, L) integers of any type in [0, K), B >= 1
-    system : whose `length` and `vocab_size` are asked for
+    system : whose `length`, `vocab_size` and `mask` are asked for
+    noisy : whether they may hold the system's mask; default False
 
     Raises
     ------
     TypeError : not integers, or masked ones; `system` is none
-    ValueError : wrong shape, or ids outside [0, K)
+    ValueError : wrong shape, ids outside [0, K), or masks
     """
     check_system(system)
     tokens = check.unmasked(name, tokens)
@@ -296,10 +322,14 @@ def as_tokens(name: str, tokens: Any, system: MemorySystem) -> Int64[np.ndarray,
         raise TypeError(f"`{name}` must hold integer token ids, got dtype {tokens.dtype}")
     if tokens.ndim != 2 or tokens.shape[1] != system.length or len(tokens) == 0:
         raise ValueError(f"`{name}` must have shape (B, {system.length}) with B >= 1, got {tokens.shape}")
-    if tokens.min() < 0 or tokens.max() >= system.vocab_size:
+    hidden = tokens == system.mask if system.mask is not None else np.zeros(tokens.shape, bool)
+    shown = tokens[~hidden] if noisy else tokens
+    if shown.size and (shown.min() < 0 or shown.max() >= system.vocab_size):
         raise ValueError(
-            f"`{name}` must hold token ids in [0, {system.vocab_size - 1}], got ids in [{tokens.min()}, {tokens.max()}]"
+            f"`{name}` must hold token ids in [0, {system.vocab_size - 1}], got ids in [{shown.min()}, {shown.max()}]"
         )
+    if hidden.any() and not noisy:
+        raise ValueError(f"`{name}` must hold tokens, got the mask, id {system.mask}, {hidden.sum()} times")
     return tokens.astype(np.int64)
 
 

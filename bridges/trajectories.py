@@ -42,7 +42,7 @@ def trajectory(
     Parameters
     ----------
     system : what `as_system` gives, or any `MemorySystem`; one without a `path` of its own is seen at its ends
-    x : (N, L) sequences from which the dynamics start, ids in [0, K); or their number N >= 1, for uniform noise
+    x : (N, L) sequences from which the dynamics start, ids in [0, K) or masks; or their number N >= 1, for noise
     start : time in (0, 1] that the dynamics are told first; default 1.0
     mode : "sample", the default, "posterior_mode", "x0_mode" or "one_shot", as for `MemorySystem.recover`
     last : the last update of the reverse process, "ancestral", the default, "greedy" or "none"
@@ -87,7 +87,7 @@ def trajectory(
     ([0.8, 1.0, 1.0, 1.0], 1)
     """
     check_system(system)
-    z = None if isinstance(x, Integral) and not isinstance(x, bool) else as_tokens("x", x, system)
+    z = None if isinstance(x, Integral) and not isinstance(x, bool) else as_tokens("x", x, system, noisy=True)
     n = check.integer("x", x, 1) if z is None else len(z)
     check_time("start", start)
     check_dynamics(mode, last, steps)

@@ -73,7 +73,7 @@ class Plan:
 
 def answers(system: MemorySystem) -> str:
     """A hash of what a system expects in fixed noise: it tells those apart that describe themselves alike."""
-    return array_hash(system.conditional(system.prior(4, stream(0, "answers")), 0.5).entropy().round(6))
+    return array_hash(system.conditional(system.uniform(4, stream(0, "answers")), 0.5).entropy().round(6))
 
 
 class Clock:

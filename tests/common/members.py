@@ -23,7 +23,7 @@ from toy_noise import Mixed
 
 from amtheory import Couplings, DenseMemory, DiffusionMemory, Hopfield, Memory, PerceptronMargin, PseudoLikelihood
 from amtheory.patterns import random_patterns
-from bridges import BinarySystem, DiffusionSystem, MemorySystem, as_system
+from bridges import BinarySystem, DiffusionSystem, MaskedSystem, MemorySystem, SequentialSystem, as_system
 from paper_figures.figure import Figure, known
 from uddm import Denoiser, EmpiricalBayes, HierarchyBayes, MaskedProcess, UniformProcess
 from uddm.corpora import RandomHierarchy
@@ -72,6 +72,10 @@ PROCESSES: dict[str, Callable[[], Process]] = {
 SYSTEMS: dict[str, Callable[[], MemorySystem]] = {
     "EmpiricalBayes-posterior": lambda: as_system(EXACT["EmpiricalBayes"](), conditional="posterior", batch_size=5),
     "Hopfield-sequential": lambda: as_system(fitted(Hopfield), beta=1.5, update="sequential"),
+    "MaskedSystem": lambda: as_system(EmpiricalBayes(TOKENS, MaskedProcess(4))),
+    "MaskedSystem-passes": lambda: MaskedSystem(EmpiricalBayes(TOKENS, MaskedProcess(4)), passes=2, batch_size=100),
+    "SequentialSystem": lambda: SequentialSystem(EmpiricalBayes(TOKENS, MaskedProcess(4))),
+    "SequentialSystem-uniform": lambda: SequentialSystem(EXACT["EmpiricalBayes"](), order="fixed", schedule="linear"),
 }
 # what a measurement may ask for beside a system and sequences
 ARGUMENTS: dict[str, Any] = {"noise": 0.5}

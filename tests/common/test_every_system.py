@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bridges import DiffusionSystem, MemorySystem, as_system
+from bridges import DiffusionSystem, MaskedSystem, MemorySystem, SequentialSystem, as_system
 from uddm.choices import LASTS, MODES
 from uddm.denoisers import HalfPrecision
 
@@ -29,6 +29,13 @@ def some_tokens(system, n=7, seed=0):
     return np.random.default_rng(seed).integers(system.vocab_size, size=(n, system.length))
 
 
+def some_states(system, n=7, seed=0):
+    """Some of whose tokens are masked, where there are masks."""
+    z = some_tokens(system, n, seed)
+    hidden = np.random.default_rng(9).random(z.shape) < 0.5
+    return z if system.mask is None else np.where(hidden, system.mask, z)
+
+
 def rounding(system):
     """Of log-probabilities: networks compute in float32, all else in float64."""
     denoiser = getattr(system, "denoiser", None)
@@ -44,13 +51,15 @@ def probabilities(system, z):
 
 
 def steps_of(system, mode):
-    """Few, where the default is 1000."""
-    return 3 if isinstance(system, DiffusionSystem) and system.steps_taken(mode, None) == 1000 else None
+    """Few, where the default is 1000, or a hundred of as many passes as there are tokens."""
+    many = {DiffusionSystem: 1000, MaskedSystem: 1000, SequentialSystem: 100}.get(type(system))
+    return 3 if many and system.steps_taken(mode, None) == many else None
 
 
-def assert_tokens(system, tokens, n):
+def assert_tokens(system, tokens, n, *, masks=False):
     assert isinstance(tokens, np.ndarray)
     assert (tokens.shape, tokens.dtype) == ((n, system.length), np.int64)
+    tokens = np.where(masks & (tokens == system.mask), 0, tokens)
     assert 0 <= tokens.min() <= tokens.max() < system.vocab_size
 
 
@@ -83,7 +92,7 @@ def test_conditionals_reduce_one_distribution(system):
 
 @pytest.mark.statistical(alarm=1e-5)
 def test_conditional_samples(system, chi_square, seed):
-    n, z = 2000, some_tokens(system, 1, seed=3)
+    n, z = 2000, some_states(system, 1, seed=4)
     conditional = system.conditional(np.repeat(z, n, 0), T)
     samples = conditional.sample(np.random.default_rng(seed(5)))
     assert_tokens(system, samples, n)
@@ -100,15 +109,16 @@ def test_conditional_samples(system, chi_square, seed):
 
 @pytest.mark.statistical(alarm=2 * ALMOST_NEVER)
 def test_corruption_law(system, chi_square, seed):
-    """Every token is replaced by a uniform draw with probability 1 - alpha_t; alpha_t = 1 - t for spins."""
+    """Every token is replaced by a uniform draw, or a mask, with probability 1 - alpha_t; alpha_t = 1 - t for spins."""
     x, rng, n = some_tokens(system, 1), np.random.default_rng(seed(0)), 3000
     for noise in (0.2, 1.0):
         z = system.corrupt(np.repeat(x, n, 0), noise, rng)
-        assert_tokens(system, z, n)
-        process = getattr(system, "process", None)
+        assert_tokens(system, z, n, masks=system.carries_over)
+        process, K = getattr(system, "corruption", getattr(system, "process", None)), system.vocab_size
         kept = process.alpha(noise).item() if process else 1 - noise
-        counts = np.bincount(((z - x) % system.vocab_size).ravel(), minlength=system.vocab_size)
-        law = kept * np.eye(system.vocab_size)[0] + (1 - kept) / system.vocab_size
+        counts = np.bincount(np.where(z == system.mask, K, (z - x) % K).ravel(), minlength=K + 1)
+        fresh = np.eye(K + 1)[K] if system.carries_over else np.append(np.full(K, 1 / K), 0)
+        law = kept * np.eye(K + 1)[0] + (1 - kept) * fresh
         assert chi_square(counts, law) > ALMOST_NEVER
         assert noise == 1 or chi_square(counts, np.full(len(law), 1 / len(law))) < ALMOST_NEVER
 
@@ -124,20 +134,23 @@ def test_corruption_is_determined_by_rng(system):
 @pytest.mark.parametrize("few", [True, False])
 def test_recovery(system, mode, few):
     """With the seed of the stream alone, from a mode that draws nothing with none, and never with the global one."""
-    z, steps = some_tokens(system, 6), 3 if few else steps_of(system, mode)
-    options = {"start": 0.5, "mode": mode, "steps": steps, "last": "none"}
+    z, steps = some_states(system, 6), 3 if few else steps_of(system, mode)
+    options = {"start": 0.5, "mode": mode, "steps": steps, "last": "greedy" if system.carries_over else "none"}
     one, again, other = (system.recover(z, **options, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert_tokens(system, one, 6)
     assert np.array_equal(one, again)
-    if mode in ("posterior_mode", "one_shot") and getattr(system, "update", "parallel") == "parallel":
+    in_order = getattr(system, "order", "fixed") == "fixed" and getattr(system, "update", "parallel") == "parallel"
+    if mode in ("posterior_mode", "one_shot") and in_order:
         assert np.array_equal(one, other)
+    if system.carries_over:
+        assert np.array_equal(one[z != system.mask], z[z != system.mask])
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("last", LASTS)
 def test_the_path_is_that_of_recovery(system, mode, last):
     """From z to the very tokens that `recover` gives for the same stream, at times that never rise."""
-    z, start = some_tokens(system, 6), 0.5
+    z, start = some_states(system, 6), 0.5
     for steps in (4, steps_of(system, mode)):
         options = {"start": start, "mode": mode, "steps": steps, "last": last}
         times, states = system.path(z, **options, rng=np.random.default_rng(1))
@@ -149,7 +162,7 @@ def test_the_path_is_that_of_recovery(system, mode, last):
         assert np.array_equal(states[0], z)
         assert np.array_equal(states[-1], system.recover(z, **options, rng=np.random.default_rng(1)))
         for state in states:
-            assert_tokens(system, state, 6)
+            assert_tokens(system, state, 6, masks=True)
 
 
 def some_kept(system):
@@ -162,7 +175,7 @@ def some_kept(system):
 @pytest.mark.parametrize("few", [True, False])
 def test_kept_tokens_stay(system, mode, few):
     """In every state; the others may change, and do as without any if none is kept. A system may refuse to keep."""
-    z, keep, steps = some_tokens(system, 6), some_kept(system), 3 if few else steps_of(system, mode)
+    z, keep, steps = some_states(system, 6), some_kept(system), 3 if few else steps_of(system, mode)
     options = {"start": 0.5, "mode": mode, "steps": steps, "last": "greedy"}
 
     def recovered(**keep):
@@ -177,7 +190,7 @@ def test_kept_tokens_stay(system, mode, few):
         return
     keep.setflags(write=False)
     final = recovered(keep=keep)
-    assert_tokens(system, final, 6)
+    assert_tokens(system, final, 6, masks=True)
     assert np.array_equal(final[keep], z[keep])
     assert (final != z).any() or not (free != z)[~keep].any()
     assert np.array_equal(recovered(keep=np.ones_like(keep)), z)
@@ -202,7 +215,11 @@ def test_generation(system):
 
 @pytest.mark.statistical(alarm=ALMOST_NEVER)
 def test_the_prior_is_uniform(system, chi_square, seed):
+    """Or masks."""
     noise = system.prior(3000, np.random.default_rng(seed(0)))
+    if system.carries_over:
+        assert (noise == system.mask).all()
+        noise = system.uniform(3000, np.random.default_rng(seed(0)))
     assert_tokens(system, noise, 3000)
     counts = np.bincount(noise.ravel(), minlength=system.vocab_size)
     assert chi_square(counts, np.full(system.vocab_size, 1 / system.vocab_size)) > ALMOST_NEVER
@@ -221,7 +238,7 @@ def test_arguments_are_left_alone_and_may_be_read_only(system):
 
 def test_one_sequence(system):
     z = some_tokens(system, 1)
-    assert_tokens(system, system.corrupt(z, 0.5, np.random.default_rng(0)), 1)
+    assert_tokens(system, system.corrupt(z, 0.5, np.random.default_rng(0)), 1, masks=True)
     assert_tokens(system, system.recover(z, steps=2, rng=np.random.default_rng(0)), 1)
     assert_tokens(system, system.generate(1, np.random.default_rng(0), steps=2), 1)
     assert system.conditional(z, T).entropy().shape == z.shape

@@ -1,0 +1,42 @@
+"""Masked models whose laws are known: of any law over a few strings, and of the couplings of a binary memory."""
+
+import itertools
+
+import numpy as np
+import torch
+from torch.nn.functional import logsigmoid, one_hot
+
+from uddm import Denoiser, MaskedProcess
+
+
+def strings(vocab_size, length):
+    return np.array(list(itertools.product(range(vocab_size), repeat=length)))
+
+
+class Joint(Denoiser):
+    """The exact conditionals of a law (K^L,) over all strings given the tokens that are shown; of a position that is
+    shown itself it gives what stands there, as masked models may."""
+
+    def __init__(self, law, vocab_size, length):
+        self.process, self.length, self.passes = MaskedProcess(vocab_size), length, []
+        x, z = (torch.as_tensor(strings(size, length)) for size in (vocab_size, vocab_size + 1))
+        fits = ((z[:, None] == x) | (z[:, None] == vocab_size)).all(-1).double()
+        law = torch.einsum("zx,x,xlk->zlk", fits, torch.as_tensor(law), one_hot(x, vocab_size).double())
+        self.table = (law / law.sum(-1, keepdim=True)).log()  # of every z, in the order of `strings`
+
+    def cavity(self, z, t):
+        self.passes.append(len(z))
+        return self.table[z @ (self.process.state_size ** torch.arange(self.length).flip(0))]
+
+
+class Fields(Denoiser):
+    """p(s_l | the spins that are shown) = sigma(2 beta s_l h_l) of a memory's couplings, spins not shown being zero."""
+
+    def __init__(self, couplings, beta):
+        self.couplings, self.beta = torch.tensor(couplings, dtype=torch.float64), beta
+        self.process, self.length = MaskedProcess(2), len(couplings)
+
+    def cavity(self, z, t):
+        spins = (2.0 * z - 1).masked_fill(z == self.process.mask, 0.0).double()
+        field = self.beta * spins @ self.couplings.T
+        return torch.stack([logsigmoid(-2 * field), logsigmoid(2 * field)], -1)
