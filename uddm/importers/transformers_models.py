@@ -7,15 +7,18 @@ folder is run: no code of its own (`auto_map`), no pickle, no kernels, quantizer
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from uddm._validation import check_choice
@@ -25,9 +28,9 @@ from uddm.corpora.subwords import SubwordTokenizer
 from uddm.corpora.tokenizer_files import read_tokenizer
 from uddm.denoisers.pretrained import DiffusionGemma, MaskedLanguageModel
 from uddm.files import UnreadableFile, read_json
-from uddm.importers._torch_file import TorchFile
+from uddm.importers._torch_file import StoredTensor, TorchFile
 from uddm.importers.hub import local
-from uddm.importers.layouts import FOLDER_WEIGHTS, INDEX
+from uddm.importers.layouts import DTYPES, FOLDER_WEIGHTS, INDEX
 
 DIFFUSION_GEMMA = "diffusion_gemma"
 MASKS = ("[MASK]", "<mask>")
@@ -86,15 +89,10 @@ def import_transformers(
         named; quantized weights; a mask that nothing names
     """
     check_choice("dtype", dtype, WEIGHT_TYPES)
-    folder, revision = local(source)
-    if find_spec("transformers") is None:
-        raise ImportError(f"{source} is a model of the `transformers` library: pip install 'amtheory[transformers]'")
-    if not is_transformers(folder):
-        raise ValueError(f"{source} is no folder of a masked language model of `transformers`, or of DiffusionGemma")
-    settings = read_json(folder / "config.json")
+    folder, revision, settings = _found(source)
     gemma = settings["model_type"] == DIFFUSION_GEMMA
-    files, weights = _weights(folder, dtype)
-    model, unused = _built(folder, settings, weights)
+    files = _files(folder)
+    model, unused = _built(folder, settings, _weights(files, dtype))
     origin = {
         "source": str(source),
         "revision": revision,
@@ -117,57 +115,147 @@ def import_transformers(
 _AROUND = ("before", "after")
 
 
-def _weights(folder: Path, dtype: WeightType) -> tuple[list[Path], dict[str, Tensor]]:
-    """The files that hold the tensors of floating-point numbers, and these, each in memory once."""
+@dataclass(frozen=True)
+class TransformersReport:
+    """What a folder of the library holds, as far as that is known without its weights. Prints as a table.
+
+    Attributes
+    ----------
+    source, revision : as asked for; the commit, if it came from the hub
+    model : the library's class for it
+    size, parameters, dtype : bytes of the files, their numbers, and the types of these
+    vocab_size : K
+    ids : `mask`, `before` and `after`, as far as tokenizer or configuration name them; none of DiffusionGemma
+    missing, unused : names of tensors that the class has and the files lack, and the other way round; None where the
+        library makes its own tensors of the stored ones
+    """
+
+    source: str
+    revision: str | None
+    model: str
+    size: int
+    parameters: int
+    dtype: str
+    vocab_size: int
+    ids: dict[str, Any]
+    missing: tuple[str, ...] | None
+    unused: tuple[str, ...] | None
+
+    def __str__(self) -> str:
+        named = {"missing": self.missing, "unused": self.unused}
+        rows = {
+            "model": f"{self.model} of the `transformers` library, K = {self.vocab_size}",
+            "weights": f"{self.parameters:,} numbers of {self.dtype}, {self.size / 1e6:,.1f} MB",
+            **{name: f"{'not known' if value is None else value}" for name, value in self.ids.items()},
+            **{name: "not known before it is loaded" if v is None else ", ".join(v) for name, v in named.items()},
+        }
+        revision = f" at {self.revision}" if self.revision else ""
+        return "\n".join([f"{self.source}{revision}", *(f"  {name:9}{row}" for name, row in rows.items() if row)])
+
+
+def inspect_transformers(source: str | Path, *, tokenizer: str | Path | None = None) -> TransformersReport:
+    """What `import_transformers` would read, without its weights.
+
+    Parameters
+    ----------
+    source, tokenizer : as for `import_transformers`
+
+    Raises
+    ------
+    ImportError, FileNotFoundError, ValueError : as `import_transformers`, but for what only the weights tell
+    """
+    folder, revision, settings = _found(source)
+    from transformers.conversion_mapping import get_model_conversion_mapping
+
+    kind, config = _kind(folder, settings)
+    with torch.device("meta"), _quiet():
+        model = kind(config)
+    files = _files(folder)
+    stored = {name: tensor for file in files for name, tensor in _headers(file).items()}
+    own, tied = model.state_dict().keys(), getattr(model, "all_tied_weights_keys", {}).keys()
+    missing = unused = None
+    if not get_model_conversion_mapping(model, add_legacy=False):
+        missing, unused = tuple(sorted(own - tied - stored.keys())), tuple(sorted(stored.keys() - own))
+    gemma = settings["model_type"] == DIFFUSION_GEMMA
+    return TransformersReport(
+        source=str(source),
+        revision=revision,
+        model=kind.__name__,
+        size=sum(file.stat().st_size for file in files),
+        parameters=sum(math.prod(shape) for shape, _ in stored.values()),
+        dtype=", ".join(sorted({str(dtype).removeprefix("torch.") for _, dtype in stored.values()})),
+        vocab_size=int(config.get_text_config().vocab_size),
+        ids={} if gemma else _named_ids(folder if tokenizer is None else Path(tokenizer), config),
+        missing=missing,
+        unused=unused,
+    )
+
+
+def _found(source: str | Path) -> tuple[Path, str | None, dict[str, Any]]:
+    """The folder, its commit on the hub and its configuration; an error if it is none of the library's models."""
+    folder, revision = local(source)
+    if find_spec("transformers") is None:
+        raise ImportError(f"{source} is a model of the `transformers` library: pip install 'amtheory[transformers]'")
+    if not is_transformers(folder):
+        raise ValueError(f"{source} is no folder of a masked language model of `transformers`, or of DiffusionGemma")
+    return folder, revision, read_json(folder / "config.json")
+
+
+def _headers(path: Path) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shapes and types of the tensors of floating-point numbers in a file."""
+    if path.suffix != ".safetensors":
+        return {name: (stored.shape, stored.dtype) for name, stored in _of_torch_save(TorchFile(path)).items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            types = {name: DTYPES.get(part.get_dtype()) for name, part in parts.items()}
+            return {name: (tuple(parts[name].get_shape()), kind) for name, kind in types.items() if kind is not None}
+    except SafetensorError as error:
+        raise UnreadableFile(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that hold the weights."""
     for name in FOLDER_WEIGHTS:
         index = folder / f"{name}{INDEX}"
         if (folder / name).exists():
-            files = [folder / name]
-        elif index.exists():
+            return [folder / name]
+        if index.exists():
             shards = read_json(index).get("weight_map")
             names = {*shards.values()} if isinstance(shards, dict) else set()
             if not names or not all(isinstance(n, str) and Path(n).name == n for n in names):
                 raise UnreadableFile(f"{index} has no weight_map that names files beside it")
-            files = [folder / n for n in sorted(names)]
-        else:
-            continue
-        weights: dict[str, Tensor] = {}
-        for file in files:
-            weights |= read_tensors(file, dtype) if file.suffix == ".safetensors" else _of_torch_save(file, dtype)
-        weights = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
-        check_finite(weights, files[0])
-        return files, weights
+            return [folder / n for n in sorted(names)]
     raise FileNotFoundError(f"{folder} holds neither {' nor '.join(FOLDER_WEIGHTS)}")
 
 
-def _of_torch_save(path: Path, dtype: WeightType) -> dict[str, Tensor]:
-    file = TorchFile(path)
+def _weights(files: list[Path], dtype: WeightType) -> dict[str, Tensor]:
+    """Their tensors of floating-point numbers, each in memory once."""
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            weights |= read_tensors(file, dtype)
+        else:
+            saved = TorchFile(file)
+            weights |= {name: saved.load(stored, dtype) for name, stored in _of_torch_save(saved).items()}
+    weights = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
+    check_finite(weights, files[0])
+    return weights
+
+
+def _of_torch_save(file: TorchFile) -> dict[str, StoredTensor]:
     if not isinstance(file.root, dict):
-        raise UnreadableFile(f"{path} holds no state_dict")
-    stored = {name: file.tensor(value) for name, value in file.root.items()}
-    return {str(name): file.load(tensor, dtype) for name, tensor in stored.items() if tensor is not None}
+        raise UnreadableFile(f"{file.path} holds no state_dict")
+    found = {str(name): file.tensor(value) for name, value in file.root.items()}
+    return {name: stored for name, stored in found.items() if stored is not None}
 
 
 def _built(folder: Path, settings: dict[str, Any], weights: dict[str, Tensor]) -> tuple[Any, list[str]]:
     """The model in evaluation mode, and the names of the tensors that it does not use."""
-    import transformers
-
-    path = folder / "config.json"
-    if "quantization_config" in settings:
-        raise UnreadableFile(f"{path} speaks of quantized weights, which are not read")
-    try:
-        config = transformers.AutoConfig.for_model(**_network_alone(settings))
-    except Exception as error:  # of whatever kind the library's own checks are
-        raise UnreadableFile(f"{path}: {' '.join(str(error).split())}") from error
-    if getattr(config, "is_decoder", False):
-        raise UnreadableFile(f"{path} describes a causal model (is_decoder), which sees no token that follows")
+    kind, config = _kind(folder, settings)
     numbers = Counter()
     for tensor in weights.values():
         numbers[tensor.dtype] += tensor.numel()
-    if settings["model_type"] == DIFFUSION_GEMMA:
-        kind = transformers.DiffusionGemmaForBlockDiffusion
-    else:
-        kind = transformers.MODEL_FOR_MASKED_LM_MAPPING[type(config)]
     try:
         with _quiet():
             model, found = kind.from_pretrained(
@@ -186,6 +274,24 @@ def _built(folder: Path, settings: dict[str, Any], weights: dict[str, Tensor]) -
     if found["missing_keys"]:
         raise UnreadableFile(f"{folder} lacks {', '.join(sorted(found['missing_keys']))} of a {kind.__name__}")
     return model.eval(), sorted(found["unexpected_keys"])
+
+
+def _kind(folder: Path, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """The library's class for the model, and its configuration."""
+    import transformers
+
+    path = folder / "config.json"
+    if "quantization_config" in settings:
+        raise UnreadableFile(f"{path} speaks of quantized weights, which are not read")
+    try:
+        config = transformers.AutoConfig.for_model(**_network_alone(settings))
+    except Exception as error:  # of whatever kind the library's own checks are
+        raise UnreadableFile(f"{path}: {' '.join(str(error).split())}") from error
+    if getattr(config, "is_decoder", False):
+        raise UnreadableFile(f"{path} describes a causal model (is_decoder), which sees no token that follows")
+    if settings["model_type"] == DIFFUSION_GEMMA:
+        return transformers.DiffusionGemmaForBlockDiffusion, config
+    return transformers.MODEL_FOR_MASKED_LM_MAPPING[type(config)], config
 
 
 def _network_alone(settings: dict[str, Any]) -> dict[str, Any]:

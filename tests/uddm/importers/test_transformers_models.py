@@ -25,7 +25,7 @@ from uddm.corpora import read_tokenizer
 from uddm.denoisers import DiffusionGemma, MaskedLanguageModel
 from uddm.files import UnreadableFile
 from uddm.importers import convert, import_transformers, inspect_published
-from uddm.importers.transformers_models import is_transformers
+from uddm.importers.transformers_models import inspect_transformers, is_transformers
 from uddm.prediction import DensePrediction, HeadPrediction
 
 pytestmark = pytest.mark.usefixtures("_library")
@@ -236,6 +236,22 @@ def test_other_heads_are_named_and_missing_tensors_refused(tmp_path):
         save_file(other if value is None else other | {name: value}, folder / "model.safetensors")
         with pytest.raises(UnreadableFile, match=message):
             import_transformers(folder, mask=MASK)
+
+
+def test_inspection_says_what_is_there_and_what_is_missing_without_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("uddm.importers.transformers_models.read_tensors", None)
+    folder = saved(bert(), tmp_path, tokenizer=True)
+    found = inspect_transformers(folder)
+    assert (found.model, found.vocab_size, found.missing, found.unused) == ("BertForMaskedLM", K, (), ())
+    assert found.ids == {"mask": MASK, "before": [CLS], "after": [SEP]}
+    weights = load_file(folder / "model.safetensors")
+    assert found.parameters == sum(tensor.numel() for tensor in weights.values())
+    weights["cls.species.weight"] = weights.pop("cls.predictions.bias")
+    save_file(weights, folder / "model.safetensors")
+    found = inspect_transformers(folder)
+    assert (found.missing, found.unused) == (("cls.predictions.bias",), ("cls.species.weight",))
+    assert "missing  cls.predictions.bias" in str(found)
+    assert inspect_transformers(saved(diffusion_gemma(), tmp_path / "gemma")).model == "DiffusionGemmaForBlockDiffusion"
 
 
 @pytest.mark.parametrize(
