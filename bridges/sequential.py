@@ -5,8 +5,8 @@
 for every l in turn, a sweep, until no token changes or the sweeps are done. At K = 2 and p(s_l | s without l) =
 exp(s_l f_l) / (2 cosh f_l) that is `amtheory.retrieve` with sequential updates, at the temperature 1 of beta h = f. For
 consistent conditionals, T = 0 climbs the joint probability to a maximum (iterated conditional modes: Besag, J. R. Stat.
-Soc. B 48, 259, 1986), and T = 1 is Gibbs sampling, whose law is the joint one. Nothing in it knows under which noise the
-model was trained, so that a masked and a uniform model restore the same corruption by the same rule.
+Soc. B 48, 259, 1986), and T = 1 is Gibbs sampling, whose law is the joint one. Nothing in it knows which noise a model
+was trained under: a masked and a uniform one restore the same corruption by the same rule.
 """
 
 from __future__ import annotations

@@ -31,11 +31,11 @@ _NAMES = {
 _TYPES = {name: dtype for dtype, name in _NAMES.items()}
 CARD = """---
 library_name: amtheory
-tags: [uniform-state-discrete-diffusion, diffusion-language-model]
+tags: [{kind}-discrete-diffusion, diffusion-language-model]
 ---
 # {model}: K = {vocab_size}, L = {length}
 
-A uniform-state discrete diffusion language model (`uddm.{model}`, {parameters:,} parameters, {schedule} schedule).
+A {kind} discrete diffusion language model (`uddm.{model}`, {parameters:,} parameters, {schedule} schedule).
 Its logits are those of the {predicts} distribution of the clean tokens.
 
 ```python
@@ -67,7 +67,9 @@ def save(
     """Write the folder; each file is replaced atomically, `config.json` last. The card tells the `parameters`."""
     folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    card = CARD.format(model=name, parameters=parameters, **config)
+    noise = config.get("noise", "uniform")
+    kind = {"uniform": "uniform-state"}.get(noise, noise)
+    card = CARD.format(model=name, parameters=parameters, kind=kind, **config)
     write_atomically(folder / "model.safetensors", dump_tensors(weights))
     write_atomically(folder / "README.md", card.encode())
     if tokenizer is not None:

@@ -67,6 +67,8 @@ def own_token(
     model, by Bayes' rule. The median over places fails beyond 1 nat, or b(t)/2 if that is less, at any of t = 1e-5,
     0.01 and 0.3: the entropy of such a law vanishes for every text as t -> 0.
 
+    A masked model is asked about positions that it cannot see, and cannot copy: it passes unasked.
+
     The detail says what the law is, as far as can be told: independent of the own token; an approximate cavity; a
     posterior, within 20 % of b(t) at the two larger times; less than one, as cross-entropy leaves it, which is blind at
     small t where hardly a token is replaced; a copy beyond what is evidence; a cavity from which evidence was
@@ -104,6 +106,10 @@ def own_token(
     name, spoils = "own token", frozenset({"entropy", "recognition"})
     x, seed = as_tokens("x", x, system), as_seed(rng)
     counted, probes = as_mask(counted, x), check.integer("probes", probes, 1)
+    if system.carries_over:
+        return Check(
+            name, True, "A token is masked where the model is asked about it, and cannot be copied.", "", spoils
+        )
     if len(np.unique(x[counted])) < 2:
         return Check(name, None, "There are no two different tokens to exchange.", "Give more text.", spoils)
     found = [_own_shifts(system, x, counted, t, probes, stream(seed, "own token", t)) for t in OWN_TIMES]
@@ -242,7 +248,8 @@ def precision(
 
     The mean entropies H at t = 1e-5, 1e-3 and 0.01 must not differ by more than 5 %, 0.01 nats and what noise may do: a
     token that depends on at most ten others lacks one of them with a probability below 10 t, and then its entropy is at
-    most log K. Half precision is named: it resolves no probability better than its epsilon.
+    most log K. Half precision is named: it resolves no probability better than its epsilon. A masked model sees clean
+    text beside the mask at any t: there is no plateau to look for, and the check is not made.
 
     Parameters
     ----------
@@ -270,10 +277,14 @@ def precision(
     """
     x = as_tokens("x", x, system)
     counted = as_mask(counted, x)
+    half = _half_precision(system)
+    if system.carries_over:
+        detail = "A masked model sees clean text beside the mask, whatever t: there is no plateau in t."
+        detail += f" The entropies are {half}." if half else ""
+        return Check("precision", None, detail, "", frozenset({"entropy"}))
     H = np.array([system.conditional(x, t).entropy()[counted].mean() for t in PLATEAU_TIMES])
     noise = RELEVANT * np.array(PLATEAU_TIMES) * np.log(system.vocab_size)
     passed = bool((np.abs(H - H[0]) <= 0.05 * H[0] + ROUNDING + noise).all())
-    half = _half_precision(system)
     detail = f"The entropy of a token is {_list(H)} nats at t = {_list(PLATEAU_TIMES)}" + (
         f", {half}." if half else "."
     )

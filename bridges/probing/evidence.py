@@ -24,11 +24,14 @@ from bridges.probing.checks import student_mean
 from bridges.probing.passages import Passages
 from bridges.probing.store import Part, Parts
 from bridges.recovery import token_recovery
+from bridges.sequential import SequentialSystem
 from bridges.streams import stream
 from bridges.system import MemorySystem
 
 BLOCK = 50
 NOISE = (0.1, 0.25, 0.5)
+MIDDLE = NOISE.index(0.25)
+SWEEPS = 5
 SIGNS = {
     "calibrated_surprise": 1,
     "pseudo_log_likelihood": 1,
@@ -38,6 +41,8 @@ SIGNS = {
     "bound": 1,
     "recovery": 1,
     "unstable_rate": -1,
+    "retrieval": 1,
+    "retrieval_unstable": -1,
     "zlib": 1,
     "reference": 1,
     "unigram": 1,
@@ -135,11 +140,16 @@ def of_passages(
     Returns
     -------
     for each side a Dataset over `sample`: the scores of `SIGNS` that there are; `recovery_at`, `unstable_at` (noise,
-    sample); `extracted` (task, sample), the share of draws that gave the passage back; `token_surprise`, `final` and
-    `corrupted` (sample, position), the latter at t = 0.25
+    sample), the latter NaN of a masked model; `extracted` (task, sample), the share of draws that gave the passage
+    back; `token_surprise`, `final` and `corrupted` (sample, position), the latter at t = 0.25. Of a masked model,
+    `retrieval_at` and `retrieval_unstable_at` (noise, sample), where tokens are replaced and not masked, and the model
+    is run at T = 0 one position at a time (`SequentialSystem`). The attribute ``corruption``: "masked" or "replaced"
     """
     found: dict[str, dict[int, Part]] = {name: {} for name in sides}
-    jobs, begun = list(_jobs(sides, plan)), ("scores", 0)  # which are made in any case, and what is begun on all sides
+    jobs, begun = (
+        list(_jobs(sides, plan, masked=system.carries_over)),
+        ("scores", 0),
+    )  # which are made in any case, and what is begun on all sides
     for number, (name, kind, k) in enumerate(jobs):
         if (kind, k) != begun and clock.is_out():
             break
@@ -150,21 +160,23 @@ def of_passages(
             "scores": lambda b=block: _scores(system, b, decode, reference, train, exact),
             "recovery": lambda b=block, k=k: _recovery(system, b, plan, k),
             "extraction": lambda b=block, k=k: _extraction(system, b, plan, k),
+            "retrieval": lambda b=block, k=k: _retrieval(system, b, plan, k),
         }[kind]
         digest = array_hash(np.stack([block.tokens, block.counted]))
         found[name].setdefault(k, {}).update(parts.get(f"{name}-{kind}-{k}-{digest}", how))
-    return {name: _joined(side, found[name]) for name, side in sides.items()}
+    corruption = {"corruption": "masked" if system.carries_over else "replaced"}
+    return {name: _joined(side, found[name]).assign_attrs(corruption) for name, side in sides.items()}
 
 
-def _jobs(sides: dict[str, Passages], plan: Plan) -> Iterator[tuple[str, str, int]]:
+def _jobs(sides: dict[str, Passages], plan: Plan, *, masked: bool) -> Iterator[tuple[str, str, int]]:
     """All scores first, then the dear measurements, the sides in turn: whatever was done when time is up is as much of
     each."""
     numbers = range(max((-(-len(side.tokens) // BLOCK) for side in sides.values()), default=0))
-    for kinds in (("scores",), ("recovery", "extraction")):
+    for kinds in (("scores",), ("recovery", "extraction", "retrieval")[: 2 + masked]):
         for k in numbers:
             for kind in kinds:
                 for name, side in sides.items():
-                    limit = plan.extracted if kind == "extraction" else len(side.tokens)
+                    limit = plan.extracted if kind in ("extraction", "retrieval") else len(side.tokens)
                     if k * BLOCK < min(limit, len(side.tokens)):
                         yield name, kind, k
 
@@ -195,37 +207,56 @@ def _scores(
 
 
 def _bound(system: Any, x: Int64[np.ndarray, "N L"]) -> Float64[np.ndarray, " N"]:
-    """Minus the evidence bound, nats per token, (N,)."""
+    """Minus the evidence bound, nats per token, (N,); without the prior's term where that is infinite, as for all x."""
     from uddm import evidence_bound
 
     bound = evidence_bound(system.process, system.denoiser, system.tokens(x), times=16, generator=0)
-    return -bound.total.cpu().numpy() / x.shape[1]
+    total = bound.total if np.isfinite(system.process.prior_divergence()) else bound.diffusion + bound.reconstruction
+    return -total.cpu().numpy() / x.shape[1]
 
 
 def _recovery(system: MemorySystem, block: Passages, plan: Plan, k: int) -> Part:
-    x, counted = block.tokens, block.counted
-    seed = int(stream(plan.seed, "block", k).integers(2**63))
-    found = token_recovery(system, x, noise=NOISE, steps=plan.steps, rng=seed)
-    z, y = found.corrupted.values, found.final.values
+    found = token_recovery(system, block.tokens, noise=NOISE, steps=plan.steps, rng=_block_seed(plan, k))
+    recovered, unstable = _rates(found, block)
+    if system.carries_over:
+        unstable = np.full_like(unstable, np.nan)
+    part = {"recovery_at": recovered.T, "unstable_at": unstable.T}
+    part |= {name: found[name].values[MIDDLE] for name in ("corrupted", "final")}
+    return part | {"recovery": recovered[MIDDLE], "unstable_rate": unstable[MIDDLE]}
+
+
+def _retrieval(system: MemorySystem, block: Passages, plan: Plan, k: int) -> Part:
+    block = block.rows(slice(plan.extracted - k * BLOCK))
+    one_by_one, seed = SequentialSystem(system), _block_seed(plan, k)
+    found = token_recovery(one_by_one, block.tokens, noise=NOISE, mode="posterior_mode", steps=SWEEPS, rng=seed)
+    recovered, unstable = _rates(found, block)
+    part = {"retrieval_at": recovered.T, "retrieval_unstable_at": unstable.T}
+    return part | {"retrieval": recovered[MIDDLE], "retrieval_unstable": unstable[MIDDLE]}
+
+
+def _rates(found: xr.Dataset, block: Passages) -> tuple[Float64[np.ndarray, "T N"], Float64[np.ndarray, "T N"]]:
+    """Of the tokens that count: the share of those corrupted that come back, and of the others that are altered."""
+    x, z, y, counted = block.tokens, found.corrupted.values, found.final.values, block.counted
     changed, intact, right = (z != x) & counted, (z == x) & counted, y == x
     with np.errstate(invalid="ignore"):
-        recovered = (changed & right).sum(-1) / changed.sum(-1)
-        unstable = (intact & ~right).sum(-1) / intact.sum(-1)
-    middle = NOISE.index(0.25)
-    part = {"recovery_at": recovered.T, "unstable_at": unstable.T, "corrupted": z[middle], "final": y[middle]}
-    return part | {"recovery": recovered[middle], "unstable_rate": unstable[middle]}
+        return (changed & right).sum(-1) / changed.sum(-1), (intact & ~right).sum(-1) / intact.sum(-1)
+
+
+def _block_seed(plan: Plan, k: int) -> int:
+    return int(stream(plan.seed, "block", k).integers(2**63))
 
 
 def _extraction(system: MemorySystem, block: Passages, plan: Plan, k: int) -> Part:
     x = block.tokens[: plan.extracted - k * BLOCK]
-    seed = int(stream(plan.seed, "block", k).integers(2**63))
-    found = extraction(system, x, draws=plan.draws, steps=plan.steps, rng=seed)
+    found = extraction(system, x, draws=plan.draws, steps=plan.steps, rng=_block_seed(plan, k))
     return {"extracted": found.extracted.values.T / plan.draws}
 
 
 _AXES = {
     "recovery_at": ("sample", "noise"),
     "unstable_at": ("sample", "noise"),
+    "retrieval_at": ("sample", "noise"),
+    "retrieval_unstable_at": ("sample", "noise"),
     "extracted": ("sample", "task"),
     **dict.fromkeys(("token_surprise", "corrupted", "final", "tokens", "counted"), ("sample", "position")),
 }

@@ -49,8 +49,8 @@ def pictures(measured: Mapping[str, xr.Dataset]) -> list[Picture]:
         found.append(
             Picture(
                 _svg(_recovery(measured)),
-                "How many of the replaced tokens come back, the more of the text is replaced; bars are twice the"
-                " standard error.",
+                f"How many of the {_corruption(measured)} tokens come back, the more of the text is"
+                f" {_corruption(measured)}; bars are twice the standard error.",
             )
         )
     return found
@@ -87,7 +87,7 @@ def _plane(measured: Mapping[str, xr.Dataset]) -> Figure:
 
 
 def _recovery(measured: Mapping[str, xr.Dataset]) -> Figure:
-    figure, ax = _axes("tokens drawn anew (noise t)", "replaced tokens that come back")
+    figure, ax = _axes(f"tokens {_corruption(measured)} (noise t)", f"{_corruption(measured)} tokens that come back")
     for name, side in measured.items():
         colour, mark = LOOKS[name]
         values = side.recovery_at.values
@@ -101,6 +101,10 @@ def _recovery(measured: Mapping[str, xr.Dataset]) -> Figure:
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside upper left", ncols=4, frameon=False)
     return figure
+
+
+def _corruption(measured: Mapping[str, xr.Dataset]) -> str:
+    return next(iter(measured.values())).attrs.get("corruption", "replaced")
 
 
 def _axes(x: str, y: str):

@@ -62,7 +62,9 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
         `scored`, of each side the number of passages with the primary score, and of all; `areas`, of each score an
         Estimate; `rates`, of each rate of false positives an OperatingPoint, None where there are too few documents;
         `found`, which suspect documents are discoveries; `returned`, of each side and task, and of any task, how many
-        passages come back of how many tried
+        passages come back of how many tried; `corruption`, "replaced" or "masked"; `retrieved`, of each side the mean
+        share of replaced tokens that come back at t = 0.25 one at a time, and of the others that are altered, empty
+        where that was not measured
     """
     sides = (suspect, unseen)
     areas = {}
@@ -77,7 +79,9 @@ def statistics(suspect: xr.Dataset, unseen: xr.Dataset, *, seed: int) -> dict[st
     returned = {name: _returned(side) for name, side in (("suspect", suspect), ("unseen", unseen))}
     scored = {name: (int(side[PRIMARY].count()), side.sizes["sample"]) for name, side in zip(returned, sides)}
     found = discoveries(conformal_p_values(x, y), LEVEL)
-    return {"scored": scored, "areas": areas, "rates": rates, "found": found, "returned": returned}
+    retrieved = {name: _retrieved(side) for name, side in zip(returned, sides) if "retrieval" in side}
+    numbers = {"scored": scored, "areas": areas, "rates": rates, "found": found, "returned": returned}
+    return numbers | {"corruption": suspect.attrs.get("corruption", "replaced"), "retrieved": retrieved}
 
 
 def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
@@ -99,15 +103,15 @@ def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
             f"{count} of {tried} suspect passages [{low}, {high}] come back word for word from a part of them; of "
             f"{tried_unseen} unseen passages {of_unseen} [{under}, {over}]."
         )
-        return Decision("reproduces", headline, (*_what_returned(returned), *_told(numbers), *why))
+        return Decision("reproduces", headline, (*_what_returned(numbers), *_told(numbers), *why))
     if "recognition" in spoilt:
-        return Decision("cannot say", _because(failed, "recognition"), (*_what_returned(returned), *why))
+        return Decision("cannot say", _because(failed, "recognition"), (*_what_returned(numbers), *why))
     if area is None:
         return Decision("cannot say", "There was no time to compare suspect and unseen text.", why)
     if area.low > 0.5:
         back = "it does not come back word for word more often" if tried else "whether it comes back was not tried"
         headline = f"Suspect text is told from unseen text (area under the ROC curve {_interval(area)}); {back}."
-        return Decision("recognises", headline, (*_told(numbers), *_what_returned(returned), *why))
+        return Decision("recognises", headline, (*_told(numbers), *_what_returned(numbers), *why))
     if area.high < 0.5:
         headline = (
             f"Unseen text looks more like training text than suspect text does (area {_interval(area)}): are the two "
@@ -123,7 +127,7 @@ def decide(numbers: dict[str, Any] | None, checks: Sequence[Check]) -> Decision:
     if tried:
         most = _percent(share_limit(count, tried))
         missed = (f"At most {most} of suspect passages come back word for word ({count} of {tried} did; 95 % limit).",)
-    return Decision("no evidence", headline, (*missed, *_what_returned(returned), *_told(numbers), *why))
+    return Decision("no evidence", headline, (*missed, *_what_returned(numbers), *_told(numbers), *why))
 
 
 def _measured(side: xr.Dataset, name: str, sign: int) -> tuple[Float64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
@@ -170,9 +174,14 @@ def _counts(count: int, trials: int) -> tuple[int, int]:
     return int(np.floor(share.low * trials)), int(np.ceil(share.high * trials))
 
 
-def _what_returned(returned: dict[str, dict[str, tuple[int, int]]]) -> tuple[str, ...]:
+def _retrieved(side: xr.Dataset) -> tuple[float, float]:
+    return float(side.retrieval.mean()), float(side.retrieval_unstable.mean())
+
+
+def _what_returned(numbers: dict[str, Any]) -> tuple[str, ...]:
+    returned: dict[str, dict[str, tuple[int, int]]] = numbers["returned"]
     words = {
-        "corrupted": "a quarter of their tokens replaced",
+        "corrupted": f"a quarter of their tokens {numbers['corruption']}",
         "prefix": "their first half",
         "edges": "their first and last quarter",
     }
@@ -181,6 +190,14 @@ def _what_returned(returned: dict[str, dict[str, tuple[int, int]]]) -> tuple[str
         if all(task in side for side in returned.values()):
             (a, n), (b, m) = returned["suspect"][task], returned["unseen"][task]
             said.append(f"Given {given}, {a} of {n} suspect and {b} of {m} unseen passages come back word for word.")
+    if len(numbers["retrieved"]) == 2:
+        shares = [share for side in ("suspect", "unseen") for share in numbers["retrieved"][side]]
+        a, altered, b, altered_unseen = (f"{100 * share:.0f} %" for share in shares)
+        said.append(
+            "With a quarter of the tokens replaced, not masked, and the most probable token taken at one position "
+            f"after the other, {a} of them come back in suspect and {b} in unseen passages; of the others {altered} "
+            f"and {altered_unseen} are altered."
+        )
     return tuple(said)
 
 

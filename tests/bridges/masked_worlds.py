@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import probe_worlds
 import torch
 from torch.nn.functional import logsigmoid, one_hot
 
@@ -40,3 +41,28 @@ class Fields(Denoiser):
         spins = (2.0 * z - 1).masked_fill(z == self.process.mask, 0.0).double()
         field = self.beta * spins @ self.couplings.T
         return torch.stack([logsigmoid(-2 * field), logsigmoid(2 * field)], -1)
+
+
+class MaskedRemembering(Denoiser):
+    """`probe_worlds.Remembering` under masks: the Markov chain, exactly, and by the weight `share` stored ones."""
+
+    def __init__(self, stored, share):
+        self.process, self.length, self.share = MaskedProcess(probe_worlds.K), probe_worlds.L, share
+        self.stored, self.step = torch.as_tensor(stored), torch.tensor(probe_worlds.STEP)
+
+    def cavity(self, z, t):
+        seen = one_hot(z, probe_worlds.K + 1)[..., :-1].double() + (z == probe_worlds.K)[..., None]
+        before, after = torch.ones_like(seen), torch.ones_like(seen)  # messages, from the left and from the right
+        for l in range(1, self.length):
+            before[:, l] = (before[:, l - 1] * seen[:, l - 1]) @ self.step
+            before[:, l] /= before[:, l].sum(-1, keepdim=True)
+        for l in reversed(range(self.length - 1)):
+            after[:, l] = (after[:, l + 1] * seen[:, l + 1]) @ self.step.T
+            after[:, l] /= after[:, l].sum(-1, keepdim=True)
+        law = before * after / (before * after).sum(-1, keepdim=True)
+        if self.share:
+            equal = (z[:, None] == self.stored).double()
+            fits = (1e3 * (equal.sum(-1, keepdim=True) - equal)).softmax(1)  # of the others, most of those shown
+            memory = torch.einsum("bpl,plk->blk", fits, one_hot(self.stored, probe_worlds.K).double())
+            law = (1 - self.share) * law + self.share * memory
+        return law.log()

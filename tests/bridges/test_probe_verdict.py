@@ -25,7 +25,8 @@ def numbers(area, counts):
     scored = {"suspect": (30, 30), "unseen": (30, 30)}
     found = np.arange(30) < 5
     rates = {0.01: None, 0.001: None}
-    return {"scored": scored, "areas": {PRIMARY: area}, "rates": rates, "found": found, "returned": returned}
+    told = {"scored": scored, "areas": {PRIMARY: area}, "rates": rates, "found": found, "returned": returned}
+    return told | {"corruption": "replaced", "retrieved": {}}
 
 
 def failing(*spoils):

@@ -1,5 +1,7 @@
 """The paper's memory with K states: its twin among binary memories, its law at T = 1, its fixed points at T = 0."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from masked_worlds import Fields, Joint, strings
@@ -53,6 +55,10 @@ class Orders:
         return found
 
 
+def given(generator, _):
+    return generator
+
+
 @pytest.mark.parametrize("sweeps", [1, 2, 100])
 @pytest.mark.parametrize("order", ["fixed", "random"])
 def test_at_two_states_it_is_retrieval(order, sweeps, monkeypatch):
@@ -60,9 +66,9 @@ def test_at_two_states_it_is_retrieval(order, sweeps, monkeypatch):
     for memory, patterns in memories():
         z = to_tokens(np.concatenate([flip(patterns, n, rng=n) for n in (4, 10, 20)]))
         system = SequentialSystem(Fields(memory.couplings_, 0.6), order=order)
-        seed = np.random.default_rng(5).integers(2**64, dtype=np.uint64)
+        orders = Orders(np.random.default_rng(5).integers(2**64, dtype=np.uint64), system.length)
         if order == "random":
-            monkeypatch.setattr(np.random, "default_rng", lambda _, made=Orders(seed, system.length): made)
+            monkeypatch.setattr(np.random, "default_rng", partial(given, orders))
         mine = system.recover(
             z, mode="posterior_mode", steps=sweeps, **OPTIONS, rng=np.random.Generator(np.random.PCG64())
         )
