@@ -42,8 +42,9 @@ def as_system(memory: Any, **options: Any) -> MemorySystem:
         return memory
     if isinstance(memory, (str, Path)):
         from uddm.denoisers import Network
+        from uddm.importers.transformers_models import import_transformers, is_transformers
 
-        memory = Network.from_pretrained(memory)
+        memory = import_transformers(memory) if is_transformers(memory) else Network.from_pretrained(memory)
     if hasattr(memory, "cavity"):
         from bridges.diffusion import DiffusionSystem
         from bridges.masked import MaskedSystem

@@ -239,9 +239,9 @@ def _with_tokenizer(model: Any, tokenizer: Any) -> tuple[MemorySystem, Any]:
     """The system, and the tokenizer that is given or stands in the model's folder."""
     system = as_system(model)
     if tokenizer is None and isinstance(model, str | Path) and (path := Path(model) / "tokenizer.json").exists():
-        from uddm.corpora import load_tokenizer
+        from uddm.corpora import read_tokenizer
 
-        tokenizer = load_tokenizer(path)
+        tokenizer = read_tokenizer(path)
     if tokenizer is not None and tokenizer.vocab_size != system.vocab_size:
         raise ValueError(
             f"`tokenizer` must be the model's, of {system.vocab_size} tokens, got one of {tokenizer.vocab_size}"

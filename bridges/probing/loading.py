@@ -37,9 +37,16 @@ def load(
     from uddm.corpora import load_tokenizer, read_tokenizer
     from uddm.denoisers import Network
     from uddm.files import read_json
-    from uddm.importers import convert, inspect_published
+    from uddm.importers import convert, import_transformers, inspect_published
+    from uddm.importers.hub import TOKENIZERS, local
+    from uddm.importers.transformers_models import is_transformers
 
     folder = Path(source)
+    of_library = folder if folder.exists() or (out / "model").exists() else local(source)[0]
+    if is_transformers(of_library):
+        model = import_transformers(source, tokenizer=tokenizer).to(check_device(device))
+        there = tokenizer or next((of_library / name for name in TOKENIZERS if (of_library / name).exists()), None)
+        return as_system(model), there and read_tokenizer(there)
     if not (folder / "config.json").exists() or read_json(folder / "config.json").get("format") != FORMAT:
         folder = out / "model"
         if not (folder / "config.json").exists():

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
+import tiny_transformers
 import torch
 from toy_noise import Mixed
 
@@ -26,7 +27,7 @@ from bridges import BinarySystem, DiffusionSystem, MaskedSystem, MemorySystem, S
 from paper_figures.figure import Figure, known
 from uddm import Denoiser, EmpiricalBayes, HierarchyBayes, HybridProcess, MaskedProcess, UniformProcess
 from uddm.corpora import RandomHierarchy
-from uddm.denoisers import DiT, HalfPrecision, Network
+from uddm.denoisers import DiffusionGemma, DiT, HalfPrecision, MaskedLanguageModel, Network
 from uddm.process import Process
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -52,9 +53,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 # denoisers that are not networks, exact ones but for that in half precision
 EXACT: dict[str, Callable[[], Denoiser]] = {
+    "DiffusionGemma": lambda: DiffusionGemma(tiny_transformers.diffusion_gemma(6, vocab_size=5)),
     "EmpiricalBayes": lambda: EmpiricalBayes(TOKENS, UniformProcess(4)),
     "HalfPrecision": lambda: HalfPrecision(network(DiT)),
     "HierarchyBayes": lambda: HierarchyBayes(GRAMMAR, UniformProcess(4)),
+    "MaskedLanguageModel": lambda: MaskedLanguageModel(tiny_transformers.bert(vocab_size=5), mask=4, length=6),
 }
 # processes that are not made by the number of tokens alone, and one of the tests that is many
 PROCESSES: dict[str, Callable[[], Process]] = {

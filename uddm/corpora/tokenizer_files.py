@@ -47,9 +47,9 @@ def read_tokenizer(path: str | Path, *, bert_separator: str = "[SEP]") -> Tokeni
 
     Parameters
     ----------
-    path : our `tokenizer.json`; that of the `tokenizers` library, if it has the special tokens of BERT or GPT-2;
-        BERT's `vocab.txt`; GPT-2's `encoder.json` and `vocab.bpe`, also called `vocab.json` and `merges.txt`; or a
-        folder with one of these
+    path : our `tokenizer.json`; that of the `tokenizers` library, if it has the special tokens of BERT, GPT-2, RoBERTa
+        or Gemma; BERT's `vocab.txt`; GPT-2's `encoder.json` and `vocab.bpe`, also called `vocab.json` and `merges.txt`;
+        or a folder with one of these
     bert_separator : the separator of BERT's tokens, see `bert_tokenizer`; default "[SEP]"
 
     Raises
@@ -75,12 +75,19 @@ def _is_of_the_library(definition: dict[str, Any]) -> bool:
     return "type" not in definition and {"model", "added_tokens"} <= definition.keys()
 
 
+# of RoBERTa, ESM and Gemma
+_OTHERS = [
+    {"bos": first, "eos": last, "separator": last}
+    for first, last in (("<s>", "</s>"), ("<cls>", "<eos>"), ("<bos>", "<eos>"))
+]
+
+
 def _of_the_library(path: Path, definition: dict[str, Any], bert_separator: str) -> SubwordTokenizer:
-    """The tokenizer of a file of the `tokenizers` library, with special tokens as BERT or GPT-2 call them."""
+    """The tokenizer of a file of the `tokenizers` library, with special tokens by a name that we know."""
     bert = {"bos": "[CLS]", "eos": "[SEP]", "separator": bert_separator}
     try:
         backend = _backend(definition)
-        for special in (bert, dict.fromkeys(bert, END_OF_TEXT)):
+        for special in (bert, dict.fromkeys(bert, END_OF_TEXT), *_OTHERS):
             if all(backend.token_to_id(token) is not None for token in special.values()):
                 return SubwordTokenizer(backend, **special)
     except Exception as error:

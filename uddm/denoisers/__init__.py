@@ -14,6 +14,8 @@ from uddm.denoisers.linear import LinearConfig as LinearConfig
 from uddm.denoisers.network import NETWORKS as NETWORKS
 from uddm.denoisers.network import Network as Network
 from uddm.denoisers.network import network_of as network_of
+from uddm.denoisers.pretrained import DiffusionGemma as DiffusionGemma
+from uddm.denoisers.pretrained import MaskedLanguageModel as MaskedLanguageModel
 from uddm.denoisers.transformer import DiT as DiT
 from uddm.denoisers.transformer import DiTConfig as DiTConfig
 from uddm.denoisers.tree import TreeUNet as TreeUNet
@@ -32,6 +34,7 @@ __all__ = [
     "Denoiser",
     "DiT",
     "DiTConfig",
+    "DiffusionGemma",
     "EmpiricalBayes",
     "HalfPrecision",
     "HierarchyBayes",
@@ -39,6 +42,7 @@ __all__ = [
     "HollowMLPConfig",
     "Linear",
     "LinearConfig",
+    "MaskedLanguageModel",
     "Network",
     "TreeUNet",
     "TreeUNetConfig",

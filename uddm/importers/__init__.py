@@ -46,11 +46,12 @@ from uddm.importers.configuration import (
 from uddm.importers.hub import local
 from uddm.importers.layouts import ROTARY, Found, named_average, open_published, skipped
 from uddm.importers.report import Report
+from uddm.importers.transformers_models import import_transformers, is_transformers
 
 if TYPE_CHECKING:
     from uddm.corpora import Tokenizer
 
-__all__ = ["Report", "convert", "import_published", "inspect_published"]
+__all__ = ["Report", "convert", "import_published", "import_transformers", "inspect_published"]
 
 WEIGHTS = ("ema", "raw")
 TOKENIZERS = {30522: "bert-base-uncased", 50258: "gpt2"}
@@ -197,6 +198,10 @@ def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Rep
         raise TypeError(f"unexpected keyword {min(unknown)!r}: what may be given is {', '.join(Given.__annotations__)}")
     check_choice("weights", weights, WEIGHTS)
     path, revision = local(source)
+    if is_transformers(path):
+        raise ValueError(
+            f"{source} is a model of the `transformers` library, which is used as it is: `import_transformers` reads it"
+        )
     found = open_published(path)
     path = found.path
     said = recorded(found.settings)

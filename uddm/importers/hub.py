@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from uddm.files import as_path
 from uddm.importers.layouts import FOLDER_WEIGHTS, INDEX
 
+TOKENIZERS = ("tokenizer.json", "vocab.txt")
 FILES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
 
 
@@ -37,7 +38,7 @@ def _download(source: str, repository: str, revision: str | None, inside: str) -
         if inside.endswith(FILES):
             return Path(hf_hub_download(repository, inside, revision=revision))
         for weights in FOLDER_WEIGHTS:
-            names = ("config.json", weights, weights + INDEX, "-*.".join(weights.split(".")))
+            names = ("config.json", weights, weights + INDEX, "-*.".join(weights.split(".")), *TOKENIZERS)
             files = [f"{inside}/{name}".lstrip("/") for name in names]
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=files)) / inside
             if any((folder / name).exists() for name in (weights, weights + INDEX)):

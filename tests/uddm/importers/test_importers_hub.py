@@ -52,7 +52,8 @@ def remote(monkeypatch, tmp_path, small):
 
 def asked(weights, inside=""):
     first, last = weights.split(".")
-    return tuple(f"{inside}{n}" for n in ("config.json", weights, f"{weights}.index.json", f"{first}-*.{last}"))
+    names = ("config.json", weights, f"{weights}.index.json", f"{first}-*.{last}", "tokenizer.json", "vocab.txt")
+    return tuple(f"{inside}{n}" for n in names)
 
 
 FOLDER = asked("model.safetensors")
