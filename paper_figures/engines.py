@@ -1,4 +1,4 @@
-"""Engines: where tasks are made. joblib's backends, Dask's among them, and Slurm.
+"""Engines: where tasks are made. joblib's backends, Dask's among them; `paper_figures.slurm` is another.
 
 To an engine tasks are numbered, and it gives their outcomes as they come. What was made lies in cells, so that an
 outcome that is lost with a process loses nothing that was finished.
@@ -7,13 +7,14 @@ outcome that is lost with a process loses nothing that was finished.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple, Protocol
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import BACKENDS, get_active_backend
 from threadpoolctl import threadpool_limits
 
@@ -102,10 +103,24 @@ def work(ws: Workspace, task: Task, number: int, owner: int | None = None, *, wa
                 return {"unreadable": error.args}
             return {}
 
-        return outcome(number, ledger.perform(ledger.entry_path(ws, task), task, make, wait=wait))
+        return outcome_of(number, ledger.perform(ledger.entry_path(ws, task), task, make, wait=wait))
 
 
-def outcome(number: int, entry: ledger.Entry) -> Outcome:
+@contextmanager
+def dask(address: str | None = None, workers: int = 1) -> Iterator[None]:
+    """Within it, joblib runs on the Dask cluster with a scheduler at that address; without one, on a cluster of so many
+    worker processes on this machine, started for the time. A task whose worker dies is given to another."""
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+        cluster = address or stack.enter_context(LocalCluster(**local))
+        client = stack.enter_context(Client(cluster))
+        stack.enter_context(parallel_config("dask", client=client))
+        yield
+
+
+def outcome_of(number: int, entry: ledger.Entry) -> Outcome:
     """What an entry tells; "killed" if that is not how it ended."""
     match entry.get("state"):
         case "done":
@@ -119,13 +134,15 @@ def outcome(number: int, entry: ledger.Entry) -> Outcome:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Results do not depend on how many cores there are."""
+    """Results do not depend on how many cores there are; nor do files on a Dask client, on which xarray would lock
+    them."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    dask = sys.modules.get("dask")
     try:
-        with threadpool_limits(1):
+        with threadpool_limits(1), dask.config.set(scheduler="synchronous") if dask else nullcontext():
             yield
     finally:
         torch.set_num_threads(before)

@@ -23,6 +23,8 @@ _EXTRAS = {
     "tokenizers": "torch",
     "huggingface_hub": "torch",
     "tensorboard": "tensorboard",
+    "distributed": "dask",
+    "submitit": "slurm",
 }
 
 
