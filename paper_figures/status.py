@@ -65,7 +65,7 @@ def _end(tasks: Mapping[str, list[dict[str, Any]]], entries: Mapping[str, ledger
     """When all will be done, at the rate of what is done, by as many as work now."""
     if not tasks["running"]:
         waiting = tasks["left"] + tasks["lost"]
-        return "nobody works on it: run the same command again to go on" if waiting else "ended"
+        return "nothing runs now: if no run waits for its turn, the same command goes on" if waiting else "ended"
     spent = defaultdict[str, tuple[float, float]](lambda: (0.0, 0.0))
     for task in tasks["done"]:
         if (took := entries[task["entry"]].get("seconds")) is not None:

@@ -1,4 +1,4 @@
-"""A figure of one's own with twelve tasks, which take SWEEP_SECONDS each: what the tests of engines run."""
+"""A figure of one's own with SWEEP_TASKS tasks, which take SWEEP_SECONDS each: what the tests of engines run."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from paper_figures.cells import Cell
 from paper_figures.task import Task
 
-ORDER, TITLE, EXPECTED, CAPTION = 0, "Twelve", "", ""
+ORDER, TITLE, EXPECTED, CAPTION = 0, "Sweep", "", ""
 
 
 def cells(ws, n):
@@ -21,11 +21,11 @@ def cells(ws, n):
         time.sleep(float(os.environ.get("SWEEP_SECONDS", "0")))
         return xr.Dataset({"draws": ("x", np.random.default_rng([ws.seed, n]).normal(size=100))})
 
-    return [Cell(f"twelve-{n}", {"n": n}, make)]
+    return [Cell(f"part-{n}", {"n": n}, make)]
 
 
 def tasks(ws):
-    return [Task(cells, n, 1.0) for n in range(12)]
+    return [Task(cells, n, 1.0) for n in range(int(os.environ.get("SWEEP_TASKS", "12")))]
 
 
 def compute(ws):

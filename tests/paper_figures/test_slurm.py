@@ -50,7 +50,7 @@ def begun(folder):
 def on_node2(folder):
     """The number of the task that node2 is making, if any."""
     last = [n for n, node in begun(folder) if node == "node2"][-1:]
-    return "".join(n for n in last if not any(name.startswith(f"twelve-{n}-") for name in made(folder)))
+    return "".join(n for n in last if not any(name.startswith(f"part-{n}-") for name in made(folder)))
 
 
 def test_a_sweep_that_loses_a_node(slurm, tmp_path):
@@ -74,8 +74,33 @@ def test_a_sweep_that_loses_a_node(slurm, tmp_path):
     assert sweep.returncode == 0, err
     assert [node for n, node in begun(out) if n == lost] == ["node2", "node1"]
     alone = run(tmp_path / "alone", "--jobs", "1")
-    assert alone.wait(300) == 0
+    assert alone.communicate(timeout=300)[0] == f"{tmp_path / 'alone' / 'report.html'}\n"
     assert len(made(tmp_path / "alone")) == 12
     assert made(out) == made(tmp_path / "alone")
     one, other = (load(folder / "data" / "sweep_figure.nc").drop_attrs() for folder in (out, tmp_path / "alone"))
     xr.testing.assert_identical(one, other)
+
+
+def test_jobs_that_are_asked_to_end(slurm, tmp_path):
+    """One at the end of its time queues itself again; one that is cancelled is submitted again, as another job."""
+    out, how = tmp_path / "out", ["--engine", "slurm", "--memory", "1", "--time", "30"]
+    sweep = run(out, *how, SWEEP_TASKS="2", SWEEP_SECONDS="15", **slurm.environment)
+    try:
+        while len(begun(out)) < 2:
+            assert sweep.poll() is None, sweep.communicate()
+            time.sleep(0.05)
+        jobs = slurm.ask("squeue", "--array", "--noheader", "--format=%i").split()
+        assert len(jobs) == 2
+        slurm.ask("scancel", "--signal=USR2", jobs[0])
+        slurm.ask("scancel", jobs[1])
+        time.sleep(5)
+        print(slurm.ask("squeue", "--array"))
+        printed, err = sweep.communicate(timeout=600)
+    finally:
+        sweep.kill()
+    print(printed, err, begun(out), sep="\n")
+    assert sweep.returncode == 0, err
+    assert sorted(n for n, _ in begun(out)) == ["0", "0", "1", "1"]
+    logs = {path.name: path.read_text() for path in (out / "sweep" / "slurm").glob("*_log.*")}
+    assert any("Requeued job" in text for text in logs.values())
+    assert len({name.rpartition("_log")[0] for name in logs}) == 3

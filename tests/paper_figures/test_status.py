@@ -48,7 +48,7 @@ def test_the_table(tmp_path, monkeypatch, nothing, run_command):
     runner.run(ws, ["nothing"])
     assert lines(tmp_path)[1:] == [
         *("done 0 of 6 tasks", "running 0", "failed 0", "left 6"),
-        "nobody works on it: run the same command again to go on",
+        "nothing runs now: if no run waits for its turn, the same command goes on",
     ]
 
     list(execute(ws, tasks[:3], jobs=1, done=lambda *_: None, failed=lambda *_: None))
@@ -79,7 +79,7 @@ def test_the_table(tmp_path, monkeypatch, nothing, run_command):
     assert told[2] == "running 0"
     assert told[5] == "left 3"
     assert told[6].startswith("lost with its process: test_status cell waits: ")
-    assert told[7] == "nobody works on it: run the same command again to go on"
+    assert told[7] == "nothing runs now: if no run waits for its turn, the same command goes on"
     shown = run_command(main, "status", tmp_path)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "lost with its process" in shown.stdout
