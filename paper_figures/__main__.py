@@ -1,16 +1,20 @@
-"""Command line: python -m paper_figures list | run | report | claims | verify."""
+"""Command line: python -m paper_figures list | run | status | report | claims | verify."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from paper_figures.presets import PRESETS, named
-from uddm.command_line import run_commands, user_errors
+from paper_figures.slurm_options import SlurmOptions
+from uddm.command_line import printable, run_commands, user_errors
+
+AGAIN = "run the same command again to go on with what the system was to blame for, with --retry-failed to try all"
 
 
 def list_figures() -> None:
@@ -42,9 +46,15 @@ def run(
     device: str = "cpu",
     jobs: int | None = None,
     seed: int = 0,
+    retry_failed: bool = False,
+    engine: Literal["loky", "dask", "slurm"] = "loky",
+    address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None,
+    slurm: tyro.conf.OmitArgPrefixes[SlurmOptions] = SlurmOptions(),  # noqa: B008, it is frozen
     replot: bool = False,
 ) -> None:
     """Make figures, decide claims and write the report; run it again after an interruption to go on.
+
+    What fails stops nothing else: it is listed at the end, with exit status 1.
 
     Args:
         names: figures to make and claims to decide, all by default; a figure of your own, the path of its file.
@@ -60,18 +70,28 @@ def run(
         device: of networks, cpu, cuda, ...
         jobs: processes, one for each core by default, four on a GPU.
         seed: of data split, training and measurements.
+        retry_failed: try what failed before with the same code, too.
+        engine: where the cells are made: in processes of this machine, on a Dask cluster, or in job arrays of Slurm.
+        address: of the scheduler of a Dask cluster; by default one of this machine is started for the run.
+        slurm: of engine slurm.
         replot: draw and decide again from the datasets that the results folder holds, and compute nothing.
     """
     from bridges.claims import CLAIMS
+    from paper_figures.engines import dask
     from paper_figures.figure import choose
+    from paper_figures.runner import SweepError
     from paper_figures.runner import replot as again
     from paper_figures.runner import run as make
+    from paper_figures.slurm import AT_ONCE, Slurm
+    from paper_figures.sweep import at_once
     from paper_figures.workspace import Workspace
     from uddm._validation import check_device, check_seed
 
     with user_errors():
         check_seed("seed", seed)
         choose([name for name in names if name not in CLAIMS])
+        if address is not None and engine != "dask":
+            raise ValueError("`address` is that of a Dask cluster: add --engine dask")
         if jobs is not None and jobs < 1:
             raise ValueError(f"`jobs` must be at least 1, got {jobs}")
         if replot:
@@ -84,7 +104,31 @@ def run(
         options = {"tokenizer": tokenizer, "checkpoints": checkpoints, "half": half, "sequences": sequences}
         workspace = Workspace(folder, preset, corpus=corpus, seed=seed, device=str(check_device(device)), **options)
         workspace.prepare()
-    print(make(workspace, names, jobs=jobs))
+    try:
+        with ExitStack() as stack:
+            how: dict[str, Any] = {"jobs": jobs}
+            if engine == "dask":
+                stack.enter_context(dask(address, at_once(jobs)))
+            elif engine == "slurm":
+                how = {"jobs": jobs or AT_ONCE, "engine": Slurm(slurm)}
+            print(make(workspace, names, retry_failed=retry_failed, **how))
+    except SweepError as error:
+        if error.report:
+            print(error.report)
+        print(printable(f"{error}\n{AGAIN}", sys.stderr), file=sys.stderr)
+        sys.exit(1)
+
+
+def status(folder: tyro.conf.Positional[Path], /) -> None:
+    """Say how far a run is: what is done, what runs where, what failed, what is left, and when it will end.
+
+    Args:
+        folder: the results folder, seen from any machine; nothing is written to it.
+    """
+    from paper_figures.status import status as table
+
+    with user_errors():
+        print(printable(table(folder), sys.stdout))
 
 
 def report(folder: tyro.conf.Positional[Path], /) -> None:
@@ -130,7 +174,14 @@ def verify(folder: tyro.conf.Positional[Path], /) -> None:
 def main() -> None:
     # joblib renews a worker that has grown, and says so as if something were wrong
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
-    commands = {"list": list_figures, "run": run, "report": report, "claims": claims, "verify": verify}
+    commands = {
+        "list": list_figures,
+        "run": run,
+        "status": status,
+        "report": report,
+        "claims": claims,
+        "verify": verify,
+    }
     run_commands(commands, prog="python -m paper_figures", description=__doc__)
 
 

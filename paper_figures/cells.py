@@ -90,6 +90,14 @@ class Cells:
         place = self.place(cell.name, cell.key)
         return place.with_name(f"{place.name}.nc")
 
+    def holds(self, cell: Cell) -> bool:
+        """Whether its file is there, and undamaged."""
+        try:
+            read_sealed(self.path(cell))
+        except (FileNotFoundError, UnreadableFile):
+            return False
+        return True
+
     def get(self, cell: Cell) -> xr.Dataset:
         """The Dataset of the cell, made now if it is missing or damaged."""
         path = self.path(cell)

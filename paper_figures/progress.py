@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Event, Thread
 from typing import Any, Self
 
@@ -17,11 +17,7 @@ EVERY = 50.0
 
 
 class Progress:
-    """Follows tasks that `jobs` processes take in their order.
-
-    The time left is that of the tasks left, from the seconds that finished tasks of the same function took for their
-    cost; of functions of which none has finished, from those of all others.
-    """
+    """Follows tasks that `jobs` processes take in their order."""
 
     def __init__(self, tasks: Sequence[Task], jobs: int, products: int):
         self.tasks, self.jobs, self.products, self.ready = tasks, jobs, products, 0
@@ -53,6 +49,10 @@ class Progress:
         self.took[str(task)] = round(seconds, 2)
         costs, took = self.spent.get(task.of, (0.0, 0.0))
         self.spent[task.of] = costs + task.cost, took + seconds
+        self.over(task)
+
+    def over(self, task: Task) -> None:
+        """A task is done, or will not be."""
         del self.left[task]
         self._start()
         self.bar.update(task.cost)
@@ -85,15 +85,11 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """From measured rates; None before anything was measured."""
-        costs, took = (sum(part) for part in zip(*self.spent.values())) if self.spent else (0.0, 0.0)
-        if not costs:
-            return None if self.left else 0.0
-        now, each = time.monotonic(), []
-        for task, since in list(self.left.items()):
-            own_costs, own_seconds = self.spent.get(task.of, (costs, took))
-            whole = task.cost * own_seconds / own_costs
-            each.append(max(whole - (now - since if since is not None else 0.0), 0.0))
-        return max([0.0, sum(each) / self.jobs, *each])
+        now = time.monotonic()
+        left = [
+            (task.of, task.cost, now - since if since is not None else 0.0) for task, since in list(self.left.items())
+        ]
+        return seconds_left(left, self.spent, self.jobs)
 
     def _start(self) -> None:
         """The first tasks that are left are those that run."""
@@ -105,6 +101,33 @@ class Progress:
     def _every_minute(self) -> None:
         while not self.quiet.wait(EVERY):
             self.say(self.line())
+
+
+def seconds_left(
+    left: Sequence[tuple[Any, float, float]], spent: Mapping[Any, tuple[float, float]], jobs: int
+) -> float | None:
+    """Until `jobs` processes have done what is left.
+
+    The rate is that of finished tasks of the same function; of functions of which none has finished, that of all.
+
+    Parameters
+    ----------
+    left : function, cost and seconds spent already of each task
+    spent : by function, the cost and the seconds of what has finished
+    jobs : how many run at once
+
+    Returns
+    -------
+    float, or None if nothing has finished yet
+    """
+    costs, took = (sum(part) for part in zip(*spent.values())) if spent else (0.0, 0.0)
+    if not costs:
+        return None if left else 0.0
+    each = []
+    for of, cost, so_far in left:
+        own_costs, own_seconds = spent.get(of, (costs, took))
+        each.append(max(cost * own_seconds / own_costs - so_far, 0.0))
+    return max([0.0, sum(each) / jobs, *each])
 
 
 def duration(seconds: float) -> str:

@@ -16,32 +16,61 @@ import xarray as xr
 
 from bridges.claims import CLAIMS, Finding
 from bridges.manifest import code_version, manifest, to_attribute
-from paper_figures import evidence, style
+from paper_figures import evidence, ledger, style
 from paper_figures.cells import RESULTS, as_bytes, load
+from paper_figures.engines import Engine, on_joblib, one_thread
 from paper_figures.figure import Figure, choose, known
 from paper_figures.forecast import forecast
+from paper_figures.ledger import Failure
 from paper_figures.progress import Progress
 from paper_figures.report import earlier, is_done, read_record, write_record, write_report
-from paper_figures.sweep import at_once, execute, one_thread, plan
+from paper_figures.sweep import Plan, at_once, execute, plan
+from paper_figures.task import Task
 from paper_figures.workspace import Workspace
 from uddm.files import write_atomically
 
 
-def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) -> Path:
+class SweepError(RuntimeError):
+    """Tasks failed, and what needs them is not drawn.
+
+    Attributes
+    ----------
+    failures : of the tasks.
+    report : of all else; None if there is nothing.
+    """
+
+    def __init__(self, failures: Sequence[Failure], report: Path | None):
+        super().__init__("\n".join(["tasks failed:", *map(str, failures)]))
+        self.failures, self.report = failures, report
+
+
+def run(
+    ws: Workspace,
+    names: Sequence[str] = (),
+    *,
+    jobs: int | None = None,
+    retry_failed: bool = False,
+    engine: Engine = on_joblib,
+) -> Path:
     """Make the named figures and decide the named claims, and the report; returns the report's path. By default they
     are all but those that the preset makes only if they are named.
 
     The report is written with the first of them that is complete, and again with each further one. It goes on showing
     what earlier runs with the same settings and code made in the folder. Finished work is read back, so an interrupted
     run goes on where it stopped; if nothing changed, neither the settings nor the code nor the files, there is nothing
-    to do. Where the cells are made is told by `joblib.parallel_config`; by default in one process for each core that
-    the system grants.
+    to do. A task that fails does not stop the others.
 
     Parameters
     ----------
     ws : the results folder, and what they are of.
     names : figures, as `paper_figures.figure.choose` takes them, and claims, "C1" to "C19".
-    jobs : how many tasks run at once.
+    jobs : how many tasks run at once; by default as `paper_figures.sweep.at_once` says.
+    retry_failed : whether to try tasks again on which this code has failed before.
+    engine : where the cells are made; by default in processes of this machine, or as `joblib.parallel_config` says.
+
+    Raises
+    ------
+    SweepError : at the end, if tasks failed.
     """
     begin, (figures, claims) = time.perf_counter(), _asked(names, ws.preset.by_name)
     ws.prepare()
@@ -61,11 +90,21 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
     jobs, todo = at_once(jobs, on_gpu=ws.device != "cpu"), plan(ws, products)
     entries, outcomes, others = earlier(ws.folder, facts, but=products)
     orders = {name: figure.ORDER for name, figure in {**known(), **figures}.items()}
+    _announce(ws, todo, jobs, facts)
+    failures: list[Failure] = []
     with Progress(todo.tasks, jobs, len(products)) as progress, one_thread():
+
+        def failed(task: Task, failure: Failure) -> None:
+            failures.append(failure)
+            progress.over(task)
+            progress.say(f"failed: {failure}")
+
         progress.say(forecast(ws, todo.tasks, jobs))
         if others:
             progress.say(f"left out of the report, as altered or of other settings or code: {', '.join(others)}")
-        for number, name in enumerate(todo.ready(execute(ws, todo.tasks, jobs=jobs, done=progress.finished))):
+        how: Any = {"retry_failed": retry_failed, "engine": engine}
+        done = execute(ws, todo.tasks, jobs=jobs, done=progress.finished, failed=failed, **how)
+        for number, name in enumerate(todo.ready(done)):
             if name in claims:
                 outcomes[name] = _decide(ws, name, claims[name])
             else:
@@ -93,6 +132,8 @@ def run(ws: Workspace, names: Sequence[str] = (), *, jobs: int | None = None) ->
             progress.product(verdict or f"{name} is drawn")
             if number == 0:
                 progress.say(f"the report grows in {report}")
+    if failures:
+        raise SweepError(failures, report if report.exists() else None)
     return report
 
 
@@ -121,6 +162,22 @@ def replot(folder: Path, names: Sequence[str] = ()) -> Path:
             record["figures" if name in figures else "claims"][name] = {**told, "files": files}
     write_record(folder, record["manifest"], record["figures"], record["claims"])
     return write_report(folder)
+
+
+def _announce(ws: Workspace, todo: Plan, jobs: int, facts: dict[str, Any]) -> None:
+    """Enter the plan in the ledger, for who asks how far it is."""
+    tasks = [
+        {
+            "task": str(task),
+            "function": f"{task.of.__module__}.{task.of.__qualname__}",
+            "cost": task.cost,
+            "entry": ledger.entry_path(ws, task).name,
+            "cells": [ws.path(cell).name for cell in task.cells(ws)],
+        }
+        for task in todo.tasks
+    ]
+    told = {"preset": ws.name, "device": ws.device, "products": list(todo.products), "jobs": jobs, "tasks": tasks}
+    ledger.write(ledger.plan_path(ws.folder), {**facts, **told, "since": ledger.now()})
 
 
 def _asked(

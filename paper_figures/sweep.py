@@ -1,31 +1,27 @@
-"""Planning apart from execution: what figures and claims need, and making it on whatever joblib runs on.
+"""Planning apart from execution: what figures and claims need, and making it on any engine.
 
 A plan is a value. Its tasks may be done in any order and anywhere that sees the folder: what one needs of another it
-reads from its cell, or makes. By default they run on processes of this machine; within
-`joblib.parallel_config(backend=...)` on that backend, with the same results.
+reads from its cell, or makes. Where they run is up to an engine (`paper_figures.engines`), with the same results.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NoReturn
 
-from joblib import Parallel, delayed, effective_n_jobs
-from joblib.parallel import BACKENDS, get_active_backend
-from threadpoolctl import threadpool_limits
+from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 
+from paper_figures import ledger
+from paper_figures.engines import Engine, on_joblib
 from paper_figures.evidence import Evidence
 from paper_figures.figure import Figure
-from paper_figures.measure.networks import UnreadableCheckpoint
+from paper_figures.ledger import Failure
 from paper_figures.task import Task
-from paper_figures.workers import serve, stopped_first
 from paper_figures.workspace import Workspace
 
 CHEAP = 5000.0
@@ -34,7 +30,12 @@ CHEAP = 5000.0
 ON_GPU = 4
 """Tasks at once that share a GPU."""
 
-_turn = threading.Lock()  # torch has one random stream and one number of threads in a process
+ATTEMPTS = 3
+"""Workers that a task may take with it, before it counts as failed."""
+
+
+class TaskError(RuntimeError):
+    """A task failed."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,19 @@ def at_once(jobs: int | None = None, *, on_gpu: bool = False) -> int:
 
 
 def execute(
-    ws: Workspace, tasks: Sequence[Task], *, jobs: int, done: Callable[[Task, float], object]
+    ws: Workspace,
+    tasks: Sequence[Task],
+    *,
+    jobs: int,
+    done: Callable[[Task, float], object],
+    failed: Callable[[Task, Failure], object] | None = None,
+    retry_failed: bool = True,
+    engine: Engine = on_joblib,
 ) -> Iterator[Task]:
     """Make the cells of all tasks.
+
+    A task that is lost with its worker is begun again, at most `ATTEMPTS` times, the last of them alone: then it is its
+    own. One that another run is making is left for the end, and waited for there.
 
     Parameters
     ----------
@@ -98,56 +109,46 @@ def execute(
     tasks : begun in their order.
     jobs : how many run at once.
     done : told each task that is done, and the seconds it took.
+    failed : told each task that failed, and how; by default a failure is raised.
+    retry_failed : whether those are tried again of which the ledger says that this code has failed on them.
+    engine : where they run.
 
     Yields
     ------
-    The tasks as they are done; if the backend gives its results together, at the end. One whose checkpoint cannot be
+    The tasks as they are done; if the engine gives its outcomes together, at the end. One whose checkpoint cannot be
     read is done as well, and `ws` goes on without the file.
 
     Raises
     ------
-    What a task raises, and joblib's TerminatedWorkerError for a worker that was killed: finished cells are kept.
+    TaskError : a task failed, and `failed` is not given: finished cells are kept.
     """
-    backend, _ = get_active_backend()
-    ours = os.getpid() if isinstance(backend, BACKENDS.get("loky", ())) else None
-    calls = (delayed(_work)(ws.on_line(1 + n % jobs), task, n, ours) for n, task in enumerate(tasks))
-    how: Any = {"n_jobs": jobs, "batch_size": 1}
-    try:
-        parallel: Any = Parallel(**how, return_as="generator_unordered")
-    except ValueError:  # of backends that cannot
-        parallel = Parallel(**how)
-    with nullcontext() if ours is None else stopped_first(ws.folder):
-        for number, seconds, lost in parallel(calls):
-            if lost:
-                ws.lose(*lost)
-            done(tasks[number], seconds)
-            yield tasks[number]
+    left, busy, deaths = dict(enumerate(tasks)), set[int](), Counter[int]()
+    failed = failed or _raise
+    if not retry_failed:
+        for number, task in enumerate(tasks):
+            if ledger.would_fail_again(entry := ledger.read(ledger.entry_path(ws, task))):
+                failed(left.pop(number), ledger.failure(entry))
+    while left:
+        suspects = [number for number in left if deaths[number] == ATTEMPTS - 1]
+        batch = {number: left[number] for number in [n for n in left if n not in suspects] or suspects[:1]}
+        for number, state, seconds, failure, unreadable in engine(ws, batch, jobs=jobs, waited=busy):
+            if state == "busy":
+                busy.add(number)
+            elif state == "killed":
+                deaths[number] += 1
+                if deaths[number] == ATTEMPTS:
+                    task = left.pop(number)
+                    error = MemoryError(f"its worker was killed {ATTEMPTS} times (out of memory?)")
+                    failed(task, ledger.failure(ledger.fail(ledger.entry_path(ws, task), task, error)))
+            elif failure:
+                failed(left.pop(number), failure)
+            elif state == "done":
+                if unreadable:
+                    ws.lose(*unreadable)
+                task = left.pop(number)
+                done(task, seconds)
+                yield task
 
 
-def _work(ws: Workspace, task: Task, number: int, owner: int | None) -> tuple[int, float, tuple[str, str] | None]:
-    """The number, the seconds it took, and a checkpoint that could not be read, with the reason."""
-    if owner is not None and owner != os.getpid():
-        serve(owner, ws.folder)
-    lost = None
-    with _turn, one_thread():
-        begin = time.monotonic()
-        try:
-            for cell in task.cells(ws):
-                ws.get(cell)
-        except UnreadableCheckpoint as error:
-            lost = error.args
-    return number, time.monotonic() - begin, lost
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Results do not depend on how many cores there are."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+def _raise(_task: Task, failure: Failure) -> NoReturn:
+    raise TaskError(str(failure))

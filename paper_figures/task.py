@@ -36,6 +36,11 @@ class Task:
         """Its cells; nothing is computed."""
         return self.of(ws, self.argument)
 
+    @property
+    def own(self) -> bool:
+        """Whether its function is of one of `from_file`, which no version of the code tells anything of."""
+        return self.of.__module__ in _files
+
     def __str__(self) -> str:
         """In words: "language hollow network 64"; with the function, if it is not called `cells`."""
         parts = self.argument if isinstance(self.argument, tuple) else (self.argument,)

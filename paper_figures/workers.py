@@ -26,7 +26,7 @@ second one would not wait."""
 GRACE = 20.0
 """Seconds that they have to stop after that."""
 
-_OTHERS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+_OTHERS = [getattr(signal, name) for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
 
 
 @cache

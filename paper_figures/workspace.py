@@ -57,7 +57,7 @@ class Workspace(Cells):
         device: str = "cpu",
     ):
         self.name, self.preset = (preset, named(preset)) if isinstance(preset, str) else ("custom", preset)
-        super().__init__(as_path("folder", folder), seed)
+        super().__init__(as_path("folder", folder).absolute(), seed)
         self.corpus, self.device = tuple(corpus), device
         self.skipped: list[str] = []
         if tokenizer is not None:

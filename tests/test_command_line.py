@@ -76,7 +76,7 @@ def test_values_are_checked_inside_of_user_errors(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: `n` must be at least 1, got 0\n"
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGINT"])
 def test_signals_end_with_their_status(monkeypatch, capsys, name):
     number, before = getattr(signal, name), signal.getsignal(signal.SIGTERM)
 

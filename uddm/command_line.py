@@ -16,13 +16,15 @@ import tyro
 from uddm.files import UnreadableFile
 
 GO_ON = "run the same command again to go on"
-_POLITE = ("SIGTERM", "SIGHUP", "SIGUSR1")  # of schedulers, containers and closed terminals
+_POLITE = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # of schedulers, containers and closed terminals
 _EXTRAS = {
     "torch": "torch",
     "safetensors": "torch",
     "tokenizers": "torch",
     "huggingface_hub": "torch",
     "tensorboard": "tensorboard",
+    "distributed": "dask",
+    "submitit": "slurm",
 }
 
 
@@ -58,9 +60,9 @@ def printable(text: str, stream: TextIO) -> str:
 def run_commands(commands: Mapping[str, Callable[..., Any]], *, prog: str, description: str | None) -> None:
     """Dispatch sys.argv to one of the functions.
 
-    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it with status 128 + signal and a word on how to go on; a closed pipe ends
-    it quietly, with status 141; bad settings and what the system denies end it with one line and status 2. Characters
-    that the terminal or file cannot show are printed as escapes.
+    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 end it with status 128 + signal and a word on how to go on; a closed
+    pipe ends it quietly, with status 141; bad settings and what the system denies end it with one line and status 2.
+    Characters that the terminal or file cannot show are printed as escapes.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # replaced by an object without it, or closed

@@ -130,21 +130,24 @@ def damaged(path: str | Path) -> UnreadableFile:
 
 
 @contextlib.contextmanager
-def locked(path: Path, task: str) -> Iterator[None]:
+def locked(path: Path, task: str, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock file, which the system releases when a process dies; where it has no locks, go on without.
 
-    Waits for another process that holds it, and says so after a second: "waiting for another process that `task`".
+    Waits for another process that holds it, and says so after a second: "waiting for another process that `task`". If
+    `wait` is False it does not: it gives False, and nothing is held.
     """
-    lock = FileLock(path)
+    lock, ours = FileLock(path), True
     with contextlib.suppress(NotImplementedError, OSError):  # no locks here, or a folder that cannot be written
         try:
-            lock.acquire(timeout=1)
+            lock.acquire(timeout=1 if wait else 0)
         except Timeout:
-            notice = f"waiting for another process that {task} (it holds {path}; end it if it should not run)"
-            print(notice, file=sys.stderr, flush=True)
-            lock.acquire()
+            ours = wait
+            if wait:
+                notice = f"waiting for another process that {task} (it holds {path}; end it if it should not run)"
+                print(notice, file=sys.stderr, flush=True)
+                lock.acquire()
     try:
-        yield
+        yield ours
     finally:
         lock.release()
 

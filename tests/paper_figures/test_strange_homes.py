@@ -147,7 +147,7 @@ def test_as_many_processes_as_the_system_grants(tmp_path, drawn, monkeypatch):
     """Quotas of containers and LOKY_MAX_CPU_COUNT count, not only how many cores there are."""
     asked = []
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    monkeypatch.setattr(runner, "execute", lambda ws, tasks, *, jobs, done: asked.append(jobs) or tasks)
+    monkeypatch.setattr(runner, "execute", lambda ws, tasks, *, jobs, **_: asked.append(jobs) or tasks)
     run(Workspace(tmp_path, "smoke"), ["fig02"])
     assert asked == [1]
 

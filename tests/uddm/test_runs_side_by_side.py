@@ -175,7 +175,7 @@ def test_signals_save_and_the_run_goes_on_as_if_nothing_had_been(tmp_path):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_other_signals_save_as_well(tmp_path, monkeypatch, capsys, name):
     number, taken, backward = getattr(signal, name), [], loop._backward
 

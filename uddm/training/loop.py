@@ -55,8 +55,8 @@ def train(
 ) -> Network:
     """Train `model` on `data`, or go on where `run_dir` stopped; return the model with its averaged weights.
 
-    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end it after the step at hand, with its state saved; another process that trains
-    in the same folder is waited for.
+    Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 end it after the step at hand, with its state saved; another process
+    that trains in the same folder is waited for.
 
     `run_dir` receives config.json (what determines the run), state.safetensors (to resume, on any number of processes),
     metrics.jsonl (step, loss in nats per token, gradient norm, learning rate, seconds) and, at the end, the folders

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")  # the last one is what submitit sends
 
 
 @dataclass
