@@ -141,7 +141,7 @@ class Report:
         made = {
             "scores.nc": bytes(self.scores.to_netcdf(engine="h5netcdf")),
             "report.json": to_json(self.to_dict()),
-            "report.html": self.html().encode(),
+            "report.html": self.html().encode(errors="backslashreplace"),
         }
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in made.items():
