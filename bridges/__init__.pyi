@@ -23,6 +23,7 @@ from .identities import check_all as check_all
 from .measured import as_system as as_system
 from .membership import SCORES as SCORES
 from .membership import membership_scores as membership_scores
+from .precision import precision_audit as precision_audit
 from .probing import probe as probe
 from .recovery import TOKEN_CLASSES as TOKEN_CLASSES
 from .recovery import frequency_chance as frequency_chance
@@ -81,6 +82,7 @@ __all__ = [
     "memories_of",
     "near_duplicates",
     "operating_point",
+    "precision_audit",
     "probe",
     "relaxation_times",
     "scaling_exponent",

@@ -11,12 +11,17 @@ from torch import Tensor, nn
 from uddm.config import ResidualConfig
 
 
+def widened(values: Tensor) -> Tensor:
+    """As float32 at least: half precision is widened, float64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class Linear(nn.Linear):
-    """One whose weights may be stored in half precision, and are widened to that of its input as they are used."""
+    """One whose weights may be stored in another precision than that of its input: the finer one is computed in."""
 
     def forward(self, input: Tensor) -> Tensor:
         dtype = torch.promote_types(input.dtype, self.weight.dtype)
-        return F.linear(input, self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+        return F.linear(input.to(dtype), self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
 
 
 class NoiseLevel(nn.Module):
@@ -36,14 +41,15 @@ class NoiseLevel(nn.Module):
 
 
 class Norm(nn.Module):
-    """LayerNorm without bias, computed in float32."""
+    """LayerNorm without bias, computed in float32 at least."""
 
     def __init__(self, d: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(d))
 
     def forward(self, h: Tensor) -> Tensor:
-        return F.layer_norm(h.float(), (h.shape[-1],), self.weight.float())
+        h = widened(h)
+        return F.layer_norm(h, (h.shape[-1],), self.weight.to(h.dtype))
 
 
 def zero_linear(inputs: int, outputs: int) -> Linear:

@@ -17,7 +17,7 @@ from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.config import NetworkConfig
 from uddm.curriculum import SoftTokens
 from uddm.denoisers.base import Denoiser
-from uddm.denoisers.layers import ReadOut
+from uddm.denoisers.layers import ReadOut, widened
 from uddm.files import UnreadableFile
 from uddm.prediction import DensePrediction, HeadPrediction, Prediction
 from uddm.process import Process, UniformProcess
@@ -121,9 +121,9 @@ class Network(nn.Module, Denoiser):
         if h is not None:
             linear = self.output_layer.linear
             return HeadPrediction(h, linear.weight, linear.bias, z, own_logit)
-        logits: Tensor = self(inputs, sigma).float()
+        logits = widened(self(inputs, sigma))
         if own_logit is not None:
-            logits = logits.scatter_add(-1, z[..., None], -own_logit[..., None])
+            logits = logits.scatter_add(-1, z[..., None], -own_logit[..., None].to(logits.dtype))
         return DensePrediction(logits.log_softmax(-1))
 
     def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
