@@ -17,11 +17,11 @@ def widened(values: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """One whose weights may be stored in another precision than that of its input: the finer one is computed in."""
+    """One whose weights may be stored in half precision, and are widened to that of its input as they are used."""
 
     def forward(self, input: Tensor) -> Tensor:
         dtype = torch.promote_types(input.dtype, self.weight.dtype)
-        return F.linear(input.to(dtype), self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+        return F.linear(input, self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
 
 
 class NoiseLevel(nn.Module):
@@ -37,7 +37,8 @@ class NoiseLevel(nn.Module):
         half = self.features // 2
         frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=sigma.device))
         angles = sigma[:, None] * frequencies
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+        waves = torch.cat([angles.cos(), angles.sin()], -1)
+        return self.mlp(waves.to(torch.promote_types(waves.dtype, self.mlp[0].weight.dtype)))
 
 
 class Norm(nn.Module):
