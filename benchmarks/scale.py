@@ -26,6 +26,9 @@ from uddm.training.state import State
 
 VOCAB_SIZE, LENGTH = 30522, 128
 NETWORKS = {"tiny": DiTConfig.tiny, "small": DiTConfig.small, "medium": DiTConfig.medium}
+FILES = 62
+"""Cells of the main network of the preset `paper`: 10 of stochastic recovery, 20 of deterministic, 15 of fixed points,
+9 of entropies, 2 each of bounds, classes and examples, scores and a trajectory."""
 BACKWARD = 2
 """Operations of a backward pass, in units of the forward one."""
 
@@ -181,11 +184,22 @@ def stored(config: DiTConfig) -> dict[str, float]:
     }
 
 
+def looked_for(files: int) -> float:
+    """Seconds to look for so many files in one folder, as planning does."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.nc" for number in range(files)]
+        for path in paths:
+            path.touch()
+        begin = time.perf_counter()
+        assert all(path.exists() for path in paths)
+        return time.perf_counter() - begin
+
+
 def table(found: dict[str, dict[str, float]]) -> str:
     lines = ["| | " + " | ".join(found) + " |", "|---|" + "---|" * len(found)]
     for key in found["all"]:
-        told = (f"{column[key]:.2e}" if "FLOP" in key else f"{column[key]:,.3g}" for column in found.values())
-        lines.append(f"| {key} | " + " | ".join(told) + " |")
+        form = ".2e" if "FLOP" in key else ",.1f"
+        lines.append(f"| {key} | " + " | ".join(f"{column[key]:{form}}" for column in found.values()) + " |")
     return "\n".join(lines)
 
 
@@ -209,6 +223,9 @@ def main() -> None:
         found["stored"][name] = stored(shape(name))
         told = found["here"][name] | found["stored"][name]
         print(f"{name} on one core: " + ", ".join(f"{key} {value:,.4g}" for key, value in told.items()), flush=True)
+    files = FILES * sweep.models
+    found["looking for files, s"] = looked_for(files)
+    print(f"looking for {files:,} files: {found['looking for files, s']:.2g} s")
     print(f"\n{sweep.models} models, a GPU of {sweep.gpu / 1e12:.0f} TFLOP/s at {sweep.mfu:.0%}\n")
     print(table(found["costs"]))
     if given.json:
