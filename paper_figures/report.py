@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bridges.pieces import visible
 from paper_figures.cells import load
 from uddm.files import read_json, to_json, write_atomically
 
@@ -46,7 +47,12 @@ def _page(folder: Path, record: dict[str, Any]) -> bytes:
     for figure in figures:
         _Markup(folder / "figures.json", figure["name"]).feed(figure["html"] or "")
     rooms = FileSystemLoader(Path(__file__).parent)
-    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    options: dict[str, Any] = {
+        "finalize": visible,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+        "keep_trailing_newline": True,
+    }
     template = Environment(loader=rooms, autoescape=True, undefined=StrictUndefined, **options).get_template(TEMPLATE)
     claims = [{"name": name, **record["claims"][name]} for name in manifest["claims"]]
     told = {"figures": figures, "claims": claims, "manifest": manifest, "record": json.dumps(manifest, indent=1)}

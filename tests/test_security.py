@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from bridges import probe
+from bridges.pieces import visible
 from bridges.probing.report import Report
 from paper_figures import report
 from uddm import EmpiricalBayes, UniformProcess
@@ -218,8 +219,9 @@ class Page(HTMLParser):
 
 
 def check(page):
-    """That nothing in it runs or is fetched; its text."""
+    """That nothing in it runs, is fetched or turns what is written; its text."""
     seen = Page(page)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page)
     assert seen.tags <= TAGS, seen.tags - TAGS
     assert {name for name, _ in seen.attributes} <= ATTRIBUTES
     links = [value for name, value in seen.attributes if name in ("href", "src", "xlink:href")]
@@ -249,7 +251,7 @@ def test_a_page_of_a_probe_shows_what_is_hostile_as_text(tmp_path):
     hostile = Report(decision, checks, made.measured, made.alone, made.numbers, record, Evil())
     text = check(hostile.write(tmp_path).read_text(encoding="utf-8"))
     assert hostile.passages
-    assert text.count(EVIL) > len(checks) + len(hostile.passages)
+    assert text.count(visible(EVIL)) > len(checks) + len(hostile.passages)
 
 
 @pytest.fixture
@@ -278,7 +280,7 @@ def test_a_report_shows_what_is_hostile_as_text(record, tmp_path):
     """With every entry that `read_record` asks for, in a record that anyone may have written."""
     report.write_record(tmp_path, *record.values())
     page = report.write_report(tmp_path).read_text(encoding="utf-8")
-    assert check(page).count(EVIL) > 12
+    assert check(page).count(visible(EVIL)) > 12
     assert page.count("<p>of ours</p>") == 1
 
 
@@ -292,7 +294,7 @@ def test_markup_that_no_figure_writes_is_refused(record, tmp_path, html):
 
 def test_the_check_of_pages_would_find_a_script():
     """The negative control."""
-    for page in ("<script>1</script>", "<p onclick='1'>", "<a href='javascript:1'>", "<p>"):
+    for page in ("<script>1</script>", "<p>\u202e", "<p onclick='1'>", "<a href='javascript:1'>", "<p>"):
         with pytest.raises((AssertionError, StopIteration)):
             check(page)
 

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bridges.extractions import TASKS
-from bridges.pieces import pieces
+from bridges.pieces import pieces, visible
 from bridges.probing import plots
 from bridges.probing.checks import Check
 from bridges.probing.evidence import BASELINES, PRIMARY
@@ -141,7 +141,7 @@ class Report:
         made = {
             "scores.nc": bytes(self.scores.to_netcdf(engine="h5netcdf")),
             "report.json": to_json(self.to_dict()),
-            "report.html": self.html().encode(errors="backslashreplace"),
+            "report.html": self.html().encode(),
         }
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in made.items():
@@ -152,7 +152,9 @@ class Report:
         """The page."""
         from jinja2 import Environment, PackageLoader
 
-        pages = Environment(loader=PackageLoader("bridges", "probing"), autoescape=True, trim_blocks=True)
+        pages = Environment(
+            loader=PackageLoader("bridges", "probing"), autoescape=True, trim_blocks=True, finalize=visible
+        )
         pages.globals["inf"] = float("inf")
         pages.filters |= {"interval": _interval, "percent": lambda share: f"{100 * share:.0f} %"}
         return pages.get_template("page.html.jinja").render(

@@ -38,7 +38,7 @@ class NoiseLevel(nn.Module):
         frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=sigma.device))
         angles = sigma[:, None] * frequencies
         waves = torch.cat([angles.cos(), angles.sin()], -1)
-        return self.mlp(waves.to(torch.promote_types(waves.dtype, self.mlp[0].weight.dtype)))
+        return self.mlp(waves.to(torch.promote_types(waves.dtype, next(self.mlp.parameters()).dtype)))
 
 
 class Norm(nn.Module):
