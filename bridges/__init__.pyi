@@ -24,6 +24,7 @@ from .masked import MaskedSystem as MaskedSystem
 from .measured import as_system as as_system
 from .membership import SCORES as SCORES
 from .membership import membership_scores as membership_scores
+from .precision import precision_audit as precision_audit
 from .probing import probe as probe
 from .recovery import TOKEN_CLASSES as TOKEN_CLASSES
 from .recovery import frequency_chance as frequency_chance
@@ -88,6 +89,7 @@ __all__ = [
     "memories_of",
     "near_duplicates",
     "operating_point",
+    "precision_audit",
     "probe",
     "relaxation_times",
     "roc_curve",

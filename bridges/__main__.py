@@ -1,4 +1,4 @@
-"""Command line: python -m bridges identities | probe."""
+"""Command line: python -m bridges identities | precision | probe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from uddm.choices import Packing
+from uddm.choices import PRECISIONS, Packing, Precision
 from uddm.command_line import printable, run_commands, user_errors
 
 Files = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="FILE...")]
@@ -139,8 +139,86 @@ def probe(
     print(page)
 
 
+def precision(
+    model: tyro.conf.Positional[str],
+    /,
+    *,
+    text: Files = None,
+    unseen: Files = None,
+    precision: tuple[Precision, ...] = PRECISIONS,
+    out: Path = Path("precision"),
+    tokenizer: Text = None,
+    packing: Packing = "stream",
+    weights: Literal["ema", "raw"] = "ema",
+    passages: int = 100,
+    generated: int = 100,
+    noise: float = 0.25,
+    steps: int = 32,
+    seed: int = 0,
+    device: Text = None,
+) -> None:
+    """What of a model's measurements is arithmetic: the same model and random numbers in several precisions.
+
+    Entropy, recovery, tokens altered, bound and generated text in each, and which differences between the texts show;
+    also as netCDF, with how much each quantity moves.
+
+    Args:
+        model: a model folder, a published checkpoint or its folder, or hf://owner/name[@revision][/path]; a published
+            one is imported into the folder of the results.
+        text: text files or folders that were trained on.
+        unseen: text files or folders that were not.
+        precision: of what x_theta is computed in; the finest is the reference.
+        out: folder of the results.
+        tokenizer: a tokenizer.json, BERT's vocab.txt, GPT-2's encoder.json, or a folder with one of them; by default
+            that of the model folder.
+        packing: how sequences of the training were cut: of "sentences" each begins with BOS and ends with EOS.
+        weights: of a Lightning file, the averaged weights, or the weights themselves.
+        passages: of each text, at most.
+        generated: sequences that are generated.
+        noise: time of the corruption, from which tokens are recovered.
+        steps: of the reverse process.
+        seed: of everything random.
+        device: cpu, cuda, ...; by default a GPU if there is one.
+    """
+    from bridges.precision import as_table, precision_audit
+    from bridges.probing.loading import documents, load
+    from bridges.probing.passages import passages_of
+    from uddm._validation import check_seed
+    from uddm.files import write_atomically
+
+    with user_errors():
+        check_seed("seed", seed)
+        if text is None:
+            raise ValueError("`text` must name text files or folders, got none")
+        texts = {name: documents(name, files) for name, files in (("text", text), ("unseen", unseen)) if files}
+        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
+        if words is None:
+            raise ValueError(f"{model} has no tokenizer: name the one that it was trained with by `--tokenizer`")
+        how: dict[str, Any] = {"tokenizer": words, "framed": packing == "sentences", "limit": passages, "rng": seed}
+        rows = {name: passages_of(name, told, system.length, **how).tokens for name, told in texts.items()}
+        for name, tokens in rows.items():
+            if not len(tokens):
+                raise ValueError(f"`{name}` must hold a passage of {system.length} tokens, got none")
+        network: Any = getattr(system, "denoiser", None)
+        found = precision_audit(
+            network,
+            rows["text"],
+            unseen=rows.get("unseen"),
+            precisions=precision,
+            **{"noise": noise, "steps": steps, "generated": generated, "rng": seed},
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "precision.nc", bytes(found.to_netcdf(engine="h5netcdf")))
+    print(printable(as_table(found), sys.stdout))
+    print(out / "precision.nc")
+
+
 def main() -> None:
-    run_commands({"identities": identities, "probe": probe}, prog="python -m bridges", description=__doc__)
+    run_commands(
+        {"identities": identities, "precision": precision, "probe": probe},
+        prog="python -m bridges",
+        description=__doc__,
+    )
 
 
 if __name__ == "__main__":

@@ -7,17 +7,21 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Iterable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bridges.pieces import visible
 from paper_figures.cells import load
 from uddm.files import read_json, to_json, write_atomically
 
 TITLE = "Memorization to generalization in associative memories"
 TEMPLATE = "report.html.jinja"
+TAGS = {"h4", "p", "span", "table", "tr", "th", "td"}
+"""Of what figures write as text."""
 
 _SHOWN = ("preset", "about", "settings", "corpus", "seed", "seconds", "tasks", "jobs", "missing", "skipped")
 _ENTRY = ("title", "caption", "expected", "findings", "html", "files")
@@ -40,13 +44,32 @@ def _page(folder: Path, record: dict[str, Any]) -> bytes:
         {"name": name, "image": _image(folder, name, record["figures"][name]), **record["figures"][name]}
         for name in manifest["figures"]  # in their order
     ]
+    for figure in figures:
+        _Markup(folder / "figures.json", figure["name"]).feed(figure["html"] or "")
     rooms = FileSystemLoader(Path(__file__).parent)
-    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    options: dict[str, Any] = {
+        "finalize": visible,
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+        "keep_trailing_newline": True,
+    }
     template = Environment(loader=rooms, autoescape=True, undefined=StrictUndefined, **options).get_template(TEMPLATE)
     claims = [{"name": name, **record["claims"][name]} for name in manifest["claims"]]
     told = {"figures": figures, "claims": claims, "manifest": manifest, "record": json.dumps(manifest, indent=1)}
     page = template.render(title=TITLE, rehearsal=manifest["settings"]["rehearsal"], **told)
     return page.encode(errors="backslashreplace")  # names of files need not be valid text
+
+
+class _Markup(HTMLParser):
+    """Refuses markup that no figure writes, which a record from elsewhere may hold."""
+
+    def __init__(self, record: Path, figure: str):
+        super().__init__()
+        self.source = f"{record}: {figure}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in TAGS or any(name != "class" for name, _ in attrs):
+            raise ValueError(f"{self.source} has markup that no figure writes: {self.get_starttag_text()!r}")
 
 
 def write_record(folder: Path, manifest: dict[str, Any], figures: dict[str, Any], claims: dict[str, Any]) -> None:

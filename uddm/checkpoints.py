@@ -17,13 +17,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from uddm._validation import check_choice
-from uddm.choices import WEIGHT_TYPES, WeightType
+from uddm.choices import WeightType
 from uddm.files import CHECKSUM, UnreadableFile, as_path, damaged, instead, read_json, to_json, write_atomically
 
 FORMAT = 1
 HALF = (torch.float16, torch.bfloat16)
 ORIGIN = "import.json"
+WEIGHTS = "model.safetensors"
+LARGEST_HEADER = 2**24
+"""Bytes of the header of a safetensors file, at most: a hundred for each tensor, and parsed thirty times as many."""
 _NAMES = {
     **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
     **{torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL"},
@@ -46,13 +48,25 @@ model = {model}.from_pretrained("path/to/this/folder")
 
 
 class Stored(NamedTuple):
-    """What a model folder holds: the name of a network, its configuration, its weights and where these come from."""
+    """What a model folder holds: the name of a network, its configuration, its weights, as tensors without numbers, and
+    where these come from."""
 
     folder: Path
     name: str
     config: dict[str, Any]
-    weights: dict[str, Tensor]
+    tensors: dict[str, Tensor]
     origin: dict[str, Any] | None
+
+    @property
+    def path(self) -> Path:
+        """The file of the weights."""
+        return self.folder / WEIGHTS
+
+    def weights(self, dtype: WeightType = "float32") -> dict[str, Tensor]:
+        """Their numbers, each once in memory; UnreadableFile if the file is damaged or they are not finite."""
+        weights = read_tensors(self.path, dtype)
+        check_finite(weights, self.path)
+        return weights
 
 
 def save(
@@ -70,20 +84,18 @@ def save(
     noise = config.get("noise", "uniform")
     kind = {"uniform": "uniform-state"}.get(noise, noise)
     card = CARD.format(model=name, parameters=parameters, kind=kind, **config)
-    write_atomically(folder / "model.safetensors", dump_tensors(weights))
+    write_atomically(folder / WEIGHTS, dump_tensors(weights))
     write_atomically(folder / "README.md", card.encode())
     if tokenizer is not None:
         tokenizer.save(folder / "tokenizer.json")
     write_atomically(folder / "config.json", to_json({"format": FORMAT, "model": name, **config}))
 
 
-def load(path_or_repo: str | Path, revision: str | None = None, dtype: WeightType = "float32") -> Stored:
-    """What is in a folder, or in a hub repository of that layout, each number once in memory.
+def load(path_or_repo: str | Path, revision: str | None = None) -> Stored:
+    """What is in a folder, or in a hub repository of that layout; the numbers are not read yet.
 
-    Raises FileNotFoundError, or UnreadableFile for weights that are not finite and for files that are damaged or of
-    another kind.
+    Raises FileNotFoundError, or UnreadableFile for files that are damaged or of another kind.
     """
-    check_choice("dtype", dtype, WEIGHT_TYPES)
     folder = _local_folder(path_or_repo, revision)
     path = folder / "config.json"
     config = read_json(path)
@@ -92,9 +104,7 @@ def load(path_or_repo: str | Path, revision: str | None = None, dtype: WeightTyp
     name = config.pop("model", None)
     if config.pop("format", None) != FORMAT or not isinstance(name, str):
         raise UnreadableFile(f"{path} does not describe a model in format {FORMAT}")
-    weights = read_tensors(folder / "model.safetensors", dtype)
-    check_finite(weights, folder / "model.safetensors")
-    return Stored(folder, name, config, weights, _origin(folder))
+    return Stored(folder, name, config, _without_numbers(folder / WEIGHTS), _origin(folder))
 
 
 def _origin(folder: Path) -> dict[str, Any] | None:
@@ -102,7 +112,7 @@ def _origin(folder: Path) -> dict[str, Any] | None:
     if not (folder / ORIGIN).exists():
         return None
     record = read_json(folder / ORIGIN)
-    checksum = stored_checksum(folder / "model.safetensors")
+    checksum = stored_checksum(folder / WEIGHTS)
     return record.get("origin") if checksum is not None and checksum == record.get("model_checksum") else None
 
 
@@ -158,22 +168,13 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
 
     Read one after the other: each number is in memory once.
     """
-    try:
-        with safe_open(path, framework="pt"):  # header and size are as they should be
-            pass
-    except SafetensorError as error:
-        with path.open("rb") as file:
-            other = instead(file.read(512))
-        raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
+    described, tensors = _without_numbers(path), {}
     with path.open("rb") as file:
-        header, tensors = _read_header(file), {}
+        header = _read_header(file)
         checksum = header.pop("__metadata__", {}).get(CHECKSUM)
         digest = _digest(header)
         for name in sorted(header, key=lambda name: header[name]["data_offsets"]):
-            stored, shape = header[name]["dtype"], header[name]["shape"]
-            if stored not in _TYPES:
-                raise UnreadableFile(f"{path}: {name} is of type {stored}, which is not read")
-            numbers = torch.empty(shape, dtype=_TYPES[stored])
+            numbers = torch.empty_like(described[name], device="cpu")
             content = numbers.reshape(-1).view(torch.uint8).numpy().data
             file.readinto(content)
             digest.update(content)
@@ -181,6 +182,38 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
     if checksum is not None and checksum != digest.hexdigest():
         raise damaged(path)
     return tensors
+
+
+def _without_numbers(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that is whole, as its header has them: they take no memory."""
+    check_header(path)
+    try:
+        with safe_open(path, framework="numpy"):  # header and size are as they should be
+            pass
+    except SafetensorError as error:
+        with path.open("rb") as file:
+            other = instead(file.read(512))
+        raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
+    with path.open("rb") as file:
+        header = _read_header(file)
+    tensors = {}
+    for name in header.keys() - {"__metadata__"}:
+        stored, shape = header[name]["dtype"], header[name]["shape"]
+        if stored not in _TYPES:
+            raise UnreadableFile(f"{path}: {name} is of type {stored}, which is not read")
+        try:
+            tensors[name] = torch.empty(shape, dtype=_TYPES[stored], device="meta")
+        except RuntimeError as error:
+            raise UnreadableFile(f"{path}: {name} has shape {tuple(shape)}, which no tensor has") from error
+    return tensors
+
+
+def check_header(path: Path) -> None:
+    """UnreadableFile if a safetensors file has a header of more than LARGEST_HEADER bytes, which is not parsed then."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if LARGEST_HEADER < length <= path.stat().st_size - 8:
+        raise UnreadableFile(f"{path} is no file of weights: its header has more than {LARGEST_HEADER:,} bytes")
 
 
 def _read_header(file: BinaryIO) -> dict[str, Any]:

@@ -20,6 +20,8 @@ Packing = Literal["stream", "sentences"]
 """How documents are cut into sequences (`uddm.corpora.prepare_blocks`)."""
 WeightType = Literal["float32", "stored"]
 """What weights that are read are kept in (`uddm.denoisers.Network.from_pretrained`)."""
+Precision = Literal["fp16", "bf16", "fp32", "fp64"]
+"""What x_theta is computed in, coarse to fine by the least probability (`uddm.denoisers.in_precision`)."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 LASTS: tuple[Last, ...] = get_args(Last)
@@ -29,3 +31,4 @@ HYBRIDS: tuple[HybridName, ...] = get_args(HybridName)
 PREDICTS: tuple[Predicts, ...] = get_args(Predicts)
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -22,6 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 CHECKSUM = "checksum"
+LARGEST_TEXT = 2**26
+"""Bytes of a JSON or vocabulary file, at most: Gemma's tokenizer has half of them; parsed, one takes up to 25 times."""
 _SEAL = b"\nsha256 "
 _SEALED = len(_SEAL) + 64 + 1
 _NO_FOLDER_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
@@ -167,9 +170,10 @@ def read_sealed(path: Path) -> bytes:
 
 
 def read_text(path: str | Path) -> str:
-    """UTF-8 text, with or without a byte order mark; UnreadableFile, naming it, if it is anything else."""
+    """UTF-8 text, with or without a byte order mark; UnreadableFile, naming it, if it is anything else or has more than
+    LARGEST_TEXT bytes."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return io.TextIOWrapper(io.BytesIO(_whole(path)), encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         raise UnreadableFile(f"{path} is not UTF-8 text: {error}") from error
 
@@ -187,8 +191,9 @@ def instead(start: bytes) -> str:
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """The JSON object in a file, without its checksum; UnreadableFile if it holds anything else, or is damaged."""
-    content = Path(path).read_bytes()
+    """The JSON object in a file, without its checksum; UnreadableFile if it holds anything else, is damaged, or has
+    more than LARGEST_TEXT bytes."""
+    content = _whole(path)
     try:
         value = json.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -200,6 +205,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if checksum is not None and checksum != json_checksum(value):
         raise damaged(path)
     return value
+
+
+def _whole(path: str | Path) -> bytes:
+    """What a file holds, of which no more is read than it may have: it may be a device, whose size says nothing."""
+    with Path(path).open("rb") as file:
+        content = file.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise UnreadableFile(f"{path} has more than {LARGEST_TEXT:,} bytes, which no file of its kind has")
+    return content
 
 
 def to_json(value: dict[str, Any]) -> bytes:

@@ -98,13 +98,8 @@ class HeadPrediction(SummedPrediction):
         own_logit: Float[Tensor, "B L"] | None = None,
     ):
         dtype = torch.promote_types(weight.dtype, torch.float32)
-        self.h, self.weight, self.bias, self.z, self.own_logit = (
-            h.to(dtype),
-            weight.to(dtype),
-            bias.to(dtype),
-            z,
-            own_logit,
-        )
+        self.h, self.weight, self.bias, self.z = h.to(dtype), weight.to(dtype), bias.to(dtype), z
+        self.own_logit = None if own_logit is None else own_logit.to(dtype)
         self.vocab_size = len(bias)
 
     def log_probs(self, where: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B L K"] | Float[Tensor, "n K"]:

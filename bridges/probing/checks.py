@@ -299,7 +299,7 @@ def _half_precision(system: MemorySystem) -> str:
     from uddm.denoisers import HalfPrecision
 
     denoiser: Any = getattr(system, "denoiser", None)
-    half = {torch.float16} if isinstance(denoiser, HalfPrecision) else set()
+    half = {denoiser.dtype} if isinstance(denoiser, HalfPrecision) else set()
     if isinstance(denoiser, torch.nn.Module):
         half = {p.dtype for p in denoiser.parameters()} & {torch.float16, torch.bfloat16}
     words = [f"{str(dtype).partition('.')[2]}, of relative precision {torch.finfo(dtype).eps:.0e}" for dtype in half]

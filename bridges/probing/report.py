@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from bridges.extractions import TASKS
-from bridges.pieces import pieces
+from bridges.pieces import pieces, visible
 from bridges.probing import plots
 from bridges.probing.checks import Check
 from bridges.probing.evidence import BASELINES, PRIMARY
@@ -158,7 +158,9 @@ class Report:
         """The page."""
         from jinja2 import Environment, PackageLoader
 
-        pages = Environment(loader=PackageLoader("bridges", "probing"), autoescape=True, trim_blocks=True)
+        pages = Environment(
+            loader=PackageLoader("bridges", "probing"), autoescape=True, trim_blocks=True, finalize=visible
+        )
         pages.globals["inf"] = float("inf")
         pages.filters |= {"interval": _interval, "percent": lambda share: f"{100 * share:.0f} %"}
         return pages.get_template("page.html.jinja").render(

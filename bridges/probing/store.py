@@ -36,7 +36,10 @@ class Parts:
             return make()
         path = self.folder / f"{name}.npz"
         try:
-            with np.load(BytesIO(read_sealed(path)), allow_pickle=False) as stored:
+            content = read_sealed(path)
+            with np.load(BytesIO(content), allow_pickle=False) as stored:
+                if sum(member.file_size for member in stored.zip.infolist()) > len(content):
+                    raise UnreadableFile(f"{path} is none of ours: it is compressed")
                 return dict(stored)
         except FileNotFoundError:
             pass

@@ -7,6 +7,7 @@ import lazy_loader
 
 from uddm.denoisers.base import Denoiser as Denoiser
 from uddm.denoisers.half import HalfPrecision as HalfPrecision
+from uddm.denoisers.half import in_precision as in_precision
 from uddm.denoisers.hollow import HollowMLP as HollowMLP
 from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
 from uddm.denoisers.linear import Linear as Linear
@@ -46,5 +47,6 @@ __all__ = [
     "Network",
     "TreeUNet",
     "TreeUNetConfig",
+    "in_precision",
     "network_of",
 ]

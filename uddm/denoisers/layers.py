@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from uddm.config import ResidualConfig
 
 
+def widened(values: Tensor) -> Tensor:
+    """As float32 at least: half precision is widened, float64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class Linear(nn.Linear):
     """One whose weights may be stored in half precision, and are widened to that of its input as they are used."""
 
@@ -32,18 +37,20 @@ class NoiseLevel(nn.Module):
         half = self.features // 2
         frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=sigma.device))
         angles = sigma[:, None] * frequencies
-        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+        waves = torch.cat([angles.cos(), angles.sin()], -1)
+        return self.mlp(waves.to(torch.promote_types(waves.dtype, next(self.mlp.parameters()).dtype)))
 
 
 class Norm(nn.Module):
-    """LayerNorm without bias, computed in float32."""
+    """LayerNorm without bias, computed in float32 at least."""
 
     def __init__(self, d: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(d))
 
     def forward(self, h: Tensor) -> Tensor:
-        return F.layer_norm(h.float(), (h.shape[-1],), self.weight.float())
+        h = widened(h)
+        return F.layer_norm(h, (h.shape[-1],), self.weight.to(h.dtype))
 
 
 def zero_linear(inputs: int, outputs: int) -> Linear:

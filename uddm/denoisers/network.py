@@ -11,13 +11,13 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm import checkpoints
-from uddm._validation import check_tokens
+from uddm._validation import check_choice, check_tokens
 from uddm.checkpoints import check_tensors
-from uddm.choices import WeightType
+from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.config import NetworkConfig
 from uddm.curriculum import SoftTokens
 from uddm.denoisers.base import Denoiser
-from uddm.denoisers.layers import ReadOut
+from uddm.denoisers.layers import ReadOut, widened
 from uddm.files import UnreadableFile
 from uddm.prediction import DensePrediction, HeadPrediction, Prediction
 from uddm.process import Process
@@ -124,9 +124,9 @@ class Network(nn.Module, Denoiser):
         if h is not None:
             linear = self.output_layer.linear
             return HeadPrediction(h, linear.weight, self._tokens_only(linear.bias), token, own_logit)
-        logits: Tensor = self._tokens_only(self(inputs, sigma).float())
+        logits = self._tokens_only(widened(self(inputs, sigma)))
         if own_logit is not None:
-            logits = logits.scatter_add(-1, token[..., None], -own_logit[..., None])
+            logits = logits.scatter_add(-1, token[..., None], -own_logit[..., None].to(logits.dtype))
         return DensePrediction(logits.log_softmax(-1))
 
     def _tokens_only(self, logits: Float[Tensor, "*shape K"]) -> Float[Tensor, "*shape K"]:
@@ -179,7 +179,8 @@ class Network(nn.Module, Denoiser):
         FileNotFoundError : no such folder or file.
         ValueError : the folder does not hold a readable model of this class; the message names the file or the key.
         """
-        stored = checkpoints.load(path_or_repo, revision, dtype)
+        check_choice("dtype", dtype, WEIGHT_TYPES)
+        stored = checkpoints.load(path_or_repo, revision)
         path, network = stored.folder / "config.json", NETWORKS.get(stored.name)
         if network is None:
             raise UnreadableFile(
@@ -188,11 +189,15 @@ class Network(nn.Module, Denoiser):
         if not issubclass(network, cls):
             raise ValueError(f"{path_or_repo} holds a {network.__name__}, not a {cls.__name__}")
         try:
-            model = network.empty(network.Config(**stored.config))
-        except (TypeError, ValueError) as error:
+            _check_layers(stored.config, len(stored.tensors))
+            config = network.Config(**stored.config)
+            with torch.device("meta"):  # so that no configuration takes more memory than its weights
+                shapes = network(config).state_dict()
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UnreadableFile(f"{path}: {error}") from error
-        check_tensors(stored.weights, model.state_dict(), stored.folder / "model.safetensors")
-        model.load_state_dict(stored.weights, assign=network.made_of_weights)
+        check_tensors(stored.tensors, shapes, stored.path)
+        model = network.empty(config)
+        model.load_state_dict(stored.weights(dtype), assign=network.made_of_weights)
         model.origin = stored.origin
         return model.eval()
 
@@ -201,6 +206,13 @@ class Network(nn.Module, Denoiser):
         """A network of this shape for weights to come; where it can be, without memory (`made_of_weights`)."""
         with torch.device("meta") if cls.made_of_weights else nullcontext():
             return cls(config)
+
+
+def _check_layers(config: dict[str, Any], tensors: int) -> None:
+    """ValueError if there are more layers than tensors: making them would take time and memory."""
+    for name in ("blocks", "layers", "depth"):
+        if isinstance(config.get(name), int) and config[name] > tensors:
+            raise ValueError(f"{name} = {config[name]:,} in a file of {tensors:,} tensors")
 
 
 def noise_levels(process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from uddm.config import DiTConfig as DiTConfig
 from uddm.curriculum import SoftTokens
-from uddm.denoisers.layers import Linear, NoiseLevel, Norm, ReadOut, zero_linear
+from uddm.denoisers.layers import Linear, NoiseLevel, Norm, ReadOut, widened, zero_linear
 from uddm.denoisers.network import Network
 
 
@@ -77,7 +77,7 @@ class _Embedding(nn.Module):
     def forward(self, z: Tensor | SoftTokens) -> Tensor:
         """(B, L, d): rows of the embedding, or their averages under relaxed tokens."""
         if isinstance(z, Tensor):
-            return F.embedding(z, self.embedding).float()
+            return widened(F.embedding(z, self.embedding))
         tokens, weights = z.tokens.flatten(0, 1), z.weights.flatten(0, 1)
         h = F.embedding_bag(tokens, self.embedding, per_sample_weights=weights, mode="sum")
         return h.view(*z.rest.shape, -1) + z.rest[..., None] * self.embedding.mean(0)

@@ -30,7 +30,8 @@ DTYPES = {
     "torch.HalfStorage": torch.float16,
     "torch.BFloat16Storage": torch.bfloat16,
 }
-LARGEST_PICKLE = 2**28
+LARGEST_PICKLE = 2**24
+"""Bytes, at most: what is read takes up to a hundred times as many, and those of published checkpoints have 1e5."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from uddm.checkpoints import owned
+from uddm.checkpoints import check_header, owned
 from uddm.choices import WeightType
 from uddm.files import instead, read_json
 from uddm.importers._pickle import Record, plain
@@ -102,6 +102,7 @@ def _read_safetensors(path: Path) -> Found:
         with safe_open(path, framework="pt") as file:
             return owned(file.get_tensor(stored.key), dtype)
 
+    check_header(path)
     tensors = {}
     try:
         with safe_open(path, framework="pt") as file:
