@@ -127,6 +127,11 @@ def basin_curve(
     probes = P if patterns_per_sample is None else check.integer("patterns_per_sample", patterns_per_sample, 1, P)
     settings: dict[str, Any] = dict(starts=starts, update=update, max_sweeps=max_sweeps, success=success)
     _flips(L, m0, **settings)
+    processes = min(check.integer("n_jobs", n_jobs, -check.LARGEST), samples)
+    if processes == 0:
+        raise ValueError(
+            "`n_jobs` must not be 0: it is a number of processes, or -1 for as many as there are processors"
+        )
     seed = _seed(rng)
 
     def measure(k: int) -> "xr.Dataset":
@@ -139,7 +144,7 @@ def basin_curve(
         probed = patterns[of_probes.choice(P, probes, replace=False)]
         return measure_basin(memory, probed, m0, **settings, rng=of_states)
 
-    jobs: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(measure)(k) for k in range(samples))
+    jobs: Any = Parallel(n_jobs=processes, return_as="generator")(delayed(measure)(k) for k in range(samples))
     bar = tqdm(jobs, "disorder samples", total=samples, disable=None, delay=2, leave=False)
     return xr.concat(list(bar), "sample").assign_attrs(
         rule=_description(rule), ensemble=_description(ensemble), P=P, load=P / L, samples=samples, seed=seed

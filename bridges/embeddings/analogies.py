@@ -91,7 +91,8 @@ def analogy_accuracy(
 
     check_confidence(confidence)
     vectors = embeddings.vectors if isinstance(embeddings, Embeddings) else embeddings
-    vectors = check.unmasked("embeddings", vectors).astype(np.float64)
+    vectors, words = check.reals("embeddings", vectors), check.several("words", words)
+    check.kind("questions", questions, Mapping)
     number = {word: i for i, word in enumerate(words)}
     if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
         raise ValueError(f"`embeddings` must be finite, one row for each of {len(words)} words, got {vectors.shape}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amtheory._validation import choice
+from amtheory._validation import choice, several
 from bridges.identities._algebra import contracted, evaluate, vanishes
 from bridges.identities._symbols import d, sp
 from bridges.streams import as_seed, stream
@@ -178,7 +178,8 @@ def check_all(only: Iterable[str] | None = None, *, rng: int | np.random.Generat
     >>> [check.passed for check in check_all(["own-logit"])]
     [True]
     """
-    names = [choice("only", name, tuple(IDENTITIES)) for name in (IDENTITIES if only is None else only)]
+    asked = IDENTITIES if only is None else several("only", only)
+    names = [choice("only", name, tuple(IDENTITIES)) for name in asked]
     seed = as_seed(rng)
     return [check(name, rng=seed) for name in names]
 

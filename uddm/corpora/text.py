@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from uddm._validation import check_iterable
 from uddm.corpora import documentation
 from uddm.corpora.corpus import (
     LINES,
@@ -59,7 +60,7 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
     ...     list(load_corpus(folder).documents)
     ['A cat.', 'A dog and\\na bird.']
     """
-    names = [spec] if isinstance(spec, str | Path) else list(spec)
+    names = [spec] if isinstance(spec, str | Path) else list(check_iterable("spec", spec))
     if names == ["python-docs"]:
         return documentation_text()
     paths = [as_path("corpus", name) for name in names]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uddm._validation import check_text
 from uddm.corpora.subwords import END_OF_TEXT, SubwordTokenizer, bert_tokenizer, gpt2_tokenizer, train_bpe
 from uddm.corpora.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 from uddm.files import as_path, read_json
@@ -129,7 +130,7 @@ def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
     >>> [tokenizer_from_name(name, corpus).vocab_size for name in ("letters", "characters:4", "bytes")]
     [27, 4, 256]
     """
-    kind, _, argument = name.partition(":")
+    kind, _, argument = check_text("name", name).partition(":")
     match kind:
         case "letters" if not argument:
             return CharacterTokenizer()

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from uddm._validation import check_tokens
+from uddm._validation import check_kind, check_tokens
 from uddm.denoisers.base import Denoiser, inference
 from uddm.denoisers.network import Network, noise_levels
 from uddm.process.base import PerSequence
@@ -40,6 +40,7 @@ class HalfPrecision(Denoiser):
     """
 
     def __init__(self, network: Network):
+        check_kind("network", network, Network)
         if network.config.predicts != "cavity":
             raise ValueError(f"`network` must predict the cavity, got one that predicts the {network.config.predicts}")
         self.network, self.process = network, network.process

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm import checkpoints
-from uddm._validation import check_tokens
+from uddm._validation import check_kind, check_tokens
 from uddm.checkpoints import check_tensors
 from uddm.choices import WeightType
 from uddm.config import NetworkConfig
@@ -79,6 +79,7 @@ class Network(nn.Module, Denoiser):
         NETWORKS[cls.__name__] = cls
 
     def __init__(self, config: NetworkConfig):
+        check_kind("config", config, NetworkConfig)
         super().__init__()
         self.config = config.resolved()
         self.process = UniformProcess(config.vocab_size, config.schedule)
