@@ -83,6 +83,16 @@ def check_integers(name: str, value: ArrayLike) -> Tensor:
     return torch.from_numpy(array.astype("int64"))
 
 
+def check_ids(name: str, value: Tensor | ArrayLike) -> Tensor:
+    """`value` as a dense tensor of integers, of any shape; TypeError otherwise."""
+    import torch
+
+    value = value if isinstance(value, torch.Tensor) else check_integers(name, value)
+    if value.is_floating_point() or value.is_complex() or value.layout is not torch.strided:
+        raise TypeError(f"`{name}` must be a dense tensor of integers, got {value.dtype}, {value.layout}")
+    return value
+
+
 def check_reals(name: str, value: ArrayLike) -> np.ndarray:
     """`value` as an array of float64; TypeError unless it holds real numbers."""
     array = check_array(name, value)
@@ -133,8 +143,10 @@ def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> 
     _refuse_masked(name, t)
     try:
         t = torch.as_tensor(t, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"`{name}` must be a number or an array of numbers, got {t!r}") from error
+    if t.layout is not torch.strided or t.is_meta:
+        raise TypeError(f"`{name}` must be a number or a dense array of numbers, got {t!r}")
     inside = (t >= low if closed else t > low) & (t <= 1)
     if not bool(inside.all()):
         bracket = "[" if closed else "("

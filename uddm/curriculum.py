@@ -84,7 +84,7 @@ def relaxed_argmax(
     K = check_positive_int("vocab_size", vocab_size, at_least=2)
     x = check_tokens("x", x, K)
     a = _column(check_time("gaussian_alpha", gaussian_alpha, closed=True), x, "gaussian_alpha")[..., None]
-    check_number("tau", tau, low=0)
+    tau = check_number("tau", tau, low=0)
     generator = as_generator(generator, x.device)
     spread = torch.sqrt((1 - a) * (1 + a))
     if top_k is None:

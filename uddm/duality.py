@@ -111,6 +111,8 @@ def gaussian_alpha(alpha: Values, vocab_size: int) -> Values:
     TypeError, ValueError : naming the argument that is out of range
     """
 
+    check_positive_int("vocab_size", vocab_size, at_least=2)
+
     def inverse(alpha: Tensor) -> Tensor:
         low, target = alpha < 0.5, alpha.clamp(torch.finfo(torch.float64).tiny, 1 - 2**-53)
         mu = torch.where(low, target, math.sqrt(2 * math.log(vocab_size)))  # T(mu) < 0.8 mu

@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from uddm._validation import (
     check_choice,
+    check_flag,
     check_iterable,
     check_kind,
     check_positive_int,
@@ -172,6 +173,8 @@ def score_documents(
     check_choice("packing", packing, ("stream", "sentences"))
     check_positive_int("times", times)
     check_seed("seed", seed)
+    if progress is not None:
+        check_flag("progress", progress)
     documents = list(check_iterable("documents", documents))
     if not all(isinstance(each, tuple | list) and len(each) == 2 for each in documents):
         raise TypeError("`documents` must be pairs of a name and a text")
@@ -399,4 +402,6 @@ def _checked(scores: Sequence[DocumentScore]) -> list[DocumentScore]:
     found = list(check_iterable("scores", scores))
     for score in found:
         check_kind("scores", score, DocumentScore)
+    if not found:
+        raise ValueError("`scores` must hold at least one")
     return found

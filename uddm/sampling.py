@@ -38,6 +38,7 @@ from tqdm import tqdm
 from uddm._validation import (
     check_choice,
     check_distributions,
+    check_flag,
     check_keep,
     check_kind,
     check_number,
@@ -123,6 +124,7 @@ def reverse(
     >>> ends[:, :2].unique(dim=0).tolist()
     [[2, 1]]
     """
+    check_flag("progress", progress)
     options = {"start": start, "steps": steps, "mode": mode, "last": last, "nucleus": nucleus, "keep": keep}
     times, states = path(process, denoiser, z, **options, generator=generator, batch_size=batch_size)
     shown = tqdm(states, desc="reverse", total=len(times), disable=None if progress else True, leave=False)

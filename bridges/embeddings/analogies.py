@@ -16,6 +16,7 @@ from amtheory import _validation as check
 from amtheory.intervals import Estimate, wilson
 from bridges.embeddings.spectrum import Embeddings
 from bridges.system import check_confidence
+from uddm.files import as_path, read_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +49,7 @@ def read_analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]
     lines ": category", and lines of four words. ValueError for other lines."""
     questions: dict[str, list[tuple[str, str, str, str]]] = {}
     category = None
-    for n, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
+    for n, line in enumerate(read_text(as_path("path", path)).splitlines(), 1):
         if line.startswith(":"):
             category = questions.setdefault(line[1:].strip(), [])
         elif line.strip():

@@ -98,8 +98,8 @@ def _pairs(block: list[NDArray[Any]], K: int, window: int) -> sparse.csr_array:
 
 def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
     array = check.unmasked(name, value)
-    if array.ndim != 2:
-        raise ValueError(f"`{name}` must be a matrix, got shape {array.shape}")
+    if array.ndim != 2 or array.dtype.kind not in "biufc":
+        raise ValueError(f"`{name}` must be a matrix of numbers, got shape {array.shape}, dtype {array.dtype}")
     return array
 
 

@@ -224,8 +224,8 @@ def prepare_blocks(
         check_kind("test", test, Corpus)
     if check_positive_int("length", length) <= 2 * special:
         raise ValueError(f"`length` must be at least {2 * special + 1} with packing {packing!r}, got {length}")
-    check_number("test_fraction", test_fraction, low=0, high=1, closed="[")
-    check_seed("seed", seed)
+    test_fraction = check_number("test_fraction", test_fraction, low=0, high=1, closed="[")
+    length, seed = int(length), check_seed("seed", seed)
     if special and None in (tokenizer.bos_id, tokenizer.eos_id, tokenizer.separator_id):
         raise ValueError("packing 'sentences' needs a tokenizer with BOS, EOS and separator tokens")
     for name in ("bos_id", "eos_id", "separator_id"):

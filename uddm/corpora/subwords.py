@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from uddm._validation import check_iterable, check_positive_int, check_text, check_utf8
+from uddm._validation import check_flag, check_iterable, check_positive_int, check_text, check_utf8
 from uddm.corpora.tokenizers import Tokenizer, pieces
-from uddm.files import read_text
+from uddm.files import as_path, read_text
 
 if TYPE_CHECKING:
     import tokenizers
@@ -161,6 +161,8 @@ def gpt2_tokenizer(encoder_json: str | Path, vocab_bpe: str | Path, *, pad_token
     ------
     FileNotFoundError, ValueError : naming the file that is missing or something else
     """
+    encoder_json, vocab_bpe = as_path("encoder_json", encoder_json), as_path("vocab_bpe", vocab_bpe)
+    check_flag("pad_token", pad_token)
     vocabulary = _read_vocabulary(encoder_json)
     merges = [
         tuple(line.split())
@@ -216,6 +218,7 @@ def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> Subwor
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+    vocab_txt, separator = as_path("vocab_txt", vocab_txt), check_text("separator", separator)
     vocabulary: dict[str, int] = {}
     for i, token in enumerate(read_text(vocab_txt).rstrip("\n").split("\n")):
         if not token or token in vocabulary:

@@ -63,9 +63,9 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
     names = [spec] if isinstance(spec, str | Path) else list(check_iterable("spec", spec))
     if names == ["python-docs"]:
         return documentation_text()
-    paths = [as_path("corpus", name) for name in names]
+    paths = [as_path("spec", name) for name in names]
     if not paths:
-        raise ValueError("`corpus` must name at least one file or folder")
+        raise ValueError("`spec` must name at least one file or folder")
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     return Corpus(name, Shards([source for path in paths for source in _sources(path)]))
 

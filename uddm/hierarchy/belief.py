@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from uddm._validation import check_reals
+from uddm._validation import check_flag, check_reals
 from uddm.hierarchy import _kernels
 
 Floats = NDArray[np.float64]
@@ -124,7 +124,7 @@ def infer(grammar: Grammar, likelihood: ArrayLike, *, latents: bool = False) -> 
     ------
     ValueError : likelihoods of the wrong shape, negative or not finite
     """
-    likelihood = _checked(grammar, likelihood)
+    likelihood, latents = _checked(grammar, likelihood), check_flag("latents", latents)
     B = len(likelihood)
     cavity, posterior, log_p = np.empty_like(likelihood), np.empty_like(likelihood), np.empty(B)
     nodes = np.empty((B if latents else 0, grammar.n_latents, max(grammar.widths)))
