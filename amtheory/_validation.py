@@ -2,6 +2,7 @@
 
 import operator
 import os
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any
 
@@ -168,14 +169,19 @@ def kind(name: str, value: Any, *kinds: type) -> None:
         raise TypeError(f"`{name}` must be a {allowed}, got {type(value).__name__}")
 
 
-def several(name: str, value: Any) -> list[Any]:
-    """`value` as a list. Raises TypeError for one text, and for what is not iterable."""
+def iterated(name: str, value: Any) -> Iterator[Any]:
+    """An iterator over `value`. Raises TypeError for one text, and for what is not iterable."""
     try:
         if not isinstance(value, str | bytes):
-            return list(value)
+            return iter(value)
     except TypeError:
         pass
     raise TypeError(f"`{name}` must be a sequence, got {value!r}")
+
+
+def several(name: str, value: Any) -> list[Any]:
+    """`value` as a list, likewise."""
+    return list(iterated(name, value))
 
 
 def generator(rng: Any) -> np.random.Generator:

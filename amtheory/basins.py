@@ -198,7 +198,9 @@ def measure_basin(
     """
     import xarray as xr
 
-    memory = memory_or_couplings if isinstance(memory_or_couplings, Memory) else Couplings(memory_or_couplings)
+    memory = memory_or_couplings if isinstance(memory_or_couplings, Memory) else None
+    if memory is None:
+        memory = Couplings(check.couplings("memory_or_couplings", memory_or_couplings))
     L = memory.length_
     patterns = check.spins("patterns", patterns, length=L)
     settings: dict[str, Any] = dict(starts=starts, update=update, max_sweeps=max_sweeps, success=success)
@@ -258,6 +260,9 @@ def summary(curves: "xr.Dataset", *, confidence: float = 0.95) -> "xr.Dataset":
     >>> recovered.sel(estimate="value").item(), recovered.sel(estimate="low").item() < 0.9
     (1.0, True)
     """
+    import xarray as xr
+
+    check.kind("curves", curves, xr.Dataset)
     student = student_quantile(curves.sizes["sample"], confidence)
 
     def estimate(values: Floats, *, fraction: bool) -> Floats:
@@ -317,6 +322,10 @@ def radius(
     >>> R.low < R.value < R.high, round(R.value, 1)
     (True, 0.3)
     """
+    import xarray as xr
+
+    check.kind("curves", curves, xr.Dataset)
+    check.between("confidence", confidence, 0, 1)
     m0, p = curves["initial_overlap"].values, _recovered(curves)
     value = _level(m0, p.mean(axis=0), 0.5)
     if np.isinf(value):
@@ -414,6 +423,10 @@ def finite_size_scaling(
     >>> found.sizes, 0.3 < found.critical_overlap.value < 0.5
     ((24, 48), True)
     """
+    import xarray as xr
+
+    for curve in (curves := check.several("curves", curves)):
+        check.kind("curves", curve, xr.Dataset)
     curves = sorted(curves, key=lambda c: c.attrs["L"])
     sizes = tuple(int(c.attrs["L"]) for c in curves)
     if len(sizes) < 2 or len(set(sizes)) < len(sizes):

@@ -11,7 +11,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from uddm._validation import check_choice, check_flag, check_kind, check_number, check_positive_int, check_seed
+from uddm._validation import (
+    check_choice,
+    check_flag,
+    check_iterable,
+    check_kind,
+    check_number,
+    check_positive_int,
+    check_seed,
+)
 from uddm.choices import LOSSES, PREDICTS, SCHEDULES, Loss, Packing, Predicts, ScheduleName
 
 if TYPE_CHECKING:
@@ -442,6 +450,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_kind("network", self.network, NetworkConfig)
         check_kind("training", self.training, TrainConfig)
+        for name in ("corpus", "test_corpus"):
+            if getattr(self, name) is not None:
+                check_iterable(name, getattr(self, name))
         check_choice("packing", self.packing, ("stream", "sentences"))
         if self.sequences is not None:
             check_positive_int("sequences", self.sequences)

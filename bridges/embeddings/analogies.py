@@ -35,6 +35,9 @@ def word_sentences(lines: Iterable[str], *, most: int = 10_000, fewest: int = 1)
     """
     if isinstance(lines, str):
         raise TypeError("`lines` must be an iterable of lines, got one string: split it, as by str.splitlines")
+    lines = check.several("lines", lines)
+    for line in lines:
+        check.kind("lines", line, str)
     check.integer("most", most, 1)
     check.integer("fewest", fewest, 1)
     texts = [re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", line.lower().replace("’", "'")) for line in lines]

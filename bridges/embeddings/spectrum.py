@@ -67,8 +67,7 @@ def cooccurrence(sentences: Iterable[ArrayLike], vocab_size: int, *, window: int
     vocab_size, window = check.integer("vocab_size", vocab_size, 1), check.integer("window", window, 1)
     counts = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
     block, size = [], 0
-    check.kind("sentences", sentences, Iterable)
-    for sentence in sentences:
+    for sentence in check.iterated("sentences", sentences):
         words = check.unmasked("sentences", sentence)
         if words.ndim != 1 or (words.size and words.dtype.kind not in "iu"):
             raise TypeError(f"`sentences` must be 1-d arrays of integers, got dtype {words.dtype}, shape {words.shape}")

@@ -32,6 +32,7 @@ import torch
 import xarray as xr
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from tests.fuzz import calls
 from tests.fuzz.calls import Call
@@ -300,6 +301,8 @@ def same(a: Any, b: Any) -> bool:
         return (type(a) is type(b) and a.drop_attrs().broadcast_equals(b.drop_attrs())) or _close_labelled(a, b)
     if isinstance(a, torch.Tensor | np.ndarray | np.generic | float | int | bool):
         return _close(a, b)
+    if sparse.issparse(a):
+        return sparse.issparse(b) and _close(a.toarray(), b.toarray())
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):

@@ -29,7 +29,7 @@ from tests.test_docstrings import callables
 from tests.uddm.importers import published_files
 from uddm import corpora
 from uddm.config import TrainConfig
-from uddm.denoisers import HollowMLP, HollowMLPConfig, LinearConfig, TreeUNetConfig
+from uddm.denoisers import HollowMLP, HollowMLPConfig, Linear, LinearConfig, TreeUNetConfig
 from uddm.evaluation import DocumentScore
 from uddm.process import UniformProcess
 
@@ -128,7 +128,7 @@ NAMED: dict[str, Any] = {
     "n_steps": 3, "p": [0.01, 0.5, 0.03], "sizes": [100, 200, 400], "shape": (2, 3), "state": "retrieval",
     "sigma": HALVES, "cavity_at_z": torch.full((3, 4), -1.0, dtype=torch.float64), "weight": LOG_PROBS.exp(),
     "draw": torch.full((3, 4), 0.3), "own": torch.zeros(3, 4, dtype=torch.float64), "values": LOG_PROBS,
-    "clean": IDS, "noisy": IDS, "progress": None, "resamples": 20, "times": 2, "steps": 2, "draws": 4,
+    "clean": IDS, "noisy": IDS, "resamples": 20, "times": 2, "steps": 2, "draws": 4,
     "scores": lambda: scores(), "score": lambda: scores()[0], "words": ["a", "b", "c", "d"], "revision": None,
     "config": HollowMLPConfig(4, length=4, embed_dim=4, **SMALL), "W": MEMORY.couplings_, "tau": 0.1,
     "identity": "margin", "mode": "sample", "gaussian_alpha": 0.5,
@@ -263,7 +263,7 @@ CALLS: dict[str, Any] = {
     "uddm.corpora.prepare_blocks": lambda: {"cache_dir": folder()},
     "uddm.corpora.tokenizer_from_name": {"name": "characters:8"},
     "uddm.corpora.train_bpe": {"vocab_size": 260},
-    "uddm.config.RunConfig": {"network": HollowMLPConfig(4, length=4)},
+    "uddm.config.RunConfig": {"network": HollowMLPConfig(4, length=4), "training": TrainConfig()},
     "uddm.curriculum.relaxed_tokens": {"schedule": uddm.Curriculum().schedule(4), "top_k": 2},
     "uddm.denoisers.HalfPrecision": lambda: {"network": network()},
     "uddm.denoisers.Linear": {"config": LinearConfig(4, length=4)},
@@ -331,6 +331,7 @@ INSTANCES: dict[str, Callable[[], Any]] = {
     "uddm.corpora.LatentClusters": lambda: corpora.cluster_latents(
         GRAMMAR.enumerate(), symbols=4, branching=2, depth=2, rng=0
     ),
+    "uddm.denoisers.Linear": lambda: Linear.from_couplings(MEMORY.couplings_),
     "uddm.denoisers.Network": network,
     "uddm.process.Process": lambda: PROCESS,
     "uddm.process.Transition": lambda: PROCESS.transition(0.5, 0.2),
@@ -448,7 +449,7 @@ def arguments_of(name: str, signature: inspect.Signature) -> dict[str, Any]:
             continue
         if parameter.default is not parameter.empty:
             row[key] = NAMED.get(key, parameter.default) if key in ("rng", "generator", "seed") else parameter.default
-            if key in ("resamples", "times", "steps", "draws", "progress"):
+            if key in ("resamples", "times", "steps", "draws"):
                 row[key] = NAMED[key]
         elif parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             row[key] = {} if parameter.kind is parameter.VAR_KEYWORD else ()

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uddm._validation import check_kind, check_text
+from uddm.corpora.corpus import Corpus
 from uddm.corpora.subwords import END_OF_TEXT, SubwordTokenizer, bert_tokenizer, gpt2_tokenizer, train_bpe
 from uddm.corpora.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 from uddm.files import as_path, read_json
 
 if TYPE_CHECKING:
     import tokenizers
-
-    from uddm.corpora.corpus import Corpus
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
