@@ -5,7 +5,7 @@ N ?= 20
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: setup figures test test-long test-seeds test-processors bench-am bench-uddm bench-gpu docs lint clean
+.PHONY: setup figures test test-long test-seeds test-processors fuzz bench-am bench-uddm bench-gpu docs lint clean
 
 setup: .venv/installed
 
@@ -21,6 +21,10 @@ test-long: .venv/installed
 # The statistical tests with N other seeds, against the rates of false alarm that they state.
 test-seeds: .venv/installed
 	$(BIN)/python -m tests.seeds $(N)
+
+# Arguments of every public function and files for every reader, each for a bounded time: 15 to 30 minutes.
+fuzz: .venv/installed
+	$(BIN)/python -m tests.fuzz.arguments --every --examples 50 && $(BIN)/python -m tests.fuzz --seconds 60
 
 test-processors: .venv/installed
 	$(BIN)/python -m tests.processors

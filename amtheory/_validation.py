@@ -2,6 +2,8 @@
 
 import operator
 import os
+from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Seed = int | np.integer | np.random.Generator | None
 """What `rng` may be; see `generator`."""
+LARGEST = 2**63 - 1
+"""The largest size, or number of anything that numpy or a kernel counts."""
 Broadcast = Float64[Any, " ..."]
 """What elementwise functions return: an array, or a numpy scalar if all arguments are numbers."""
 
@@ -68,9 +72,10 @@ def couplings(name: str, value: ArrayLike) -> NDArray[Any]:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> int:
-    """`value` as an int in [minimum, maximum]. Raises TypeError for a non-integer, ValueError out of range."""
-    allowed = f"at least {minimum}" if maximum is None else f"in [{minimum}, {maximum}]"
+def integer(name: str, value: Any, minimum: int, maximum: int | None = LARGEST) -> int:
+    """`value` as an int in [minimum, maximum], None for no maximum. Raises TypeError for a non-integer, ValueError out
+    of range."""
+    allowed = f"at least {minimum}" if maximum in (None, LARGEST) else f"in [{minimum}, {maximum}]"
     try:
         number = operator.index(value)
     except TypeError:
@@ -78,6 +83,7 @@ def integer(name: str, value: Any, minimum: int, maximum: int | None = None) -> 
     if isinstance(value, bool | np.bool):
         raise TypeError(f"`{name}` must be an integer {allowed}, got {value!r}")
     if number < minimum or (maximum is not None and number > maximum):
+        allowed = f"in [{minimum}, 2**63)" if maximum == LARGEST < number else allowed
         raise ValueError(f"`{name}` must be {allowed}, got {number}")
     return number
 
@@ -89,18 +95,93 @@ def real(name: str, value: Any, *, positive: bool) -> float:
         raise TypeError(f"`{name}` must be {allowed}, got {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except OverflowError:
+        number = np.inf
+    except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"`{name}` must be {allowed}, got {value!r}") from None
     if not (0 < number < np.inf or (number == 0 and not positive)):
         raise ValueError(f"`{name}` must be {allowed}, got {number}")
     return number
 
 
+def between(name: str, value: Any, low: float, high: float, *, closed: bool = False) -> float:
+    """`value` as a float in (low, high), or [low, high] if closed. Raises TypeError or ValueError otherwise."""
+    allowed = f"a number in [{low}, {high}]" if closed else f"a number in ({low}, {high})"
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool | np.longdouble)
+    if not number:
+        raise TypeError(f"`{name}` must be {allowed}, got {value!r}")
+    if not (low < value < high or (closed and value in (low, high))):
+        raise ValueError(f"`{name}` must be {allowed}, got {value}")
+    return float(value)
+
+
+def reals(name: str, value: ArrayLike, *, ndim: int | None = None) -> NDArray[np.float64]:
+    """`value` as an array of float64, NaN and infinity among them. Raises TypeError for what are no real numbers or
+    are masked, ValueError unless it has `ndim` dimensions (None: any)."""
+    array = unmasked(name, value)
+    if array.dtype == object and all(isinstance(number, Real) for number in array.flat):  # of any size, or exact
+        try:
+            array = array.astype(np.float64)
+        except OverflowError as error:
+            raise ValueError(f"`{name}` must be numbers that float64 can hold: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must be real numbers, got dtype {array.dtype}")
+    if ndim not in (None, array.ndim):
+        raise ValueError(f"`{name}` must have {ndim} dimension(s), got shape {array.shape}")
+    return array.astype(np.float64)
+
+
+def together(**arrays: NDArray[Any]) -> list[NDArray[Any]]:
+    """The arrays, by the names of arguments. Raises ValueError unless their shapes broadcast."""
+    try:
+        np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        names, shapes = (", ".join(map(str, each)) for each in (arrays, [a.shape for a in arrays.values()]))
+        raise ValueError(f"`{names.replace(', ', '`, `')}` must have shapes that broadcast, got {shapes}") from None
+    return list(arrays.values())
+
+
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """`value` if it is one of `allowed`. Raises ValueError otherwise."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool. Raises TypeError for what is none."""
+    if not isinstance(value, bool | np.bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def drawn_from(rng: Any) -> np.random.Generator:
+    """`rng`, if it is a generator. Raises TypeError otherwise."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"`rng` must be a numpy.random.Generator, got {rng!r}")
+    return rng
+
+
+def kind(name: str, value: Any, *kinds: type) -> None:
+    """Raises TypeError unless `value` is of one of the kinds."""
+    if not isinstance(value, kinds):
+        allowed = " or ".join(each.__name__ for each in kinds)
+        raise TypeError(f"`{name}` must be a {allowed}, got {type(value).__name__}")
+
+
+def iterated(name: str, value: Any) -> Iterator[Any]:
+    """An iterator over `value`. Raises TypeError for one text, and for what is not iterable."""
+    try:
+        if not isinstance(value, str | bytes):
+            return iter(value)
+    except TypeError:
+        pass
+    raise TypeError(f"`{name}` must be a sequence, got {value!r}")
+
+
+def several(name: str, value: Any) -> list[Any]:
+    """`value` as a list, likewise."""
+    return list(iterated(name, value))
 
 
 def generator(rng: Any) -> np.random.Generator:
@@ -112,7 +193,7 @@ def generator(rng: Any) -> np.random.Generator:
         return np.random.default_rng(rng)
     if isinstance(rng, bool) or not isinstance(rng, int | np.integer):
         raise TypeError(f"`rng` must be None, an integer >= 0 or a numpy.random.Generator, got {rng!r}")
-    return np.random.default_rng(integer("rng", rng, 0))
+    return np.random.default_rng(integer("rng", rng, 0, None))
 
 
 def threads(value: Any) -> int:

@@ -127,6 +127,11 @@ def basin_curve(
     probes = P if patterns_per_sample is None else check.integer("patterns_per_sample", patterns_per_sample, 1, P)
     settings: dict[str, Any] = dict(starts=starts, update=update, max_sweeps=max_sweeps, success=success)
     _flips(L, m0, **settings)
+    processes = min(check.integer("n_jobs", n_jobs, -check.LARGEST), samples)
+    if processes == 0:
+        raise ValueError(
+            "`n_jobs` must not be 0: it is a number of processes, or -1 for as many as there are processors"
+        )
     seed = _seed(rng)
 
     def measure(k: int) -> "xr.Dataset":
@@ -139,7 +144,7 @@ def basin_curve(
         probed = patterns[of_probes.choice(P, probes, replace=False)]
         return measure_basin(memory, probed, m0, **settings, rng=of_states)
 
-    jobs: Any = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(measure)(k) for k in range(samples))
+    jobs: Any = Parallel(n_jobs=processes, return_as="generator")(delayed(measure)(k) for k in range(samples))
     bar = tqdm(jobs, "disorder samples", total=samples, disable=None, delay=2, leave=False)
     return xr.concat(list(bar), "sample").assign_attrs(
         rule=_description(rule), ensemble=_description(ensemble), P=P, load=P / L, samples=samples, seed=seed
@@ -193,7 +198,9 @@ def measure_basin(
     """
     import xarray as xr
 
-    memory = memory_or_couplings if isinstance(memory_or_couplings, Memory) else Couplings(memory_or_couplings)
+    memory = memory_or_couplings if isinstance(memory_or_couplings, Memory) else None
+    if memory is None:
+        memory = Couplings(check.couplings("memory_or_couplings", memory_or_couplings))
     L = memory.length_
     patterns = check.spins("patterns", patterns, length=L)
     settings: dict[str, Any] = dict(starts=starts, update=update, max_sweeps=max_sweeps, success=success)
@@ -253,6 +260,9 @@ def summary(curves: "xr.Dataset", *, confidence: float = 0.95) -> "xr.Dataset":
     >>> recovered.sel(estimate="value").item(), recovered.sel(estimate="low").item() < 0.9
     (1.0, True)
     """
+    import xarray as xr
+
+    check.kind("curves", curves, xr.Dataset)
     student = student_quantile(curves.sizes["sample"], confidence)
 
     def estimate(values: Floats, *, fraction: bool) -> Floats:
@@ -312,6 +322,10 @@ def radius(
     >>> R.low < R.value < R.high, round(R.value, 1)
     (True, 0.3)
     """
+    import xarray as xr
+
+    check.kind("curves", curves, xr.Dataset)
+    check.between("confidence", confidence, 0, 1)
     m0, p = curves["initial_overlap"].values, _recovered(curves)
     value = _level(m0, p.mean(axis=0), 0.5)
     if np.isinf(value):
@@ -409,6 +423,10 @@ def finite_size_scaling(
     >>> found.sizes, 0.3 < found.critical_overlap.value < 0.5
     ((24, 48), True)
     """
+    import xarray as xr
+
+    for curve in (curves := check.several("curves", curves)):
+        check.kind("curves", curve, xr.Dataset)
     curves = sorted(curves, key=lambda c: c.attrs["L"])
     sizes = tuple(int(c.attrs["L"]) for c in curves)
     if len(sizes) < 2 or len(set(sizes)) < len(sizes):

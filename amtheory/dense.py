@@ -66,8 +66,10 @@ class DenseMemory(Memory):
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.order != "exp":
+        if not isinstance(self.order, str):
             check.integer("order", self.order, 2)
+        else:
+            check.choice("order", self.order, ("exp",))
         if check.real("beta", self.beta, positive=True) > 300:
             raise ValueError(f"`beta` must be in (0, 300], got {self.beta}")
 

@@ -61,6 +61,7 @@ def wilson(successes: float, trials: float, confidence: float = 0.95) -> Estimat
     >>> [round(number, 2) for number in wilson(0, 10)]
     [0.0, 0.0, 0.28]
     """
+    successes, trials, confidence = _proportion(successes, trials, confidence)
     if trials == 0:
         return Estimate(np.nan, np.nan, np.nan)
     p = successes / trials
@@ -88,7 +89,13 @@ def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[c
     >>> low.round(2).tolist(), high.round(2).tolist()
     ([0.0, 0.24], [0.28, 0.76])
     """
-    p, n, z = (np.asarray(value, np.float64) for value in (p, trials, quantile))
+    p, n, z = (check.reals(k, v) for k, v in (("p", p), ("trials", trials), ("quantile", quantile)))
+    if ((p < 0) | (p > 1)).any() or (n <= 0).any():
+        raise ValueError(f"`p` must be in [0, 1] and `trials` > 0, got {p} and {n}")
+    try:
+        np.broadcast_shapes(p.shape, n.shape, z.shape)
+    except ValueError:
+        raise ValueError(f"`trials` and `quantile` must go with `p`, got {n.shape}, {z.shape}, {p.shape}") from None
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     return np.clip(centre - half, 0.0, p), np.clip(centre + half, p, 1.0)
@@ -112,7 +119,8 @@ def garwood(count: float, confidence: float = 0.95) -> Estimate:
     >>> [round(number, 2) for number in garwood(0)], [round(number, 2) for number in garwood(10)]
     ([0.0, 0.0, 3.69], [10.0, 4.8, 18.39])
     """
-    tail = (1 - confidence) / 2
+    count = check.real("count", count, positive=False)
+    tail = (1 - check.between("confidence", confidence, 0, 1)) / 2
     low = gammaincinv(count, tail) if count else 0.0
     return Estimate(float(count), float(low), float(gammaincinv(count + 1, 1 - tail)))
 
@@ -139,6 +147,7 @@ def clopper_pearson(successes: float, trials: float, confidence: float = 0.95) -
     >>> [round(number, 2) for number in clopper_pearson(0, 10)]
     [0.0, 0.0, 0.31]
     """
+    successes, trials, confidence = _proportion(successes, trials, confidence)
     if trials == 0:
         return Estimate(np.nan, np.nan, np.nan)
     tail, failures = (1 - confidence) / 2, trials - successes
@@ -169,8 +178,7 @@ def student_quantile(n: int, confidence: float) -> float:
     >>> round(student_quantile(10, 0.95), 2)
     2.26
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be in (0, 1), got {confidence}")
+    n, confidence = check.integer("n", n, 1), check.between("confidence", confidence, 0, 1)
     return float(stdtrit(n - 1, (1 + confidence) / 2)) if n > 1 else np.nan
 
 
@@ -194,6 +202,7 @@ def mean_and_error(
     >>> [float(number) for number in mean_and_error(np.array([1.0, 3.0]))]
     [2.0, 1.0]
     """
+    values = _samples("values", values)
     n, mean = len(values), values.mean(axis=0)
     if n == 1:
         return mean, np.full_like(mean, np.nan)
@@ -222,6 +231,10 @@ def student(values: xr.DataArray, dim: str, confidence: float = 0.95) -> xr.Data
     """
     import xarray as xr
 
+    if not isinstance(values, xr.DataArray) or values.dtype.kind not in "biuf":
+        raise TypeError(f"`values` must be a DataArray of numbers, got {type(values).__name__}")
+    check.choice("dim", dim, tuple(map(str, values.dims)))
+    confidence = check.between("confidence", confidence, 0, 1)
     n, mean = values.count(dim), values.mean(dim)
     half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(dim, ddof=1) / np.sqrt(n)
     estimate = xr.DataArray(list(Estimate._fields), dims="estimate", name="estimate")
@@ -260,6 +273,13 @@ def bootstrap_ratio(
     >>> rate.value, rate.low < 0.6 < rate.high
     (0.6, True)
     """
+    numerator, denominator = (
+        check.reals("numerator", numerator, ndim=1),
+        check.reals("denominator", denominator, ndim=1),
+    )
+    if numerator.shape != denominator.shape or not (denominator >= 0).all():
+        raise ValueError(f"`denominator` must be numbers >= 0, one for each of `numerator`, got {denominator}")
+    check.drawn_from(rng), check.between("confidence", confidence, 0, 1)
     total = denominator.sum()
     if total == 0:
         return Estimate(np.nan, np.nan, np.nan)
@@ -298,6 +318,8 @@ def bootstrap_mean(
     >>> bootstrap_mean(np.array([1.0, np.nan, 4.0]), np.random.default_rng(0))
     Estimate(value=2.5, low=1.0, high=4.0)
     """
+    values = check.reals("values", values, ndim=1)
+    check.drawn_from(rng), check.between("confidence", confidence, 0, 1)
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return Estimate(float(finite[0]) if len(finite) else np.nan, np.nan, np.nan)
@@ -329,6 +351,8 @@ def resampled_sums(
     >>> resampled_sums(np.ones(10), np.random.default_rng(0), 3).tolist()
     [10.0, 10.0, 10.0]
     """
+    values, rng = _samples("values", values), check.drawn_from(rng)
+    resamples, together = check.integer("resamples", resamples, 1), check.integer("together", together, 1)
     n = len(values)
     draws = (min(together, resamples - done) for done in range(0, resamples, together))
     return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ values for size in draws])
@@ -360,6 +384,8 @@ def expanded_percentiles(resampled: Float64[np.ndarray, " R"], n: int, confidenc
     >>> bool(low < 25 and high > 975)  # the percentiles themselves
     True
     """
+    resampled, n = _samples("resampled", check.reals("resampled", resampled, ndim=1)), check.integer("n", n, 1)
+    check.between("confidence", confidence, 0, 1)
     tail = ndtr(-np.sqrt(n / (n - 1)) * student_quantile(n, confidence)) if n > 1 else 0.5
     lows, highs = (np.where(np.isnan(resampled), infinity, resampled) for infinity in (-np.inf, np.inf))
     low = np.quantile(lows, tail, method="inverted_cdf")
@@ -368,3 +394,22 @@ def expanded_percentiles(resampled: Float64[np.ndarray, " R"], n: int, confidenc
         float(low) if n > 1 and np.isfinite(low) else np.nan,
         float(high) if n > 1 and np.isfinite(high) else np.nan,
     )
+
+
+def _proportion(successes: float, trials: float, confidence: float) -> tuple[float, float, float]:
+    """The arguments of an interval of a proportion, once they are in range; one above 1 by rounding is 1."""
+    successes = check.real("successes", successes, positive=False)
+    trials = check.real("trials", trials, positive=False)
+    if successes > trials * (1 + 1e-9):
+        raise ValueError(f"`successes` must be in [0, trials], got {successes} of {trials}")
+    return min(successes, trials), trials, check.between("confidence", confidence, 0, 1)
+
+
+def _samples(name: str, values: ArrayLike) -> NDArray[Any]:
+    """`values` as an array of real numbers with samples along its first axis, at least one."""
+    array = check.unmasked(name, values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must be real numbers, got dtype {array.dtype}")
+    if array.ndim == 0 or len(array) == 0:
+        raise ValueError(f"`{name}` must hold at least one sample along its first axis, got shape {array.shape}")
+    return array

@@ -69,7 +69,7 @@ def biased_patterns(P: int, L: int, bias: float, *, rng: check.Seed = None) -> I
     0.8
     """
     shape = check.integer("P", P, 1), check.integer("L", L, 1)
-    return _spins(check.generator(rng), shape, _between("bias", bias, -1, 1))
+    return _spins(check.generator(rng), shape, check.between("bias", bias, -1, 1))
 
 
 def correlated_chains(
@@ -107,7 +107,7 @@ def correlated_chains(
     0.5
     """
     shape = check.integer("P", P, 1), check.integer("L", L, 1)
-    correlation = _between("correlation", correlation, -1, 1)
+    correlation = check.between("correlation", correlation, -1, 1)
     check.choice("along", along, ("sites", "patterns"))
     of_starts, of_steps = check.generator(rng).spawn(2)
     steps = _spins(of_steps, shape, correlation)  # x_{i+1} / x_i
@@ -157,7 +157,7 @@ def prototypes(
     (4, 1000)
     """
     P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 1)
-    quality = _between("quality", quality, 0, 1, closed=True)
+    quality = check.between("quality", quality, 0, 1, closed=True)
     of_prototypes, of_patterns, of_unseen = check.generator(rng).spawn(3)
     of_each = _fair_spins(of_prototypes, (K, L))
 
@@ -371,7 +371,10 @@ def _random_subsets(rng: np.random.Generator, shape: tuple[int, ...], size: int)
 def _spins(rng: np.random.Generator, shape: tuple[int, int], mean: float) -> Spins:
     """Independent spins with this mean."""
     P, L = shape
-    return _as_spins(np.concatenate([rng.random((len(rows), L)) < (1 + mean) / 2 for rows in _blocks(P, L)]))
+    up = np.empty(shape, bool)
+    for rows in _blocks(P, L):
+        up[rows.start : rows.stop] = rng.random((len(rows), L)) < (1 + mean) / 2
+    return _as_spins(up)
 
 
 def _as_spins(up: NDArray[np.bool]) -> Spins:
@@ -390,16 +393,6 @@ def _unseen(sample: Callable[[int, np.random.Generator], Spins], stream: np.rand
         return sample(check.integer("n", n, 1), stream if rng is None else check.generator(rng))
 
     return sample_unseen
-
-
-def _between(name: str, value: Any, low: float, high: float, *, closed: bool = False) -> float:
-    """`value` as a float in (low, high), or [low, high] if closed."""
-    allowed = f"a number in [{low}, {high}]" if closed else f"a number in ({low}, {high})"
-    if isinstance(value, bool | np.bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"`{name}` must be {allowed}, got {value!r}")
-    if not (low < value < high or (closed and value in (low, high))):
-        raise ValueError(f"`{name}` must be {allowed}, got {value}")
-    return float(value)
 
 
 def _finite(name: str, array: NDArray[Any]) -> NDArray[Any]:

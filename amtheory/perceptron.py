@@ -93,7 +93,7 @@ class PerceptronMargin(PairwiseMemory):
             check.choice("method", self.method, ("exact", "adatron", "minover"))
         if self.margin is not None and self.method == "exact":
             raise ValueError("`method` must be 'adatron' or 'minover' with a `margin`, got 'exact'")
-        if self.symmetric and self.method not in (None, "adatron"):
+        if check.flag("symmetric", self.symmetric) and self.method not in (None, "adatron"):
             raise ValueError(f"`method` must be 'adatron' with `symmetric`, got {self.method!r}")
         check.real("tolerance", self.tolerance, positive=True)
         check.integer("max_sweeps", self.max_sweeps, 1)

@@ -168,9 +168,11 @@ class PseudoLikelihood(PairwiseMemory):
             raise ValueError(f"give `ridge` or `beta_norm`, not both, got {self.ridge} and {self.beta_norm}")
         if self.ridge is not None:
             check.real("ridge", self.ridge, positive=True)
+            if self.ridge > 1e100:
+                raise ValueError(f"`ridge` must be at most 1e100, got {self.ridge}")
         if self.beta_norm is not None and self.beta_norm != np.inf:
             check.real("beta_norm", self.beta_norm, positive=True)
-        if self.symmetric and self.beta_norm is not None:
+        if check.flag("symmetric", self.symmetric) and self.beta_norm is not None:
             raise ValueError(f"`symmetric` needs `ridge`: it cannot fix the norm of each row, got {self.beta_norm}")
 
     def fit(self, patterns: ArrayLike, start: ArrayLike | None = None) -> Self:

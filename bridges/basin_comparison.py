@@ -215,6 +215,7 @@ def basin_verdict(
     [['supported']]
     """
     check_confidence(confidence)
+    check.kind("curves", curves, xr.Dataset)
     for name, value in (("rule", rule), ("against", against)):
         check.choice(name, value, tuple(curves["rule"].values.tolist()))
     radius = curves["radius"]

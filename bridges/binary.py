@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from amtheory import Memory, retrieve
-from amtheory._validation import unmasked
+from amtheory import _validation as check
 from bridges.system import Conditional, MemorySystem
 
 MAX_SWEEPS = 100
@@ -60,16 +60,16 @@ class BinarySystem(MemorySystem):
     def __init__(
         self, memory: Memory, *, beta: float | None = None, update: Literal["parallel", "sequential"] = "parallel"
     ):
-        if update not in ("parallel", "sequential"):
-            raise ValueError(f"`update` must be 'parallel' or 'sequential', got {update!r}")
+        if not hasattr(memory, "length_"):
+            raise TypeError(f"`memory` must be a fitted memory of amtheory, got {type(memory).__name__}")
+        check.choice("update", update, ("parallel", "sequential"))
         if beta is None:
             beta = getattr(memory, "beta", None)
         if beta is None:
             raise ValueError(f"`beta` must be given: {type(memory).__name__} is trained at no temperature of its own")
-        if not 0 < beta < np.inf:
-            raise ValueError(f"`beta` must be positive and finite, got {beta}")
+        beta = check.real("beta", beta, positive=True)
         self.memory: Any = memory  # of whichever class
-        self.beta = float(beta)
+        self.beta = beta
         self.update: Literal["parallel", "sequential"] = update
         self.length = memory.length_
 
@@ -208,7 +208,9 @@ def to_spins(tokens: ArrayLike) -> Int8[np.ndarray, " ..."]:
     >>> to_spins([[0, 1]]).tolist()
     [[-1, 1]]
     """
-    tokens = unmasked("tokens", tokens)
+    tokens = check.unmasked("tokens", tokens)
+    if tokens.dtype.kind not in "biuf":
+        raise TypeError(f"`tokens` must be 0 or 1 as numbers, got dtype {tokens.dtype}")
     if not np.isin(tokens, (0, 1)).all():
         raise ValueError(f"`tokens` must be 0 or 1, got values in [{tokens.min()}, {tokens.max()}]")
     return np.where(tokens, 1, -1).astype(np.int8)
@@ -225,6 +227,10 @@ def to_tokens(spins: Shaped[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"
     -------
     int64 of that shape
 
+    Raises
+    ------
+    TypeError : no numbers, or masked elements
+
     Examples
     --------
     >>> import numpy as np
@@ -232,6 +238,9 @@ def to_tokens(spins: Shaped[np.ndarray, "*shape"]) -> Int64[np.ndarray, "*shape"
     >>> to_tokens(np.array([[-1, 1]])).tolist()
     [[0, 1]]
     """
+    spins = check.unmasked("spins", spins)
+    if spins.dtype.kind not in "biuf":
+        raise TypeError(f"`spins` must be -1 and +1, or truth values, got dtype {spins.dtype}")
     return (spins > 0).astype(np.int64)
 
 
@@ -264,6 +273,8 @@ def likelihood_beta(memory: Memory, patterns: Num[np.ndarray, "P L"], *, largest
     >>> likelihood_beta(Hopfield().fit(few), few) > likelihood_beta(Hopfield().fit(many), many)
     True
     """
+    check.kind("memory", memory, Memory)
+    patterns, largest = check.spins("patterns", patterns), check.real("largest", largest, positive=True)
     aligned = patterns * memory.local_field(patterns)
 
     def loss(log_beta: float) -> float:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64, Integer
 from torch import Tensor
 
-from amtheory._validation import unmasked
+from amtheory import _validation as check
 from bridges.system import Conditional, MemorySystem
 from uddm import reverse, sampling
 from uddm.denoisers.base import Denoiser, batches, inference
@@ -66,8 +66,11 @@ class DiffusionSystem(MemorySystem):
         conditional: Literal["cavity", "posterior"] = "cavity",
         batch_size: int | None = None,
     ):
-        if conditional not in ("cavity", "posterior"):
-            raise ValueError(f"`conditional` must be 'cavity' or 'posterior', got {conditional!r}")
+        if not hasattr(denoiser, "process"):
+            raise TypeError(f"`denoiser` must be a uddm.Denoiser, got {type(denoiser).__name__}")
+        check.choice("conditional", conditional, ("cavity", "posterior"))
+        if batch_size is not None:
+            check.integer("batch_size", batch_size, 1)
         self.denoiser, self.kind, self.batch_size = denoiser, conditional, batch_size
         self.process = denoiser.process
         self.length, self.vocab_size = denoiser.length, denoiser.process.vocab_size
@@ -226,7 +229,7 @@ class _Chunked(Conditional):
 
 def _as_tensor(name: str, array: np.ndarray, device: torch.device | None = None) -> Tensor:
     """The array on that device, copied if it is read-only, which torch does not know."""
-    return torch.as_tensor(np.require(unmasked(name, array), requirements="W"), device=device)
+    return torch.as_tensor(np.require(check.unmasked(name, array), requirements="W"), device=device)
 
 
 def _seed(rng: np.random.Generator) -> int:

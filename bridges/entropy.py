@@ -121,6 +121,11 @@ def entropy_gap(training: Any, generated: Any) -> Any:
     if isinstance(training, xr.Dataset):
         training, generated = (Estimate(*dataset["mean_entropy"].values.tolist()) for dataset in (training, generated))
     arrays = isinstance(training, xr.DataArray)
+    for name, value in (("training", training), ("generated", generated)):
+        if arrays != isinstance(value, xr.DataArray) or not (arrays or (isinstance(value, tuple) and len(value) == 3)):
+            raise TypeError(
+                f"`{name}` must be a Dataset, DataArray or Estimate, both alike, got {type(value).__name__}"
+            )
     t, g = (
         [x.sel(estimate=name, drop=True) for name in Estimate._fields] if arrays else Estimate(*x)
         for x in (training, generated)

@@ -105,7 +105,8 @@ def extraction(
     [0.0]
     """
     x = as_tokens("x", x, system)
-    if isinstance(tasks, str) or not tasks or len(set(tasks)) < len(tasks):
+    check.between("given", given, 0, 1)
+    if isinstance(tasks, str) or not (tasks := check.several("tasks", tasks)) or len(set(map(str, tasks))) < len(tasks):
         raise ValueError(f"`tasks` must hold some of {', '.join(map(repr, TASKS))}, each once, got {tasks!r}")
     kept = np.array([_kept(check.choice("tasks", task, TASKS), given, x.shape[1]) for task in tasks])
     check_time("noise", noise)
@@ -162,7 +163,7 @@ def _kept(task: str, given: float, length: int) -> Bool[np.ndarray, " {length}"]
         return position < 0
     each = round(given * length) if task == "prefix" else round(given * length / 2)
     kept = (position < each) | ((task == "edges") & (position >= length - each))
-    if not 0 < given < 1 or kept.all() or not kept.any():
+    if kept.all() or not kept.any():
         allowed = f"lie in (0, 1) and give some of the {length} tokens, not all, in the task {task!r}"
         raise ValueError(f"`given` must {allowed}, got {given}")
     return kept

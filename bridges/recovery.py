@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Int8, Integer
 
+from amtheory import _validation as check
 from amtheory.intervals import Estimate, bootstrap_ratio, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
@@ -43,6 +44,10 @@ def token_classes(
     -------
     int8 of that shape: an index into `TOKEN_CLASSES`
 
+    Raises
+    ------
+    TypeError, ValueError : no ids, or arrays of different shapes
+
     Examples
     --------
     >>> import numpy as np
@@ -51,6 +56,13 @@ def token_classes(
     >>> [TOKEN_CLASSES[c] for c in classes]
     ['stable', 'unstable', 'recovered', 'failed']
     """
+    named = {"original": original, "corrupted": corrupted, "recovered": recovered}
+    original, corrupted, recovered = (check.unmasked(name, array) for name, array in named.items())
+    for name, array in zip(named, (original, corrupted, recovered)):
+        if array.dtype.kind not in "iu" or array.shape != original.shape:
+            raise ValueError(
+                f"`{name}` must be integer ids of shape {original.shape}, got {array.dtype}, {array.shape}"
+            )
     return np.where(corrupted == original, recovered != original, 2 + (recovered != original)).astype(np.int8)
 
 

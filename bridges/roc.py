@@ -77,7 +77,7 @@ def area_under_roc(
     """
     x, y = as_scores("members", members), as_scores("others", others)
     check_confidence(confidence)
-    of_members, of_others = documents or (np.arange(len(x)), np.arange(len(y)))
+    of_members, of_others = (np.arange(len(x)), np.arange(len(y))) if documents is None else _labels(documents)
     a, b = _share_below(x, y), _share_below(-y, -x)
     area = float(a.mean())
     sums = [_document_sums(values - area, labels) for values, labels in ((a, of_members), (b, of_others))]
@@ -335,6 +335,12 @@ def as_scores(name: str, values: ArrayLike) -> Float64[np.ndarray, " n"]:
     if np.isnan(array).any():
         raise ValueError(f"`{name}` must not be NaN, got {np.count_nonzero(np.isnan(array))} of {len(array)}")
     return array.astype(np.float64)
+
+
+def _labels(documents: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
+    if not isinstance(documents, tuple | list) or len(documents) != 2:
+        raise TypeError(f"`documents` must be two arrays of labels, of `members` and of `others`, got {documents!r}")
+    return documents[0], documents[1]
 
 
 def _document_sums(values: Float64[np.ndarray, " n"], labels: ArrayLike) -> Float64[np.ndarray, " D"]:

@@ -81,6 +81,8 @@ def substring_memorization(
     [1.0, 1.0]
     """
     check_confidence(confidence)
+    if not hasattr(grammar, "symbols"):
+        raise TypeError(f"`grammar` must be a RandomHierarchy, got {type(grammar).__name__}")
     given = {"training": training, "generated": generated}
     training, generated = (
         check_tokens(name, x, grammar.symbols, length=grammar.length).numpy() for name, x in given.items()

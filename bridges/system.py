@@ -372,7 +372,7 @@ def check_times(name: str, times: Any) -> list[float]:
     TypeError : no numbers
     ValueError : outside (0, 1], or none at all
     """
-    found = [check_time(name, t) for t in (times if isinstance(times, Iterable) else [times])]
+    found = [check_time(name, t) for t in (check.several(name, times) if isinstance(times, Iterable) else [times])]
     if not found:
         raise ValueError(f"`{name}` must hold at least one time in (0, 1], got none")
     return found
@@ -387,6 +387,5 @@ def check_dynamics(mode: str, last: str, steps: int | None) -> None:
 
 
 def check_confidence(confidence: float) -> None:
-    """Raises ValueError unless `confidence` is in (0, 1)."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie in (0, 1), got {confidence}")
+    """Raises TypeError, ValueError unless `confidence` is a number in (0, 1)."""
+    check.between("confidence", confidence, 0, 1)

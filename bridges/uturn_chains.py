@@ -44,7 +44,7 @@ from bridges.streams import as_seed, stream
 from bridges.system import as_tokens, check_confidence
 from bridges.uturn import UTurn
 from uddm import EmpiricalBayes, UniformProcess
-from uddm._validation import check_choice, check_positive_int
+from uddm._validation import check_choice, check_flag, check_kind, check_positive_int
 
 Rule = Literal["always", "exact", "naive", "path"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -136,8 +136,13 @@ def chains(
     >>> result.sizes["step"], bool((result.final.values[:, None] == x.numpy()).all(-1).any(-1).all())
     (20, True)
     """
+    check_kind("uturn", uturn, UTurn)
     check_positive_int("n_steps", n_steps)
     check_confidence(confidence)
+    for name, value in (("keep_tokens", keep_tokens), ("progress", progress)):
+        check_flag(name, value)
+    if grammar is not None and not hasattr(grammar, "parse"):
+        raise TypeError(f"`grammar` must have a method parse, as RandomHierarchy, got {type(grammar).__name__}")
     check_rule(uturn, rule, energy, log_prob)
     facts = _facts(uturn, rule, energy, grammar, observable, keep_tokens)
     if isinstance(x, xr.Dataset):

@@ -5,8 +5,9 @@ numpy and torch are imported where arrays and tensors are, so that settings can 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,10 +55,7 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
     import torch
 
     if not isinstance(tokens, torch.Tensor):
-        array = check_array(name, tokens)
-        if array.dtype.kind not in "iu":
-            raise TypeError(f"`{name}` must hold integer token ids, got dtype {array.dtype}")
-        tokens = torch.from_numpy(array.astype("int64"))
+        tokens = check_integers(name, tokens)
     if tokens.layout is not torch.strided or tokens.is_nested or torch.masked.is_masked_tensor(tokens):
         raise TypeError(
             f"`{name}` must be a dense tensor without a mask, got a {type(tokens).__name__}, {tokens.layout}"
@@ -73,6 +71,34 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
     if low < 0 or high >= vocab_size:
         raise ValueError(f"`{name}` must hold token ids in [0, {vocab_size - 1}], got ids in [{low}, {high}]")
     return tokens
+
+
+def check_integers(name: str, value: ArrayLike) -> Tensor:
+    """`value` as an int64 tensor; TypeError unless it holds integers."""
+    import torch
+
+    array = check_array(name, value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"`{name}` must hold integer token ids, got dtype {array.dtype}")
+    return torch.from_numpy(array.astype("int64"))
+
+
+def check_ids(name: str, value: Tensor | ArrayLike) -> Tensor:
+    """`value` as a dense tensor of integers, of any shape; TypeError otherwise."""
+    import torch
+
+    value = value if isinstance(value, torch.Tensor) else check_integers(name, value)
+    if value.is_floating_point() or value.is_complex() or value.layout is not torch.strided:
+        raise TypeError(f"`{name}` must be a dense tensor of integers, got {value.dtype}, {value.layout}")
+    return value
+
+
+def check_reals(name: str, value: ArrayLike) -> np.ndarray:
+    """`value` as an array of float64; TypeError unless it holds real numbers."""
+    array = check_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}")
+    return array.astype("float64")
 
 
 def check_keep(keep: Any, z: Tensor) -> Tensor:
@@ -96,6 +122,20 @@ def check_keep(keep: Any, z: Tensor) -> Tensor:
     return keep.to(z.device).expand_as(z)
 
 
+def check_mask(name: str, value: Any, x: Tensor) -> Tensor:
+    """`value` as a bool tensor of the shape of `x`; TypeError, ValueError for any other."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        array = check_array(name, value)
+        value = torch.from_numpy(array.copy()) if array.dtype == bool else array
+    if value.dtype is not torch.bool:
+        raise TypeError(f"`{name}` must hold bool, got dtype {value.dtype}")
+    if value.shape != x.shape:
+        raise ValueError(f"`{name}` must have the shape of x, {tuple(x.shape)}, got {tuple(value.shape)}")
+    return value.to(x.device)
+
+
 def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> Tensor:
     """Return `t` as a float64 tensor with every value in (low, 1], or [low, 1] if `closed`; TypeError if it is none."""
     import torch
@@ -103,8 +143,10 @@ def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> 
     _refuse_masked(name, t)
     try:
         t = torch.as_tensor(t, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise TypeError(f"`{name}` must be a number or an array of numbers, got {t!r}") from error
+    if t.layout is not torch.strided or t.is_meta:
+        raise TypeError(f"`{name}` must be a number or a dense array of numbers, got {t!r}")
     inside = (t >= low if closed else t > low) & (t <= 1)
     if not bool(inside.all()):
         bracket = "[" if closed else "("
@@ -113,7 +155,21 @@ def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> 
     return t
 
 
+def check_one_time(name: str, t: Any, *, low: float = 0.0) -> float:
+    """`t` as a number in (low, 1]; TypeError for several or none."""
+    times = check_time(name, t, low=low)
+    if times.numel() != 1:
+        raise TypeError(f"`{name}` must be one number, got shape {tuple(times.shape)}")
+    return times.item()
+
+
 def check_log_probs(name: str, log_probs: Tensor, z: Tensor, vocab_size: int) -> Tensor:
+    """`log_probs`, a dense tensor (B, L, K) of floating-point numbers, where `z` is (B, L); TypeError, ValueError."""
+    import torch
+
+    if not isinstance(log_probs, torch.Tensor) or not log_probs.is_floating_point():
+        got = log_probs.dtype if isinstance(log_probs, torch.Tensor) else type(log_probs).__name__
+        raise TypeError(f"`{name}` must be a tensor of floating-point numbers, got {got}")
     if log_probs.shape != (*z.shape, vocab_size):
         want = (*z.shape, vocab_size)
         raise ValueError(f"`{name}` must have shape {tuple(want)}, got {tuple(log_probs.shape)}")
@@ -132,9 +188,63 @@ def check_distributions(name: str, scale: Tensor) -> None:
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     allowed = tuple(allowed)
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """`value` as a bool; TypeError for what is none."""
+    import numpy as np
+
+    if not isinstance(value, bool | np.bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def check_text(name: str, value: Any) -> str:
+    """`value`, if it is a text; TypeError otherwise."""
+    check_kind(name, value, str)
+    return value
+
+
+def check_utf8(name: str, value: Any) -> bytes:
+    """A text in UTF-8; TypeError for what is none, ValueError for lone surrogates, which UTF-8 does not have."""
+    try:
+        return check_text(name, value).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"`{name}` must be text that UTF-8 can hold: {error}") from error
+
+
+def check_iterable(name: str, value: Any) -> Iterable[Any]:
+    """`value`, if one can iterate over it; TypeError otherwise, and for one text."""
+    try:
+        if not isinstance(value, str | bytes):
+            iter(value)
+            return value
+    except TypeError:
+        pass
+    raise TypeError(f"`{name}` must be a sequence, got {value!r}")
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """TypeError unless `value` is a `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"`{name}` must be a {kind.__name__}, got {type(value).__name__}")
+
+
+def check_number(name: str, value: Any, *, low: float = -math.inf, high: float = math.inf, closed: str = "") -> float:
+    """`value` as a float between `low` and `high`, which belong to the range if "[" and "]" are in `closed`; TypeError
+    for what is no real number, ValueError out of the range."""
+    opening, closing = "[" if "[" in closed else "(", "]" if "]" in closed else ")"
+    allowed = f"{opening}{low:g}, {high:g}{closing}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"`{name}` must be a number in {allowed}, got {value!r}")
+    if abs(value) > 2**1023:  # which no float holds
+        raise ValueError(f"`{name}` must lie in {allowed}, got {value}")
+    if not (low < value < high or (value == low and "[" in closed) or (value == high and "]" in closed)):
+        raise ValueError(f"`{name}` must lie in {allowed}, got {value}")
+    return float(value)
 
 
 def check_device(device: str | torch.device | None) -> torch.device:
@@ -147,16 +257,14 @@ def check_device(device: str | torch.device | None) -> torch.device:
         made = torch.zeros(1, device=device)
         made.item()  # "meta" has tensors, but no numbers
         return made.device
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         why = str(error).splitlines()[0]
         raise ValueError(f"`device` must be one that torch can use here, got {str(device)!r}: {why}") from error
 
 
 def check_seed(name: str, value: Any) -> int:
     """`value` as an int that torch takes as a seed; ValueError if it is none."""
-    if check_positive_int(name, value, at_least=0) >= 2**64:
-        raise ValueError(f"`{name}` must be an integer below 2**64, got {value}")
-    return int(value)
+    return check_positive_int(name, value, at_least=0)
 
 
 def check_curriculum(network: Any) -> None:
@@ -167,9 +275,11 @@ def check_curriculum(network: Any) -> None:
 
 
 def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
-    """`value` as an int; TypeError for what is no integer, ValueError for one that is too small."""
+    """`value` as an int; TypeError for what is no integer, ValueError for one that is too small, or 2**64 and more."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
     if value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
+    if value >= 2**64:
+        raise ValueError(f"`{name}` must be an integer below 2**64, got {value!r}")
     return int(value)

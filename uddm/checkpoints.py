@@ -80,6 +80,8 @@ def save(
 ) -> None:
     """Write the folder; each file is replaced atomically, `config.json` last. The card tells the `parameters`."""
     folder = as_path("folder", folder)
+    if tokenizer is not None and not callable(getattr(tokenizer, "save", None)):
+        raise TypeError(f"`tokenizer` must be a Tokenizer, got {type(tokenizer).__name__}")
     folder.mkdir(parents=True, exist_ok=True)
     noise = config.get("noise", "uniform")
     kind = {"uniform": "uniform-state"}.get(noise, noise)
@@ -227,7 +229,7 @@ def _digest(header: dict[str, Any]) -> hashlib._Hash:
 
 
 def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:
-    folder = Path(path_or_repo)
+    folder = as_path("path_or_repo", path_or_repo)
     if folder.is_dir():
         return folder
     repository = str(path_or_repo)

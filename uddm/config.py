@@ -11,7 +11,16 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from uddm._validation import check_choice, check_curriculum, check_positive_int, check_seed
+from uddm._validation import (
+    check_choice,
+    check_curriculum,
+    check_flag,
+    check_iterable,
+    check_kind,
+    check_number,
+    check_positive_int,
+    check_seed,
+)
 from uddm.choices import (
     HYBRIDS,
     LOSSES,
@@ -147,8 +156,7 @@ class ResidualConfig(NetworkConfig):
         super().__post_init__()
         for name in ("hidden_dim", "blocks", "cond_dim"):
             check_positive_int(name, getattr(self, name))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must lie in [0, 1), got {self.dropout}")
+        check_number("dropout", self.dropout, low=0, high=1, closed="[")
 
 
 @dataclass(frozen=True)
@@ -264,7 +272,7 @@ class TreeUNetConfig(ResidualConfig):
             raise ValueError(f"`length` must be branching ** depth = {leaves}, got {self.length}")
         object.__setattr__(self, "length", leaves)
         super().__post_init__()
-        if self.hollow and self.predicts == "posterior":
+        if check_flag("hollow", self.hollow) and self.predicts == "posterior":
             raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
 
 
@@ -284,6 +292,7 @@ class LinearConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_flag("self_coupling", self.self_coupling)
         if not self.self_coupling and self.predicts == "posterior":
             raise ValueError("`predicts` must be 'cavity' without self-coupling, got 'posterior'")
 
@@ -336,19 +345,21 @@ class Curriculum:
     def __post_init__(self) -> None:
         check_positive_int("start", self.start, at_least=0)
         check_positive_int("end", self.end, at_least=self.start + 1)
+        for name in ("gamma_min", "gamma_max"):
+            check_number(name, getattr(self, name))
         self.schedule(2)  # checks gamma
         for name in ("tau_start", "tau_end"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), low=0)
         if self.top_k is not None:
             check_positive_int("top_k", self.top_k)
 
     def active(self, step: int) -> bool:
         """Whether the curriculum is on at step 0, 1, ..."""
-        return self.start <= step < self.end
+        return self.start <= check_positive_int("step", step, at_least=0) < self.end
 
     def tau(self, step: int) -> float:
         """Temperature at a step from `start` to `end`."""
+        check_positive_int("step", step, at_least=0)
         return self.tau_start * (self.tau_end / self.tau_start) ** ((step - self.start) / (self.end - self.start))
 
     def schedule(self, vocab_size: int) -> GaussianDual:
@@ -435,20 +446,19 @@ class TrainConfig:
         check_choice("loss", self.loss, LOSSES)
         check_choice("precision", self.precision, ("float32", "bfloat16"))
         for name in ("learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"`{name}` must be positive and finite, got {getattr(self, name)}")
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"`betas` must be two numbers in [0, 1), got {self.betas}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"`weight_decay` must be >= 0 and finite, got {self.weight_decay}")
-        for name, value in (("ema", self.ema), ("first_time", self.first_time)):
-            if not 0 < value < 1:
-                raise ValueError(f"`{name}` must lie in (0, 1), got {value}")
-        if not 0 <= self.log_fraction <= 1:
-            raise ValueError(f"`log_fraction` must lie in [0, 1], got {self.log_fraction}")
+            check_number(name, getattr(self, name), low=0)
+        if not isinstance(self.betas, tuple | list) or len(self.betas) != 2:
+            raise TypeError(f"`betas` must be two numbers in [0, 1), got {self.betas!r}")
+        for beta in self.betas:
+            check_number("betas", beta, low=0, high=1, closed="[")
+        check_number("weight_decay", self.weight_decay, low=0, closed="[")
+        for name in ("ema", "first_time"):
+            check_number(name, getattr(self, name), low=0, high=1)
+        check_number("log_fraction", self.log_fraction, low=0, high=1, closed="[]")
 
     def rate(self, step: int) -> float:
         """Learning rate of step 0, 1, ..., steps - 1."""
+        check_positive_int("step", step, at_least=0)
         rate = self.learning_rate * min(1.0, (step + 1) / max(self.warmup, 1))
         if self.decay == "cosine":
             rate *= 0.5 * (1 + math.cos(math.pi * step / self.steps))
@@ -488,11 +498,17 @@ class RunConfig:
     """Relaxed inputs for the first half of the steps (DiT)."""
 
     def __post_init__(self) -> None:
+        check_kind("network", self.network, NetworkConfig)
+        check_kind("training", self.training, TrainConfig)
+        for name in ("corpus", "test_corpus"):
+            if getattr(self, name) is not None:
+                check_iterable(name, getattr(self, name))
         check_choice("packing", self.packing, ("stream", "sentences"))
         if self.sequences is not None:
             check_positive_int("sequences", self.sequences)
-        if self.fraction is not None and not 0 < self.fraction <= 1:
-            raise ValueError(f"`fraction` must lie in (0, 1], got {self.fraction}")
+        if self.fraction is not None:
+            check_number("fraction", self.fraction, low=0, high=1, closed="]")
+        check_flag("curriculum", self.curriculum)
         if self.fraction is not None and self.sequences is not None:
             raise ValueError("`fraction` and `sequences` exclude each other")
         if self.curriculum or self.training.curriculum:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32, Int64, Integer
 from torch import Tensor
 
-from uddm._validation import check_positive_int, check_time, check_tokens
+from uddm._validation import check_kind, check_number, check_positive_int, check_time, check_tokens
 from uddm.process.base import PerSequence, _column
 from uddm.process.schedule import GaussianDual
 from uddm.streams import as_generator
@@ -84,8 +84,7 @@ def relaxed_argmax(
     K = check_positive_int("vocab_size", vocab_size, at_least=2)
     x = check_tokens("x", x, K)
     a = _column(check_time("gaussian_alpha", gaussian_alpha, closed=True), x, "gaussian_alpha")[..., None]
-    if not 0 < tau < math.inf:
-        raise ValueError(f"`tau` must be positive and finite, got {tau}")
+    tau = check_number("tau", tau, low=0)
     generator = as_generator(generator, x.device)
     spread = torch.sqrt((1 - a) * (1 + a))
     if top_k is None:
@@ -130,6 +129,7 @@ def relaxed_tokens(
     ------
     TypeError, ValueError : naming the argument that is out of range
     """
+    check_kind("schedule", schedule, GaussianDual)
     K = schedule.vocab_size
     x = check_tokens("x", x, K)
     amplitude = schedule.gaussian_alpha(_column(check_time("t", t), x).squeeze(1))

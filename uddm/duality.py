@@ -111,6 +111,8 @@ def gaussian_alpha(alpha: Values, vocab_size: int) -> Values:
     TypeError, ValueError : naming the argument that is out of range
     """
 
+    check_positive_int("vocab_size", vocab_size, at_least=2)
+
     def inverse(alpha: Tensor) -> Tensor:
         low, target = alpha < 0.5, alpha.clamp(torch.finfo(torch.float64).tiny, 1 - 2**-53)
         mu = torch.where(low, target, math.sqrt(2 * math.log(vocab_size)))  # T(mu) < 0.8 mu
@@ -141,6 +143,8 @@ def alpha_of_gamma(gamma: Float[Tensor, "*shape"], vocab_size: int) -> UniformAl
     ------
     ValueError : `vocab_size` is out of its range
     """
+    if not isinstance(gamma, Tensor) or not gamma.is_floating_point():
+        raise TypeError(f"`gamma` must be a tensor of floating-point numbers, got {type(gamma).__name__}")
     mu = torch.exp(-gamma.double() / 2)
     T, rest, slope = _transform(mu, vocab_size)
     return UniformAlpha(T, rest, -mu / 2 * slope)

@@ -28,7 +28,16 @@ from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from uddm._validation import check_positive_int, check_seed
+from uddm._validation import (
+    check_choice,
+    check_flag,
+    check_iterable,
+    check_kind,
+    check_positive_int,
+    check_reals,
+    check_seed,
+    check_text,
+)
 from uddm.choices import Packing
 from uddm.corpora.packing import ended
 from uddm.corpora.tokenizers import Tokenizer
@@ -159,8 +168,16 @@ def score_documents(
     >>> len(score.tokens), score.windows, score.entropy.round(3).max().item()  # of the separator, too; log 256 = 5.545
     (13, 2, 5.545)
     """
+    check_kind("denoiser", denoiser, Denoiser)
+    check_kind("tokenizer", tokenizer, Tokenizer)
+    check_choice("packing", packing, ("stream", "sentences"))
     check_positive_int("times", times)
     check_seed("seed", seed)
+    if progress is not None:
+        check_flag("progress", progress)
+    documents = list(check_iterable("documents", documents))
+    if not all(isinstance(each, tuple | list) and len(each) == 2 for each in documents):
+        raise TypeError("`documents` must be pairs of a name and a text")
     if not documents:
         raise ValueError("`documents` must hold at least one")
     if tokenizer.vocab_size != denoiser.process.vocab_size:
@@ -174,9 +191,10 @@ def score_documents(
             raise ValueError("packing 'sentences' needs a tokenizer with BOS, EOS and separator tokens")
     windows: list[_Window] = []
     for number, (name, text) in enumerate(documents):
+        check_text("documents", text)
         body = np.concatenate([*ended(tokenizer.encode_pieces(text), tokenizer.separator_id), np.empty(0, np.int64)])
         if not text.strip() or not len(body):
-            raise ValueError(f"{name} holds no text")
+            raise ValueError(f"`documents` must hold text: {name} holds none")
         windows += _cut(number, body, denoiser, frame, tokenizer.separator_id)
     columns = _scored(denoiser, windows, -(-times // DRAWS), seed, progress)
     parts: list[list[tuple[_Window, _Found]]] = [[] for _ in documents]
@@ -307,7 +325,11 @@ def ratio_interval(numerators: ArrayLike, denominators: ArrayLike) -> tuple[floa
     """
     from scipy.special import stdtrit
 
-    a, b = (np.asarray(values, np.float64) for values in (numerators, denominators))
+    a, b = check_reals("numerators", numerators), check_reals("denominators", denominators)
+    if a.ndim != 1 or a.shape != b.shape or not len(a):
+        raise ValueError(f"`numerators` and `denominators` must have shape (m,), m >= 1, got {a.shape} and {b.shape}")
+    if not (b > 0).all():
+        raise ValueError(f"`denominators` must be > 0, got {b.min():g}")
     m, ratio = len(a), a.sum() / b.sum()
     if m < 2:
         return float(ratio), math.nan, math.nan
@@ -331,10 +353,14 @@ def rates(
     >>> rates({"full bound": [0.0, 0.0]}, {"nats_per_token": [3, 4]})["full bound"]["perplexity"]
     (1.0, 1.0, 1.0)
     """
+    check_kind("nats", nats, Mapping)
+    check_kind("denominators", denominators, Mapping)
+    for rate in denominators:
+        check_choice("denominators", rate, RATES)
     found: dict[str, dict[str, tuple[float, float, float]]] = {}
     for term, values in nats.items():
         found[term] = {
-            rate: ratio_interval(RATES[rate] * np.asarray(values), over) for rate, over in denominators.items()
+            rate: ratio_interval(RATES[rate] * check_reals("nats", values), over) for rate, over in denominators.items()
         }
         if term in TOTALS:
             value, low, high = (math.exp(min(limit, 700.0)) for limit in found[term]["nats_per_token"])
@@ -349,6 +375,7 @@ def document_rates(score: DocumentScore) -> dict[str, dict[str, tuple[float, flo
     ----------
     score : of a document with scored tokens
     """
+    check_kind("score", score, DocumentScore)
     draws = dict(zip(TOTALS, (score.bound_draws, score.published_draws)))
     return rates(draws, {rate: np.full(DRAWS, over) for rate, over in score.denominators.items()})
 
@@ -360,6 +387,7 @@ def overall_rates(scores: Sequence[DocumentScore]) -> dict[str, dict[str, tuple[
     ----------
     scores : of documents with scored tokens
     """
+    scores = _checked(scores)
     nats = {
         **{term: [getattr(score, term).sum() for score in scores] for term in ("diffusion", "reconstruction", "prior")},
         **dict(zip(TOTALS, ([s.bound.sum() for s in scores], [s.published.sum() for s in scores]))),
@@ -376,10 +404,20 @@ def token_rows(scores: Sequence[DocumentScore], tokenizer: Tokenizer) -> Iterato
     scores : of documents
     tokenizer : that they were scored with
     """
-    for score in scores:
+    check_kind("tokenizer", tokenizer, Tokenizer)
+    for score in _checked(scores):
         texts = {token: tokenizer.decode([token]) for token in np.unique(score.tokens).tolist()}
         for n, token in enumerate(score.tokens.tolist()):
             row = {"document": score.name, "position": n, "id": token, "token": texts[token]}
             row |= {"special": bool(score.special[n])}
             names = ("diffusion", "reconstruction", "prior", "bound", "log_prob", "entropy")
             yield row | {name: float(getattr(score, name)[n]) for name in names}
+
+
+def _checked(scores: Sequence[DocumentScore]) -> list[DocumentScore]:
+    found = list(check_iterable("scores", scores))
+    for score in found:
+        check_kind("scores", score, DocumentScore)
+    if not found:
+        raise ValueError("`scores` must hold at least one")
+    return found

@@ -62,7 +62,15 @@ def default_cache_dir() -> Path:
 
 
 def as_path(name: str, path: str | Path) -> Path:
-    """`path`; ValueError if it is the empty text, which would mean the current folder."""
+    """`path`; TypeError if it is none, ValueError if it is the empty text, which would mean the current folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"`{name}` must be a path, got {type(path).__name__}")
+    try:
+        readable = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        readable = False
+    if not readable:
+        raise ValueError(f"`{name}` must be a name that the system can hold, got {str(path)!r}")
     if path == "":
         raise ValueError(f"`{name}` must name a file or folder, got an empty text (for the current folder, write .)")
     return Path(path)

@@ -21,7 +21,15 @@ import torch
 from jaxtyping import Bool, Float, Float64, Integer
 from torch import Tensor
 
-from uddm._validation import check_log_probs, check_positive_int, check_tokens
+from uddm._validation import (
+    check_kind,
+    check_log_probs,
+    check_mask,
+    check_number,
+    check_positive_int,
+    check_time,
+    check_tokens,
+)
 from uddm.choices import Loss
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.prediction import DensePrediction, Prediction, SummedPrediction
@@ -82,6 +90,7 @@ def expected_nelbo(
     an estimator of the same objective in which every token counts at every t, not the few that were replaced. The
     arguments `process`, `cavity_log_probs`, `x` and `t` are those of `nelbo`.
     """
+    check_kind("process", process, Process)
     x = check_tokens("x", x, process.vocab_size)
     return process.expected_diffusion(_prediction(process, cavity_log_probs, x), x, t)
 
@@ -127,6 +136,7 @@ LOSSES: dict[Loss, Callable[..., Tensor]] = {"nelbo": nelbo, "jump": jump_nelbo,
 
 def _matching(process: Process, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Clean and noisy tokens, once they are known to have one shape."""
+    check_kind("process", process, Process)
     x, z = check_tokens("x", x, process.vocab_size), check_tokens("z", z, process.state_size)
     if x.shape != z.shape:
         raise ValueError(f"`z` must have the shape of x, {tuple(x.shape)}, got {tuple(z.shape)}")
@@ -144,6 +154,7 @@ def _prediction(process: Process, cavity: Tensor | Prediction, x: Tensor) -> Pre
 
 def prior(process: Process) -> float:
     """KL( q(z_1 | x) || law that the reverse process starts from ) in nats per token; the same for every x."""
+    check_kind("process", process, Process)
     return process.prior_divergence()
 
 
@@ -161,9 +172,8 @@ def stratified_times(
     ValueError : `low` or `log_fraction` outside their ranges, n below 1.
     """
     check_positive_int("n", n)
-    for name, value, inside in (("low", low, 0 < low < 1), ("log_fraction", log_fraction, 0 <= log_fraction <= 1)):
-        if not inside:
-            raise ValueError(f"`{name}` must lie between 0 and 1, got {value}")
+    check_number("low", low, low=0, high=1)
+    check_number("log_fraction", log_fraction, low=0, high=1, closed="[]")
     generator = as_generator(generator)
     logarithmic = int(n * log_fraction)
     u = torch.rand(n, dtype=torch.float64, device=generator.device, generator=generator)
@@ -178,6 +188,11 @@ def time_weights(t: Float[Tensor, " n"], *, low: float = 1e-3, log_fraction: flo
     """Density of the uniform distribution on (low, 1] over that of n = len(t) times from `stratified_times` with the
     same `low` and `log_fraction`, (n,): the balance heuristic of multiple importance sampling (Veach and Guibas 1995).
     """
+    check_number("low", low, low=0, high=1)
+    check_number("log_fraction", log_fraction, low=0, high=1, closed="[]")
+    t = check_time("t", t)
+    if t.ndim != 1 or not len(t):
+        raise ValueError(f"`t` must have shape (n,) with n >= 1, got {tuple(t.shape)}")
     share = int(len(t) * log_fraction) / len(t)
     uniform = 1 / (1 - low)
     return uniform / (share / (t * -math.log(low)) + (1 - share) * uniform)
@@ -287,13 +302,12 @@ def token_bound(
     >>> told[:, 0].tolist(), bool((told.sum(1) < free.sum(1)).all())
     ([0.0, 0.0], True)
     """
+    check_kind("process", process, Process)
+    check_kind("denoiser", denoiser, Denoiser)
     x = check_tokens("x", x, process.vocab_size)
     check_positive_int("times", times)
-    if not 0 < first < 1:
-        raise ValueError(f"`first` must lie in (0, 1), got {first}")
-    if given is not None and given.shape != x.shape:
-        raise ValueError(f"`given` must have the shape of x, {tuple(x.shape)}, got {tuple(given.shape)}")
-    given = torch.zeros_like(x, dtype=torch.bool) if given is None else given
+    check_number("first", first, low=0, high=1)
+    given = torch.zeros_like(x, dtype=torch.bool) if given is None else check_mask("given", given, x)
     generator = as_generator(generator, x.device)
     t = torch.stack([stratified_times(times, low=first, generator=generator) for _ in range(len(x))])
 

@@ -35,7 +35,17 @@ from jaxtyping import Bool, Float64, Int64, Integer
 from torch import Tensor
 from tqdm import tqdm
 
-from uddm._validation import check_choice, check_distributions, check_keep, check_positive_int, check_time, check_tokens
+from uddm._validation import (
+    check_choice,
+    check_distributions,
+    check_flag,
+    check_keep,
+    check_kind,
+    check_number,
+    check_one_time,
+    check_positive_int,
+    check_tokens,
+)
 from uddm.choices import LASTS, MODES, Last, Mode
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.prediction import DensePrediction, Prediction
@@ -114,6 +124,7 @@ def reverse(
     >>> ends[:, :2].unique(dim=0).tolist()
     [[2, 1]]
     """
+    check_flag("progress", progress)
     options = {"start": start, "steps": steps, "mode": mode, "last": last, "nucleus": nucleus, "keep": keep}
     times, states = path(process, denoiser, z, **options, generator=generator, batch_size=batch_size)
     shown = tqdm(states, desc="reverse", total=len(times), disable=None if progress else True, leave=False)
@@ -141,16 +152,17 @@ def path(
     times : T + 1 falling numbers, `start` first; 0.0 last, unless `last` is "none"
     states : one (B, L) for each time, `z` first, made when it is asked for; to be left alone, as the next is made of it
     """
+    check_kind("process", process, Process)
+    check_kind("denoiser", denoiser, Denoiser)
     z = check_tokens("z", z, process.state_size)
     if denoiser.process.vocab_size != process.vocab_size:
         own = denoiser.process.vocab_size
         raise ValueError(f"`process` must have the denoiser's vocabulary size {own}, got {process.vocab_size}")
-    start = check_time("start", start, low=END).item()
+    start = check_one_time("start", start, low=END)
     check_positive_int("steps", steps)
     check_choice("mode", mode, MODES)
     check_choice("last", last, LASTS)
-    if not 0 < nucleus <= 1:
-        raise ValueError(f"`nucleus` must lie in (0, 1], got {nucleus}")
+    check_number("nucleus", nucleus, low=0, high=1, closed="]")
     known = None if keep is None else check_keep(keep, z)
     generator = as_generator(generator)
     rows = batches(z, process.vocab_size, batch_size)

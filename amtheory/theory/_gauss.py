@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
-from amtheory._validation import unmasked
+from amtheory._validation import reals
 
 Array = NDArray[np.float64]
 HALF_WIDTH = 10.0  # the Gaussian weight beyond is 1.5e-23
@@ -58,16 +58,18 @@ def root(f: Callable[[float], Any], a: float, b: float) -> float:
     return float(brentq(f, a, b, xtol=1e-14, rtol=1e-14))  # pyright: ignore[reportArgumentType]
 
 
-def checked(name: str, value: ArrayLike, test: Callable[[Array], Any], allowed: str) -> Array:
+def checked(
+    name: str, value: ArrayLike, test: Callable[[Array], Any], allowed: str, *, ndim: int | None = None
+) -> Array:
     """`value` as a float64 array. Raises ValueError naming what is `allowed` unless every element passes `test`."""
-    array = unmasked(name, value).astype(np.float64)
+    array = reals(name, value, ndim=ndim)
     if not np.all(test(array)):
         raise ValueError(f"`{name}` must be {allowed}, got {value}")
     return array
 
 
-def positive(name: str, value: ArrayLike) -> Array:
-    return checked(name, value, lambda v: (v > 0) & (v < np.inf), "finite and > 0")
+def positive(name: str, value: ArrayLike, *, ndim: int | None = None) -> Array:
+    return checked(name, value, lambda v: (v > 0) & (v < np.inf), "finite and > 0", ndim=ndim)
 
 
 def elementwise(f: Callable[..., float], *arguments: ArrayLike) -> Array:

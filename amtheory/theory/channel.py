@@ -44,6 +44,7 @@ def capacity(alpha: ArrayLike, K: ArrayLike) -> check.Broadcast:
     """
     a = _level(alpha)
     k = _gauss.checked("K", K, lambda k: (k >= 2) & (k < np.inf) & (k == np.floor(k)), "integers >= 2")
+    check.together(alpha=a, K=k)
     # the relative entropy of s and 1 / K, with all terms positive
     return ((_excess((k - 1) * a) + (k - 1) * _excess(-a)) / k)[()]
 
@@ -71,7 +72,7 @@ def critical_alpha(P: int, L: int, K: int) -> float:
     >>> round(critical_alpha(10_000, 128, 2), 6)
     0.374733
     """
-    P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 2)
+    P, L, K = check.integer("P", P, 1, None), check.integer("L", L, 1), check.integer("K", K, 2)
     rate = math.log(P) / L
     if P == 1:
         return 0.0
@@ -109,7 +110,7 @@ def retrieval_probability(P: int, L: int, K: int, alpha: ArrayLike) -> check.Bro
     >>> round(float(retrieval_probability(2000, 60, 2, critical_alpha(2000, 60, 2))), 4)
     0.6786
     """
-    P, L, K = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("K", K, 2)
+    P, L, K = check.integer("P", P, 1, None), check.integer("L", L, 1), check.integer("K", K, 2)
     levels = _level(alpha)
     if P == 1:
         return np.ones(levels.shape)[()]

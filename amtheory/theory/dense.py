@@ -45,6 +45,7 @@ def one_step_error(order: int, L: ArrayLike, P: ArrayLike, m0: ArrayLike = 1.0) 
     n = _order(order)
     L, P = _gauss.positive("L", L), _gauss.positive("P", P)
     m0 = _gauss.checked("m0", m0, lambda m: (m >= 0) & (m <= 1), "in [0, 1]")
+    check.together(L=L, P=P, m0=m0)
     return erfc(m0 ** (n - 1) * np.exp(((n - 1) * np.log(L) - _log_crosstalk(n) - np.log(P)) / 2))[()] / 2
 
 
@@ -71,8 +72,7 @@ def capacity(order: int, L: ArrayLike, error: ArrayLike | None = None) -> check.
 
     Raises
     ------
-    TypeError, ValueError : out of range
-    OverflowError : P is above 1e308
+    TypeError, ValueError : out of range, or P above 1e308
 
     Examples
     --------
@@ -85,10 +85,11 @@ def capacity(order: int, L: ArrayLike, error: ArrayLike | None = None) -> check.
     if error is None:
         square = np.log(L)
     else:
-        square = erfcinv(2 * _gauss.checked("error", error, lambda e: (e > 0) & (e < 0.5), "in (0, 1/2)")) ** 2
+        error = _gauss.checked("error", error, lambda e: (e > 0) & (e < 0.5), "in (0, 1/2)")
+        square = erfcinv(2 * check.together(L=L, error=error)[1]) ** 2
     exponent = (n - 1) * np.log(L) - _log_crosstalk(n) - np.log(square)
     if np.any(exponent > 709):
-        raise OverflowError(f"the capacity at order {n} is above 1e308")
+        raise ValueError(f"`L` must be so small that the capacity at order {n} is below 1e308, got {L}")
     return np.exp(exponent)[()]
 
 

@@ -43,8 +43,8 @@ def capacity(margin: ArrayLike, bias: ArrayLike = 0.0) -> check.Broadcast:
     >>> capacity([0.0, 1.0]).round(4).tolist()
     [2.0, 0.5196]
     """
-    margin = _gauss.checked("margin", margin, lambda k: (k >= 0) & (k < np.inf), "finite and >= 0")
-    bias = _bias(bias)
+    margin = _gauss.checked("margin", margin, lambda k: (k >= 0) & (k <= 1e150), "in [0, 1e150]")
+    margin, bias = check.together(margin=margin, bias=_bias(bias))
     return _gauss.elementwise(lambda k, b: 1 / _inverse_load(k, b), margin, bias)
 
 
@@ -74,7 +74,7 @@ def max_margin(load: ArrayLike, bias: ArrayLike = 0.0) -> check.Broadcast:
     >>> round(float(max_margin(0.5)), 6)
     1.034314
     """
-    return _gauss.elementwise(_max_margin, _gauss.positive("load", load), _bias(bias))
+    return _gauss.elementwise(_max_margin, *check.together(load=_gauss.positive("load", load), bias=_bias(bias)))
 
 
 def support_fraction(load: ArrayLike) -> check.Broadcast:
@@ -123,15 +123,15 @@ def stability_distribution(load: float) -> StabilityDistribution:
     >>> bool(distribution.nodes.min() == max_margin(0.5)), distribution.mean() > 1
     (True, True)
     """
-    kappa = float(max_margin(_separable(load)))
+    kappa = float(max_margin(_separable(load, ndim=0)))
     t, w = _gauss.rule([*_gauss.zoom(0.0), kappa])
     keep = t > kappa
     nodes, weights = np.append(t[keep], kappa), np.append(w[keep], ndtr(kappa))
     return StabilityDistribution(nodes, weights / weights.sum())
 
 
-def _separable(load: ArrayLike) -> NDArray[np.float64]:
-    return _gauss.checked("load", load, lambda g: (g > 0) & (g <= 2), "in (0, 2]")
+def _separable(load: ArrayLike, *, ndim: int | None = None) -> NDArray[np.float64]:
+    return _gauss.checked("load", load, lambda g: (g > 0) & (g <= 2), "in (0, 2]", ndim=ndim)
 
 
 def _bias(bias: ArrayLike) -> NDArray[np.float64]:

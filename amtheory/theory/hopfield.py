@@ -117,7 +117,7 @@ def one_step_map(alpha: ArrayLike, m0: ArrayLike, diagonal: bool = False) -> che
     [0.473, 0.886]
     """
     alpha, m0 = _load_and_overlap(alpha, m0)
-    if not diagonal:
+    if not check.flag("diagonal", diagonal):
         return erf(m0 / np.sqrt(2 * alpha))
     width = np.sqrt(2 * alpha)
     return (1 + m0) / 2 * erf((m0 + alpha) / width) + (1 - m0) / 2 * erf((m0 - alpha) / width)
@@ -152,7 +152,7 @@ def two_step_map(alpha: ArrayLike, m0: ArrayLike) -> check.Broadcast:
     >>> bool(two_step_map(0.1, 0.2) < one_step_map(0.1, one_step_map(0.1, 0.2)))  # not the map iterated
     True
     """
-    alpha, m0 = _load_and_overlap(alpha, m0)
+    alpha, m0 = _load_and_overlap(_gauss.positive("alpha", alpha), m0)
     m1 = one_step_map(alpha, m0)
     phi = _gauss.density(m0 / np.sqrt(alpha))
     c = 2 * np.sqrt(alpha) * phi
@@ -435,12 +435,15 @@ def _load_and_temperature(
     loads, temperatures = _load(alpha), _temperature(temperature)
     if (loads > largest).any() or (temperatures > largest).any():
         raise ValueError(f"`alpha` and `temperature` must be finite, got {alpha} and {temperature}")
+    loads, temperatures = check.together(alpha=loads, temperature=temperatures)
     return loads, temperatures
 
 
 def _load_and_overlap(alpha: ArrayLike, m0: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    alpha = _gauss.checked("alpha", alpha, lambda a: a > 0, "> 0")
-    return alpha, _gauss.checked("m0", m0, lambda m: np.abs(m) <= 1, "in [-1, 1]")
+    loads = _gauss.checked("alpha", alpha, lambda a: a > 0, "> 0")
+    overlaps = _gauss.checked("m0", m0, lambda m: np.abs(m) <= 1, "in [-1, 1]")
+    loads, overlaps = check.together(alpha=loads, m0=overlaps)
+    return loads, overlaps
 
 
 @cache

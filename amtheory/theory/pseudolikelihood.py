@@ -97,7 +97,7 @@ def solve(load: float, beta_norm: float) -> Solution:
     >>> solve(3.0, 1.0).ridge > 0 > solve(3.0, 1.5).ridge  # the minimum is between
     True
     """
-    return _solve(check.real("load", load, positive=True), _norm(beta_norm))
+    return _solve(_load(load), _norm(beta_norm))
 
 
 def stability(load: ArrayLike, beta_norm: ArrayLike) -> Stability:
@@ -126,6 +126,7 @@ def stability(load: ArrayLike, beta_norm: ArrayLike) -> Stability:
     >>> [round(float(number), 6) for number in stability(0.5, 1.0)]
     [1.252969, 0.132467]
     """
+    load, beta_norm = check.together(load=check.reals("load", load), beta_norm=check.reals("beta_norm", beta_norm))
     return Stability(
         _gauss.elementwise(lambda g, b: solve(g, b).distribution.mean(), load, beta_norm),
         _gauss.elementwise(lambda g, b: solve(g, b).distribution.variance(), load, beta_norm),
@@ -181,7 +182,7 @@ def norm_at_ridge(load: float, ridge: float, beta: float = 1.0) -> float:
     >>> norm_at_ridge(0.5, 0.1) > norm_at_ridge(0.5, 0.2)
     True
     """
-    load, target = check.real("load", load, positive=True), check.real("ridge", ridge, positive=True)
+    load, target = _load(load), check.real("ridge", ridge, positive=True)
     target /= check.real("beta", beta, positive=True) ** 2
     return _where_ridge(load, target, f"`ridge` = {ridge}")
 
@@ -207,7 +208,7 @@ def max_likelihood_norm(load: float) -> float:
     >>> round(max_likelihood_norm(3.0), 6)
     1.183524
     """
-    if check.real("load", load, positive=True) <= 2:
+    if _load(load) <= 2:
         raise ValueError(f"`load` must be > 2, got {load}")
     return _where_ridge(float(load), 0.0, f"`load` = {load}")
 
@@ -237,8 +238,8 @@ def best_beta(load: float, m0: float) -> float:
     >>> round(best_beta(0.5, 0.7), 2)
     0.67
     """
-    load = check.real("load", load, positive=True)
-    m0 = float(_gauss.checked("m0", m0, lambda m: (m > 0) & (m < 1), "in (0, 1)"))
+    load = _load(load)
+    m0 = float(_gauss.checked("m0", m0, lambda m: (m > 0) & (m < 1), "in (0, 1)", ndim=0))
     grid = np.log(10) * np.linspace(-2, 2, 33)
 
     def loss(log_norm: float) -> float:
@@ -248,6 +249,13 @@ def best_beta(load: float, m0: float) -> float:
     ends = (grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)])
     found: Any = minimize_scalar(loss, bounds=ends, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
+
+
+def _load(load: float) -> float:
+    load = check.real("load", load, positive=True)
+    if not 1e-12 <= load <= 1e12:
+        raise ValueError(f"`load` must be in [1e-12, 1e12], got {load}")
+    return load
 
 
 def _norm(beta_norm: float) -> float:

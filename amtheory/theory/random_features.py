@@ -161,7 +161,7 @@ def storage_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> check.Broadcast:
         high = 1.01 / np.sqrt(load)  # since y0 <= t and qh >= 1
         return _example(_gauss.root(lambda v: _example(v, d).alpha - load, y, high), d).overlap
 
-    return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
+    return _gauss.elementwise(one, *check.together(alpha=_gauss.positive("alpha", alpha), alpha_D=_features(alpha_D)))
 
 
 def learning_overlap(alpha: ArrayLike, alpha_D: ArrayLike) -> check.Broadcast:
@@ -221,7 +221,7 @@ def generalization_overlap(alpha: ArrayLike, alpha_D: ArrayLike, n: int) -> chec
         high = 1 / np.sqrt(d)
         return _mixture(_gauss.root(lambda v: 1 / _mixture(v, d, n).a - d / load, y, high), d, n).overlap
 
-    return _gauss.elementwise(one, _gauss.positive("alpha", alpha), _features(alpha_D))
+    return _gauss.elementwise(one, *check.together(alpha=_gauss.positive("alpha", alpha), alpha_D=_features(alpha_D)))
 
 
 def _features(alpha_D: ArrayLike) -> NDArray[np.float64]:

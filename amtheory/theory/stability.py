@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from numpy.typing import ArrayLike
 from scipy.special import erf
 
-from amtheory._validation import Broadcast, unmasked
+from amtheory._validation import Broadcast, reals
 from amtheory.theory import _gauss
 
 
@@ -50,7 +50,7 @@ class StabilityDistribution:
     weights: Float64[np.ndarray, " n"]
 
     def __post_init__(self) -> None:
-        nodes, weights = (unmasked(name, getattr(self, name)).astype(np.float64) for name in ("nodes", "weights"))
+        nodes, weights = (reals(name, getattr(self, name)) for name in ("nodes", "weights"))
         if nodes.ndim != 1 or nodes.shape != weights.shape or not len(nodes) or not np.isfinite(nodes).all():
             raise ValueError(
                 f"`nodes` and `weights` must be finite, one-dimensional and of the same length >= 1, "
@@ -135,7 +135,7 @@ def hebb(load: float) -> StabilityDistribution:
     >>> round(hebb(0.25).mean(), 6), round(hebb(0.25).variance(), 6)
     (2.0, 1.0)
     """
-    load = float(_gauss.positive("load", load))
+    load = float(_gauss.positive("load", load, ndim=0))
     centre = 1 / np.sqrt(load)
     t, w = _gauss.rule(_gauss.zoom(-centre))
     return StabilityDistribution(centre + t, w / w.sum())
@@ -162,7 +162,7 @@ def pseudo_inverse(load: float) -> StabilityDistribution:
     >>> pseudo_inverse(0.5).mean(), pseudo_inverse(0.5).variance()
     (1.0, 0.0)
     """
-    load = float(_gauss.checked("load", load, lambda v: (v > 0) & (v < 1), "in (0, 1)"))
+    load = float(_gauss.checked("load", load, lambda v: (v > 0) & (v < 1), "in (0, 1)", ndim=0))
     return StabilityDistribution(np.array([np.sqrt((1 - load) / load)]), np.ones(1))
 
 
@@ -190,7 +190,7 @@ def empirical(stabilities: ArrayLike) -> StabilityDistribution:
     >>> round(empirical(Hopfield().fit(x).stabilities(x)).mean(), 1)  # 1 / sqrt(0.2), less finite-size effects
     2.2
     """
-    nodes = unmasked("stabilities", stabilities).astype(np.float64).ravel()
+    nodes = reals("stabilities", stabilities).ravel()
     if not len(nodes) or not np.isfinite(nodes).all():
         raise ValueError(f"`stabilities` must be finite and at least one, got shape {np.shape(stabilities)}")
     return StabilityDistribution(nodes, np.full(len(nodes), 1 / len(nodes)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from amtheory import _validation as check
+
 
 def ends(values: xr.DataArray, along: str) -> tuple[xr.DataArray, xr.DataArray]:
     """The values at the smallest and at the largest label along a dimension at which each system was measured.
@@ -26,7 +28,7 @@ def ends(values: xr.DataArray, along: str) -> tuple[xr.DataArray, xr.DataArray]:
     >>> smallest.item(), largest.item()
     (1.0, 3.0)
     """
-    values = _ascending(values, along)
+    values = _ascending(_along(values, along), along)
     measured = _measured(values, along)
     first = measured.argmax(along)
     last = measured.sizes[along] - 1 - measured.isel({along: slice(None, None, -1)}).argmax(along)
@@ -55,7 +57,7 @@ def log_slope(values: xr.DataArray, along: str) -> xr.DataArray:
     >>> log_slope(values, "size").values.round(9).tolist()
     [2.0]
     """
-    measured = values.notnull()
+    measured = _along(values, along).notnull()
     x = xr.apply_ufunc(np.log, values[along].astype(np.float64)).where(measured)
     centred = x - x.mean(along)
     slope = (centred * values.where(~infinite(values))).sum(along, min_count=2) / (centred**2).sum(along)
@@ -65,6 +67,13 @@ def log_slope(values: xr.DataArray, along: str) -> xr.DataArray:
 
 def infinite(values: xr.DataArray) -> xr.DataArray:
     return abs(values) == np.inf
+
+
+def _along(values: xr.DataArray, along: str) -> xr.DataArray:
+    """The values, if they are labelled and have that dimension."""
+    check.kind("values", values, xr.DataArray)
+    check.choice("along", along, tuple(map(str, values.dims)))
+    return values
 
 
 def _ascending(values: xr.DataArray, along: str) -> xr.DataArray:

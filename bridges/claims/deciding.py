@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from amtheory import _validation as check
 from amtheory.intervals import Estimate, mean_and_error, student_quantile
 
 Floats = NDArray[np.float64]
@@ -170,6 +171,7 @@ class Claim:
         >>> CLAIMS["C5"].decide(xr.Dataset({"recovery": recovery})).verdict
         'supported'
         """
+        check.kind("dataset", dataset, xr.Dataset)
         dataset = self._needed(dataset)
         if any(0 in variable.shape for variable in dataset.values()):
             return Outcome("undecided", (), {}, "nothing was measured")

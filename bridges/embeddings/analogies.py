@@ -16,6 +16,7 @@ from amtheory import _validation as check
 from amtheory.intervals import Estimate, wilson
 from bridges.embeddings.spectrum import Embeddings
 from bridges.system import check_confidence
+from uddm.files import as_path, read_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,6 +35,9 @@ def word_sentences(lines: Iterable[str], *, most: int = 10_000, fewest: int = 1)
     """
     if isinstance(lines, str):
         raise TypeError("`lines` must be an iterable of lines, got one string: split it, as by str.splitlines")
+    lines = check.several("lines", lines)
+    for line in lines:
+        check.kind("lines", line, str)
     check.integer("most", most, 1)
     check.integer("fewest", fewest, 1)
     texts = [re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", line.lower().replace("’", "'")) for line in lines]
@@ -48,7 +52,7 @@ def read_analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]
     lines ": category", and lines of four words. ValueError for other lines."""
     questions: dict[str, list[tuple[str, str, str, str]]] = {}
     category = None
-    for n, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
+    for n, line in enumerate(read_text(as_path("path", path)).splitlines(), 1):
         if line.startswith(":"):
             category = questions.setdefault(line[1:].strip(), [])
         elif line.strip():
@@ -91,7 +95,8 @@ def analogy_accuracy(
 
     check_confidence(confidence)
     vectors = embeddings.vectors if isinstance(embeddings, Embeddings) else embeddings
-    vectors = check.unmasked("embeddings", vectors).astype(np.float64)
+    vectors, words = check.reals("embeddings", vectors), check.several("words", words)
+    check.kind("questions", questions, Mapping)
     number = {word: i for i, word in enumerate(words)}
     if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
         raise ValueError(f"`embeddings` must be finite, one row for each of {len(words)} words, got {vectors.shape}")

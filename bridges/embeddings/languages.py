@@ -85,8 +85,9 @@ class AttributeLanguage:
     strengths: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if np.ndim(self.strengths) != 1 or not self.strengths or not all(0 <= s < 1 for s in self.strengths):
-            raise ValueError(f"`strengths` must be numbers in [0, 1), got {self.strengths}")
+        for strength in check.several("strengths", self.strengths) or [None]:
+            if not check.real("strengths", strength, positive=False) < 1:
+                raise ValueError(f"`strengths` must be numbers in [0, 1), got {self.strengths}")
 
     def attributes(self) -> Int64[np.ndarray, "K n"]:
         """a of each word, (2^n, n); bit k of a word's number is a_k = 1."""

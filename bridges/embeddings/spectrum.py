@@ -41,8 +41,8 @@ def first_step(
 
     Raises ValueError for anything else.
     """
-    joint = check.unmasked("joint", joint).astype(np.float64)
-    if joint.ndim != 2 or joint.shape[0] != joint.shape[1] or not (joint >= 0).all() or not np.isclose(joint.sum(), 1):
+    joint = check.reals("joint", joint, ndim=2)
+    if joint.shape[0] != joint.shape[1] or not (joint >= 0).all() or not np.isclose(joint.sum(), 1):
         raise ValueError(f"`joint` must be square, >= 0 and sum to 1, got shape {joint.shape}, sum {joint.sum():.6g}")
     p, K = joint.sum(1), len(joint)
     if not (p > 0).all():
@@ -64,11 +64,10 @@ def cooccurrence(sentences: Iterable[ArrayLike], vocab_size: int, *, window: int
     Sentences are one-dimensional arrays of ids in [0, vocab_size), or the rows of one array; they are read once, in
     blocks. ValueError or TypeError for other ids, or without any pair.
     """
-    check.integer("vocab_size", vocab_size, 1)
-    check.integer("window", window, 1)
+    vocab_size, window = check.integer("vocab_size", vocab_size, 1), check.integer("window", window, 1)
     counts = sparse.csr_array((vocab_size, vocab_size), dtype=np.float64)
     block, size = [], 0
-    for sentence in sentences:
+    for sentence in check.iterated("sentences", sentences):
         words = check.unmasked("sentences", sentence)
         if words.ndim != 1 or (words.size and words.dtype.kind not in "iu"):
             raise TypeError(f"`sentences` must be 1-d arrays of integers, got dtype {words.dtype}, shape {words.shape}")
@@ -94,6 +93,13 @@ def _pairs(block: list[NDArray[Any]], K: int, window: int) -> sparse.csr_array:
         pairs = words[:-d][within], words[d:][within]
         counts = counts + sparse.coo_array((np.ones(within.sum()), pairs), shape=(K, K)).tocsr()
     return counts
+
+
+def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
+    array = check.unmasked(name, value)
+    if array.ndim != 2 or array.dtype.kind not in "biufc":
+        raise ValueError(f"`{name}` must be a matrix of numbers, got shape {array.shape}, dtype {array.dtype}")
+    return array
 
 
 class Embeddings(NamedTuple):
@@ -132,14 +138,14 @@ def embed(counts: ArrayLike | sparse.sparray, dimension: int, *, statistic: Stat
     >>> embed(np.array([[2.0, 1.0], [1.0, 2.0]]), 1, statistic="ratio").vectors.shape
     (2, 1)
     """
-    S: Any = sparse.csr_array(counts, copy=True)
+    S: Any = sparse.csr_array(counts if sparse.issparse(counts) else _matrix("counts", counts), copy=True)
     K = S.shape[0]
     if S.dtype.kind not in "biuf" or not np.isfinite(S.data).all():
         raise ValueError(f"`counts` must be finite real numbers, got dtype {S.dtype}, NaN or infinity")
     S = S.astype(np.float64, copy=False)
     if S.shape != (K, K) or not K or (S.data < 0).any() or abs(S - S.T).max() > 1e-9 * S.max():
         raise ValueError(f"`counts` must be square, symmetric and >= 0, got shape {S.shape}")
-    check.integer("dimension", dimension, 1, K)
+    dimension = check.integer("dimension", dimension, 1, K)
     check.choice("statistic", statistic, STATISTICS)
     total = np.asarray(S.sum(1)).ravel()
     if not (total > 0).all():

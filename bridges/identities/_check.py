@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from amtheory._validation import choice
+from amtheory._validation import choice, kind, several
 from bridges.identities._algebra import contracted, evaluate, vanishes
 from bridges.identities._symbols import d, sp
 from bridges.streams import as_seed, stream
@@ -178,13 +178,15 @@ def check_all(only: Iterable[str] | None = None, *, rng: int | np.random.Generat
     >>> [check.passed for check in check_all(["own-logit"])]
     [True]
     """
-    names = [choice("only", name, tuple(IDENTITIES)) for name in (IDENTITIES if only is None else only)]
+    asked = IDENTITIES if only is None else several("only", only)
+    names = [choice("only", name, tuple(IDENTITIES)) for name in asked]
     seed = as_seed(rng)
     return [check(name, rng=seed) for name in names]
 
 
 def report(result: Check) -> str:
     """A block of text, at most 100 columns wide unless a formula cannot be broken."""
+    kind("result", result, Check)
     identity, sides = result.identity, result.sides
     where = f"eq. {identity.equation} of arXiv 2604.26841" if identity.equation else "not in arXiv 2604.26841"
     printed = "not printed"
@@ -205,11 +207,15 @@ def report(result: Check) -> str:
 
 def remark_report(remark: Remark) -> str:
     """A block of text for an erratum that no equation can settle."""
+    kind("remark", remark, Remark)
     return f"{remark.subject} of arXiv 2604.26841\n{_block('erratum', remark.fact)}"
 
 
 def summary(results: Sequence[Check]) -> str:
     """The closing count."""
+    results = several("results", results)
+    for result in results:
+        kind("results", result, Check)
     printed = [c for c in results if c.holds_as_printed is not None]
     errata = [c.identity.equation for c in printed if not c.holds_as_printed]
     failing = f": {', '.join(dict.fromkeys(errata))}" if errata else ""

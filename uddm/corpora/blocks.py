@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Integer
 
+from uddm._validation import check_choice, check_flag, check_kind, check_number, check_positive_int, check_seed
 from uddm.choices import Packing
 from uddm.corpora.corpus import Corpus
 from uddm.corpora.packing import SPLITS, sha256_of, write_blocks
@@ -74,6 +75,7 @@ class TokenBlocks:
 
     def __init__(self, directory: str | Path, *, verify: bool = False):
         self.directory = directory = as_path("directory", directory)
+        check_flag("verify", verify)
         index = read_json(directory / "index.json")
         try:
             self.vocab_size, self.length = (_count(index[name]) for name in ("vocab_size", "length"))
@@ -149,8 +151,7 @@ class TokenBlocks:
         ------
         ValueError : `fraction` is out of range, or leaves no block
         """
-        if not 0 < fraction <= 1:
-            raise ValueError(f"`fraction` must lie in (0, 1], got {fraction}")
+        check_number("fraction", fraction, low=0, high=1, closed="]")
         size = math.floor(Fraction(str(float(fraction))) * self.train_size)
         if size < 1:
             raise ValueError(f"`fraction` must be at least 1/{self.train_size}, for one training block, got {fraction}")
@@ -216,13 +217,15 @@ def prepare_blocks(
     ...     sorted(blocks.train().tolist()), blocks.test_size
     ([[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]], 2)
     """
-    special = packing == "sentences"
-    if packing not in ("stream", "sentences"):
-        raise ValueError(f"`packing` must be 'stream' or 'sentences', got {packing!r}")
-    if length <= 2 * special:
+    special = check_choice("packing", packing, ("stream", "sentences")) == "sentences"
+    check_kind("corpus", corpus, Corpus)
+    check_kind("tokenizer", tokenizer, Tokenizer)
+    if test is not None:
+        check_kind("test", test, Corpus)
+    if check_positive_int("length", length) <= 2 * special:
         raise ValueError(f"`length` must be at least {2 * special + 1} with packing {packing!r}, got {length}")
-    if not 0 <= test_fraction < 1:
-        raise ValueError(f"`test_fraction` must be in [0, 1), got {test_fraction}")
+    test_fraction = check_number("test_fraction", test_fraction, low=0, high=1, closed="[")
+    length, seed = int(length), check_seed("seed", seed)
     if special and None in (tokenizer.bos_id, tokenizer.eos_id, tokenizer.separator_id):
         raise ValueError("packing 'sentences' needs a tokenizer with BOS, EOS and separator tokens")
     for name in ("bos_id", "eos_id", "separator_id"):
@@ -293,8 +296,9 @@ def _count(value: Any) -> int:
 
 
 def _prefix(blocks: np.ndarray, n: int | None, copy: bool, what: str) -> np.ndarray:
+    check_flag("copy", copy)
     if n is None:
         n = len(blocks)
-    elif not 1 <= n <= len(blocks):
+    elif not check_positive_int("n", n) <= len(blocks):
         raise ValueError(f"`n` must be in [1, {len(blocks)}], the number of {what} blocks, got {n}")
     return np.array(blocks[:n], dtype=np.int64) if copy else np.asarray(blocks[:n])

@@ -18,6 +18,8 @@ from itertools import count, groupby, islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from uddm._validation import check_iterable, check_text, check_utf8
+
 _DOCUMENTS_IN_A_PART = 65_536
 _GZIP = b"\x1f\x8b"
 _CUT_SHORT = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
@@ -50,11 +52,12 @@ class Corpus:
     documents: Iterable[str]
 
     def __post_init__(self):
-        if iter(self.documents) is self.documents:
+        check_text("name", self.name)
+        if iter(check_iterable("documents", self.documents)) is self.documents:
             raise TypeError(f"`documents` must be iterable again and again, got a {type(self.documents).__name__}")
         archive = isinstance(self.documents, Shards) and any(source.members for source in self.documents.sources)
-        if not archive and not any(document.strip() for document in self.documents):
-            raise ValueError(f"corpus {self.name!r} is empty")
+        if not archive and not any(check_text("documents", d).strip() for d in self.documents):
+            raise ValueError(f"`documents` must have text: corpus {self.name!r} is empty")
 
     @cached_property
     def sha256(self) -> str:
@@ -70,7 +73,7 @@ class Corpus:
         for document in self.documents:
             if "\0" in document:
                 raise ValueError(f"corpus {self.name!r} has a document with NUL characters, which no text has")
-            digest.update(document.encode())
+            digest.update(check_utf8("documents", document))
             digest.update(b"\0")
         return digest.hexdigest()
 

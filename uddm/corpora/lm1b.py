@@ -10,7 +10,9 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal
 
+from uddm._validation import check_choice, check_text
 from uddm.corpora.corpus import Corpus, Format, Shards, Source, check_regular, files_in, is_tarball
+from uddm.files import as_path
 
 TARBALLS = (".tar.gz", ".tgz", ".tar")
 SHARDS = {
@@ -53,6 +55,7 @@ def lm1b_detokenize(sentence: str) -> str:
     ----------
     sentence : words and punctuation with spaces between
     """
+    check_text("sentence", sentence)
     for pattern, replacement in _RULES:
         sentence = pattern.sub(replacement, sentence)
     return sentence
@@ -87,9 +90,8 @@ def load_lm1b(path: str | Path, split: Literal["train", "test"] = "train") -> Co
     FileNotFoundError : there is nothing at `path`
     ValueError : another split, another kind of file, or a folder without shards of that split or with two of one name
     """
-    if split not in SHARDS:
-        raise ValueError(f"`split` must be 'train' or 'test', got {split!r}")
-    path, name = Path(path), f"LM1B {split}"
+    check_choice("split", split, SHARDS)
+    path, name = as_path("path", path), f"LM1B {split}"
     if not path.exists():
         raise FileNotFoundError(f"LM1B {path} does not exist; give its tarball or a folder of its shards")
     if not path.is_dir():

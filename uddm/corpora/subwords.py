@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int64, Integer
 
+from uddm._validation import check_flag, check_iterable, check_positive_int, check_text, check_utf8
 from uddm.corpora.tokenizers import Tokenizer, pieces
-from uddm.files import read_text
+from uddm.files import as_path, read_text
 
 if TYPE_CHECKING:
     import tokenizers
@@ -48,10 +49,12 @@ class SubwordTokenizer(Tokenizer):
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, bos: str, eos: str, separator: str):
+        if not hasattr(backend, "get_vocab"):
+            raise TypeError(f"`backend` must be a tokenizers.Tokenizer, got {type(backend).__name__}")
         _check_vocabulary(backend.get_vocab())
-        for token in (bos, eos, separator):
-            if backend.token_to_id(token) is None:
-                raise ValueError(f"special token {token!r} is not in the vocabulary")
+        for name, token in (("bos", bos), ("eos", eos), ("separator", separator)):
+            if backend.token_to_id(check_text(name, token)) is None:
+                raise ValueError(f"`{name}` must be a token: special token {token!r} is not in the vocabulary")
         backend.no_truncation()
         backend.no_padding()
         backend.encode_special_tokens = True
@@ -61,15 +64,21 @@ class SubwordTokenizer(Tokenizer):
         self.bos_id = backend.token_to_id(bos)
         self.eos_id = backend.token_to_id(eos)
         self.separator_id = backend.token_to_id(separator)
-        for token in (bos, eos, separator):
+        for name, token in (("bos", bos), ("eos", eos), ("separator", separator)):
             if not {self.bos_id, self.eos_id, self.separator_id}.isdisjoint(self.encode(token).tolist()):
-                raise ValueError(f"the text {token!r} would be encoded as a special token: mark it as special")
+                raise ValueError(
+                    f"`{name}`: the text {token!r} would be encoded as a special token: mark it as special"
+                )
 
     def encode(self, text: str) -> Int64[np.ndarray, " n"]:
-        return np.array(self.backend.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+        return np.array(
+            self.backend.encode(check_utf8("text", text).decode(), add_special_tokens=False).ids, dtype=np.int64
+        )
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
-        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        encodings = self.backend.encode_batch_fast(
+            [check_utf8("texts", t).decode() for t in check_iterable("texts", texts)], add_special_tokens=False
+        )
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
     def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
@@ -121,8 +130,9 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
     ------
     ValueError : `vocab_size` is out of range, or the texts are too short for that many tokens
     """
-    if vocab_size < 257:
+    if check_positive_int("vocab_size", vocab_size) < 257:
         raise ValueError(f"`vocab_size` must be at least 257 for byte-level BPE, got {vocab_size}")
+    check_iterable("texts", texts)
     from tokenizers import pre_tokenizers, trainers
 
     backend = _byte_level_bpe()
@@ -132,7 +142,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    backend.train_from_iterator((piece for text in texts for piece in pieces(text)), trainer)
+    backend.train_from_iterator((piece for text in texts for piece in pieces(check_text("texts", text))), trainer)
     if backend.get_vocab_size() < vocab_size:
         raise ValueError(f"`vocab_size` must be at most {backend.get_vocab_size()} for these texts, got {vocab_size}")
     return SubwordTokenizer(backend, bos=END_OF_TEXT, eos=END_OF_TEXT, separator=END_OF_TEXT)
@@ -151,6 +161,8 @@ def gpt2_tokenizer(encoder_json: str | Path, vocab_bpe: str | Path, *, pad_token
     ------
     FileNotFoundError, ValueError : naming the file that is missing or something else
     """
+    encoder_json, vocab_bpe = as_path("encoder_json", encoder_json), as_path("vocab_bpe", vocab_bpe)
+    check_flag("pad_token", pad_token)
     vocabulary = _read_vocabulary(encoder_json)
     merges = [
         tuple(line.split())
@@ -206,6 +218,7 @@ def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> Subwor
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
+    vocab_txt, separator = as_path("vocab_txt", vocab_txt), check_text("separator", separator)
     vocabulary: dict[str, int] = {}
     for i, token in enumerate(read_text(vocab_txt).rstrip("\n").split("\n")):
         if not token or token in vocabulary:

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from uddm._validation import check_iterable
 from uddm.corpora import documentation
 from uddm.corpora.corpus import (
     LINES,
@@ -59,12 +60,12 @@ def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
     ...     list(load_corpus(folder).documents)
     ['A cat.', 'A dog and\\na bird.']
     """
-    names = [spec] if isinstance(spec, str | Path) else list(spec)
+    names = [spec] if isinstance(spec, str | Path) else list(check_iterable("spec", spec))
     if names == ["python-docs"]:
         return documentation_text()
-    paths = [as_path("corpus", name) for name in names]
+    paths = [as_path("spec", name) for name in names]
     if not paths:
-        raise ValueError("`corpus` must name at least one file or folder")
+        raise ValueError("`spec` must name at least one file or folder")
     name = paths[0].name if len(paths) == 1 else f"{paths[0].name} and {len(paths) - 1} more"
     return Corpus(name, Shards([source for path in paths for source in _sources(path)]))
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uddm._validation import check_kind, check_text
+from uddm.corpora.corpus import Corpus
 from uddm.corpora.subwords import END_OF_TEXT, SubwordTokenizer, bert_tokenizer, gpt2_tokenizer, train_bpe
 from uddm.corpora.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 from uddm.files import as_path, read_json
 
 if TYPE_CHECKING:
     import tokenizers
-
-    from uddm.corpora.corpus import Corpus
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -23,6 +23,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     ------
     FileNotFoundError, ValueError : naming the file that is missing, damaged or something else
     """
+    path = as_path("path", path)
     definition = read_json(path)
     try:
         match definition:
@@ -56,7 +57,7 @@ def read_tokenizer(path: str | Path, *, bert_separator: str = "[SEP]") -> Tokeni
     ------
     FileNotFoundError, ValueError : naming the file, for anything else
     """
-    path = as_path("path", path)
+    path, bert_separator = as_path("path", path), check_text("bert_separator", bert_separator)
     if path.is_dir():
         files = [path / name for name in ("vocab.txt", *(names[0] for names in _GPT2_FILES), "tokenizer.json")]
         path = next(filter(Path.exists, files), path)
@@ -136,7 +137,8 @@ def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
     >>> [tokenizer_from_name(name, corpus).vocab_size for name in ("letters", "characters:4", "bytes")]
     [27, 4, 256]
     """
-    kind, _, argument = name.partition(":")
+    check_kind("corpus", corpus, Corpus)
+    kind, _, argument = check_text("name", name).partition(":")
     match kind:
         case "letters" if not argument:
             return CharacterTokenizer()

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, Integer
 
+from uddm._validation import check_array, check_flag, check_iterable, check_positive_int, check_text, check_utf8
 from uddm.files import as_path, to_json, write_atomically
 
 LETTERS = " " + string.ascii_lowercase
@@ -78,7 +79,7 @@ class Tokenizer(ABC):
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
         """`encode` of each of the `texts`."""
-        return [self.encode(text) for text in texts]
+        return [self.encode(check_text("texts", text)) for text in check_iterable("texts", texts)]
 
     def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
         """The ids of `encode` of `text` in consecutive pieces; in bounded memory for the tokenizers that say so."""
@@ -95,9 +96,10 @@ class Tokenizer(ABC):
         write_atomically(as_path("path", path), to_json(self.definition()))
 
     def _checked(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        from uddm._validation import check_array
-
-        ids = check_array("ids", ids).astype(np.int64)
+        ids = check_array("ids", ids)
+        if ids.size and ids.dtype.kind not in "iu":
+            raise TypeError(f"`ids` must hold integers, got dtype {ids.dtype}")
+        ids = ids.astype(np.int64)
         if ids.ndim != 1:
             raise ValueError(f"`ids` must have shape (n,), got {ids.shape}")
         if ids.size and (ids.min() < 0 or ids.max() >= self.vocab_size):
@@ -133,6 +135,7 @@ class CharacterTokenizer(Tokenizer):
     """
 
     def __init__(self, alphabet: str = LETTERS, *, lowercase: bool = True, replacement: str = " "):
+        check_text("alphabet", alphabet), check_text("replacement", replacement), check_flag("lowercase", lowercase)
         if len(set(alphabet)) != len(alphabet):
             raise ValueError("`alphabet` must not repeat a character")
         if " " not in alphabet or len(replacement) != 1 or replacement not in alphabet:
@@ -159,9 +162,10 @@ class CharacterTokenizer(Tokenizer):
         ------
         ValueError : `vocab_size` is out of range
         """
+        vocab_size, lowercase = check_positive_int("vocab_size", vocab_size), check_flag("lowercase", lowercase)
         counts = Counter()
-        for text in (texts,) if isinstance(texts, str) else texts:
-            for piece in pieces(text):
+        for text in (texts,) if isinstance(texts, str) else check_iterable("texts", texts):
+            for piece in pieces(check_text("texts", text)):
                 counts.update(_fold(piece) if lowercase else piece)
         counts = {c: n for c, n in counts.items() if not c.isspace() and c != "\ufffd"}
         if not 2 <= vocab_size <= len(counts) + 2:
@@ -174,6 +178,7 @@ class CharacterTokenizer(Tokenizer):
         return cls(alphabet, lowercase=lowercase, replacement="\ufffd")
 
     def encode(self, text: str) -> Int64[np.ndarray, " n"]:
+        check_text("text", text)
         if self.lowercase:
             text = _fold(text)
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
@@ -183,6 +188,7 @@ class CharacterTokenizer(Tokenizer):
         return ids[~(space & np.r_[False, space[:-1]])]
 
     def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
+        check_text("text", text)
         after_space = False
         for piece in pieces(text, anywhere=not self.lowercase):
             ids = self.encode(piece)
@@ -242,10 +248,10 @@ class ByteTokenizer(Tokenizer):
     separator_id = 10
 
     def encode(self, text: str) -> Int64[np.ndarray, " n"]:
-        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+        return np.frombuffer(check_utf8("text", text), dtype=np.uint8).astype(np.int64)
 
     def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
-        return map(self.encode, pieces(text, anywhere=True))
+        return map(self.encode, pieces(check_text("text", text), anywhere=True))
 
     def decode(self, ids: Sequence[int] | Integer[np.ndarray, " n"]) -> str:
         return self._checked(ids).astype(np.uint8).tobytes().decode(errors="replace")

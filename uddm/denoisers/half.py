@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
-from uddm._validation import check_choice, check_tokens
+from uddm._validation import check_choice, check_kind, check_tokens
 from uddm.checkpoints import HALF
 from uddm.choices import PRECISIONS, Precision
 from uddm.denoisers.base import Denoiser, inference
@@ -44,6 +44,7 @@ class HalfPrecision(Denoiser):
     """
 
     def __init__(self, network: Network, dtype: torch.dtype = torch.float16):
+        check_kind("network", network, Network)
         if dtype not in HALF:
             raise ValueError(f"`dtype` must be torch.float16 or torch.bfloat16, got {dtype}")
         if network.config.predicts != "cavity":

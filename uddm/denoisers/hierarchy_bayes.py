@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Float64, Int64, Integer
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from uddm._validation import check_array, check_keep, check_time, check_tokens
+from uddm._validation import check_keep, check_kind, check_reals, check_time, check_tokens
 from uddm.denoisers.base import Denoiser, batches
 from uddm.hierarchy import RandomHierarchy, belief
 from uddm.process import Process
@@ -72,6 +72,8 @@ class HierarchyBayes(Denoiser):
     hollow = True
 
     def __init__(self, grammar: RandomHierarchy, process: Process, *, field: ArrayLike | None = None):
+        check_kind("grammar", grammar, RandomHierarchy)
+        check_kind("process", process, Process)
         if process.vocab_size != grammar.symbols:
             raise ValueError(f"`process` must have vocabulary size {grammar.symbols}, got {process.vocab_size}")
         self.grammar = grammar
@@ -79,7 +81,7 @@ class HierarchyBayes(Denoiser):
         self.length = grammar.length
         self._weight, self._log_Z = None, 0.0
         if field is not None:
-            h, shape = check_array("field", field).astype(np.float64), (self.length, grammar.symbols)
+            h, shape = check_reals("field", field), (self.length, grammar.symbols)
             if h.shape != shape or not (h < np.inf).all() or np.isneginf(h).all(1).any():
                 allowed = f"have shape {shape}, with numbers below inf, not all -inf at a position"
                 raise ValueError(f"`field` must {allowed}, got shape {h.shape}")

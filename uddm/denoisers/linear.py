@@ -30,7 +30,7 @@ from jaxtyping import Float, Integer
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from uddm._validation import check_array
+from uddm._validation import check_number, check_reals
 from uddm.choices import ScheduleName
 from uddm.config import LinearConfig as LinearConfig
 from uddm.denoisers.network import Network
@@ -88,15 +88,14 @@ class Linear(Network):
         ValueError : W is not square, not finite or has a diagonal; `bias` has another shape or is not finite;
             beta is not positive.
         """
-        W, bias = (check_array(name, value).astype(np.float64) for name, value in (("W", W), ("bias", bias)))
+        W, bias = (check_reals(name, value) for name, value in (("W", W), ("bias", bias)))
         if W.ndim != 2 or len(W) != W.shape[-1] or not len(W) or not np.isfinite(W).all():
             raise ValueError(f"`W` must be a square matrix of finite numbers, got shape {W.shape}")
         if np.diagonal(W).any():
             raise ValueError("`W` must have a zero diagonal")
         if bias.shape not in ((), (len(W),)) or not np.isfinite(bias).all():
             raise ValueError(f"`bias` must be finite, a number or of shape ({len(W)},), got shape {bias.shape}")
-        if not 0 < beta < np.inf:
-            raise ValueError(f"`beta` must be positive and finite, got {beta}")
+        beta = check_number("beta", beta, low=0)
         model = cls(LinearConfig(2, length=len(W), schedule=schedule))
         spin = np.array([-1.0, 1.0])
         with torch.no_grad():

@@ -11,7 +11,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
 from uddm import checkpoints
-from uddm._validation import check_choice, check_tokens
+from uddm._validation import check_choice, check_kind, check_tokens
 from uddm.checkpoints import check_tensors
 from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.config import NetworkConfig
@@ -80,6 +80,7 @@ class Network(nn.Module, Denoiser):
         NETWORKS[cls.__name__] = cls
 
     def __init__(self, config: NetworkConfig):
+        check_kind("config", config, NetworkConfig)
         super().__init__()
         self.config = config.resolved()
         self.process = config.process()

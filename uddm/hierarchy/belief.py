@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
+from uddm._validation import check_flag, check_reals
 from uddm.hierarchy import _kernels
 
 Floats = NDArray[np.float64]
@@ -123,7 +124,7 @@ def infer(grammar: Grammar, likelihood: ArrayLike, *, latents: bool = False) -> 
     ------
     ValueError : likelihoods of the wrong shape, negative or not finite
     """
-    likelihood = _checked(grammar, likelihood)
+    likelihood, latents = _checked(grammar, likelihood), check_flag("latents", latents)
     B = len(likelihood)
     cavity, posterior, log_p = np.empty_like(likelihood), np.empty_like(likelihood), np.empty(B)
     nodes = np.empty((B if latents else 0, grammar.n_latents, max(grammar.widths)))
@@ -167,7 +168,7 @@ def sample(grammar: Grammar, likelihood: ArrayLike, uniform: ArrayLike) -> Int64
     """
     likelihood = _checked(grammar, likelihood)
     B = len(likelihood)
-    uniform = np.ascontiguousarray(uniform, np.float64)
+    uniform = np.ascontiguousarray(check_reals("uniform", uniform))
     if uniform.shape != (B, 1 + grammar.n_latents):
         raise ValueError(f"`uniform` must have shape {(B, 1 + grammar.n_latents)}, got {uniform.shape}")
     if not (uniform.min() >= 0 and uniform.max() < 1):
@@ -290,7 +291,9 @@ def _starts(grammar: Grammar) -> Ints:
 
 
 def _checked(grammar: Grammar, likelihood: ArrayLike) -> Floats:
-    likelihood = np.ascontiguousarray(likelihood, np.float64)
+    if not hasattr(grammar, "tables"):
+        raise TypeError(f"`grammar` must be a grammar, such as RandomHierarchy, got {type(grammar).__name__}")
+    likelihood = np.ascontiguousarray(check_reals("likelihood", likelihood))
     shape = (grammar.length, grammar.symbols)
     if likelihood.ndim != 3 or likelihood.shape[1:] != shape or not len(likelihood):
         raise ValueError(f"`likelihood` must have shape (B, {shape[0]}, {shape[1]}), got {likelihood.shape}")

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
-from uddm._validation import check_positive_int, check_tokens
+from uddm._validation import check_kind, check_positive_int, check_tokens
 from uddm.hierarchy.grammar import Ints, RandomHierarchy
 from uddm.streams import as_rng
 
@@ -59,6 +59,7 @@ class LatentClusters:
         ------
         ValueError : another grammar
         """
+        check_kind("grammar", grammar, RandomHierarchy)
         strings = self.x.shape[1] == grammar.length and self.x.max() < grammar.symbols
         if grammar.ambiguous or not (strings and grammar.is_valid(self.x).all()):
             raise ValueError("`grammar` must be that of the strings and unambiguous, got one that is not")

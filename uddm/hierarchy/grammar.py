@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from uddm._validation import check_array, check_positive_int, check_tokens
+from uddm._validation import check_array, check_flag, check_positive_int, check_tokens
 from uddm.hierarchy import belief
 from uddm.streams import as_rng, keyed_seed
 
@@ -190,6 +190,7 @@ class RandomHierarchy:
         ------
         TypeError, ValueError : naming the argument that is out of range
         """
+        check_flag("latents", latents)
         u = as_rng(rng).random((check_positive_int("n", n), 1 + self.n_latents))
         choices = []
         for level, probs in enumerate(self.rule_probs):

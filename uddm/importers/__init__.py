@@ -275,7 +275,9 @@ def _tokenizer(tokenizer: Tokenizer | str | Path | None, vocab_size: int) -> Tok
     from uddm.corpora.tokenizer_files import read_tokenizer
 
     if isinstance(tokenizer, str | Path):
-        tokenizer = read_tokenizer(tokenizer, bert_separator="[CLS]")
+        tokenizer = read_tokenizer(as_path("tokenizer", tokenizer), bert_separator="[CLS]")
+    if tokenizer is not None and not hasattr(tokenizer, "vocab_size"):
+        raise TypeError(f"`tokenizer` must be a Tokenizer or a path, got {type(tokenizer).__name__}")
     if tokenizer is not None and tokenizer.vocab_size != vocab_size:
         raise ValueError(f"`tokenizer` must have the {vocab_size} tokens of the model, got {tokenizer.vocab_size}")
     return tokenizer

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 from torch import Tensor
 
-from uddm._validation import check_log_probs, check_positive_int, check_time, check_tokens
+from uddm._validation import check_ids, check_iterable, check_log_probs, check_positive_int, check_time, check_tokens
 from uddm.prediction import DensePrediction, Prediction
 from uddm.process.schedule import Schedule, get_schedule
 from uddm.streams import as_generator
@@ -149,7 +149,8 @@ class Process(ABC):
         self, shape: tuple[int, ...] | torch.Size, *, generator: int | Stream | None = None
     ) -> Int64[Tensor, " ..."]:
         """Fresh draws of that shape: z_1."""
-        return self._drawn(tuple(shape), 1.0, 0.0, _stream(generator))
+        sizes = tuple(check_positive_int("shape", size, at_least=0) for size in check_iterable("shape", shape))
+        return self._drawn(sizes, 1.0, 0.0, _stream(generator))
 
     def transition(self, t: PerSequence, s: PerSequence = 0.0) -> Transition:
         """The law q(z_t | z_s), 0 <= s <= t <= 1; s = 0 is the clean string, also where the schedule's alpha_0 < 1."""
@@ -305,11 +306,17 @@ class Transition:
 
     def prob(self, noisy: Integer[Tensor, " ..."], clean: Integer[Tensor, " ..."]) -> Float64[Tensor, " ..."]:
         """q(z_t = noisy | z_s = clean) of ids that meet by broadcasting, float64."""
+        noisy, clean = check_ids("noisy", noisy), check_ids("clean", clean)
+        try:
+            torch.broadcast_shapes(noisy.shape, clean.shape)
+        except RuntimeError as error:
+            raise ValueError(f"`noisy` and `clean` must have shapes that broadcast: {error}") from error
         removed = _column(self.removed, noisy)
         return self.process.fresh_mass(removed, noisy, self.t, self.s) + (1 - removed) * (noisy == clean)
 
     def sample(self, z: Integer[Tensor, "B L"], *, generator: int | Stream | None = None) -> Int64[Tensor, "B L"]:
         """z_t for z_s, (B, L) ids on the same device."""
+        z = check_tokens("z", z, self.process.state_size)
         stream = _stream(generator, z.device)
         replaced = _uniform(z.shape, stream).to(z.device) < _column(self.removed, z)
         return torch.where(replaced, self.process._drawn(z.shape, self.t, self.s, stream).to(z.device), z)

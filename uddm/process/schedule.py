@@ -121,4 +121,8 @@ def get_schedule(schedule: str | Schedule, vocab_size: int) -> Schedule:
     """The schedule of that name ("log-linear", "linear", "cosine", "gaussian") for K tokens, or the object itself."""
     if isinstance(schedule, str):
         return _MAKERS[check_choice("schedule", schedule, SCHEDULES)](vocab_size)
+    if isinstance(schedule, type) or not all(
+        callable(getattr(schedule, name, None)) for name in ("one_minus_alpha", "rate")
+    ):
+        raise TypeError(f"`schedule` must be one of {', '.join(SCHEDULES)}, or a Schedule, got {schedule!r}")
     return schedule

@@ -26,7 +26,14 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor, nn
 
-from uddm._validation import check_choice, check_curriculum, check_device, check_positive_int
+from uddm._validation import (
+    check_choice,
+    check_curriculum,
+    check_device,
+    check_flag,
+    check_kind,
+    check_positive_int,
+)
 from uddm.config import NetworkConfig, TrainConfig
 from uddm.denoisers.network import Network
 from uddm.files import as_path, locked, read_json, to_json, write_atomically
@@ -108,7 +115,11 @@ def train(
     >>> model.training, model.cavity(data, 0.5).shape
     (False, torch.Size([8, 5, 3]))
     """
+    check_kind("model", model, Network)
+    check_kind("config", config, TrainConfig)
     check_choice("parallel", parallel, ("ddp", "fsdp"))
+    for name, value in (("compile", compile), ("deterministic", deterministic), ("tensorboard", tensorboard)):
+        check_flag(name, value)
     if config.curriculum and not model.reads_relaxed:
         raise ValueError(f"`curriculum` needs a network that reads relaxed tokens, as DiT, got {type(model).__name__}")
     if config.curriculum:
