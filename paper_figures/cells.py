@@ -145,7 +145,10 @@ def load(path: Path) -> xr.Dataset:
         content = read_sealed(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no results at {path}") from error
-    return xr.load_dataset(BytesIO(content))
+    try:
+        return xr.load_dataset(BytesIO(content))
+    except Exception as error:  # whatever the netCDF libraries say of a file that only looks like ours
+        raise UnreadableFile(f"{path} is not a readable netCDF file: {error}") from error
 
 
 def _widened(dataset: xr.Dataset) -> xr.Dataset:

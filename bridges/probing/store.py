@@ -36,8 +36,7 @@ class Parts:
             return make()
         path = self.folder / f"{name}.npz"
         try:
-            with np.load(BytesIO(read_sealed(path)), allow_pickle=False) as stored:
-                return dict(stored)
+            return _read(path)
         except FileNotFoundError:
             pass
         except UnreadableFile as error:
@@ -48,3 +47,13 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, sealed(content.getvalue()))
         return part
+
+
+def _read(path: Path) -> Part:
+    """UnreadableFile for anything that this class did not write."""
+    content = read_sealed(path)
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as stored:
+            return dict(stored)
+    except Exception as error:  # whatever numpy and zipfile say of a file that only looks like ours
+        raise UnreadableFile(f"{path} holds no arrays: {error}") from error

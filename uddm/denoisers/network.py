@@ -176,9 +176,10 @@ class Network(nn.Module, Denoiser):
             )
         if not issubclass(network, cls):
             raise ValueError(f"{path_or_repo} holds a {network.__name__}, not a {cls.__name__}")
+        _check_sizes(stored, path)
         try:
             model = network.empty(network.Config(**stored.config))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
             raise UnreadableFile(f"{path}: {error}") from error
         check_tensors(stored.weights, model.state_dict(), stored.folder / "model.safetensors")
         model.load_state_dict(stored.weights, assign=network.made_of_weights)
@@ -190,6 +191,20 @@ class Network(nn.Module, Denoiser):
         """A network of this shape for weights to come; where it can be, without memory (`made_of_weights`)."""
         with torch.device("meta") if cls.made_of_weights else nullcontext():
             return cls(config)
+
+
+def _check_sizes(stored: checkpoints.Stored, path: Path) -> None:
+    """UnreadableFile, before time or memory is taken, for more blocks than tensors or dimensions than numbers."""
+    tensors, numbers = len(stored.weights), sum(tensor.numel() for tensor in stored.weights.values())
+    for name, value in stored.config.items():
+        if name in ("blocks", "depth"):
+            most = tensors
+        elif name in ("vocab_size", "branching", "expansion") or name.endswith("_dim"):
+            most = numbers
+        else:
+            continue
+        if type(value) is int and value > most:
+            raise UnreadableFile(f"{path}: {name} is {value}, but model.safetensors has {tensors} tensors of {numbers}")
 
 
 def noise_levels(process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:

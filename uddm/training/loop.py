@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from uddm._validation import check_choice, check_device, check_positive_int
 from uddm.config import NetworkConfig, TrainConfig
 from uddm.denoisers.network import Network
-from uddm.files import as_path, locked, read_json, to_json, write_atomically
+from uddm.files import UnreadableFile, as_path, locked, read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
 from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.distributed import any_rank, on_first, world_size
@@ -266,7 +266,8 @@ def claim(run: Path, model: NetworkConfig, config: TrainConfig, data: dict[str, 
         return
     found = read_json(path)
     for part, values in wanted.items():
+        if not isinstance(held := found.get(part, {}), dict):
+            raise UnreadableFile(f"{path} is not the configuration of a run: its {part} is {held!r}")
         for key, value in values.items():
-            if found.get(part, {}).get(key) != value:
-                there = found.get(part, {}).get(key)
+            if (there := held.get(key)) != value:
                 raise ValueError(f"{path.parent} holds another run: its {part}.{key} is {there!r}, not {value!r}")
