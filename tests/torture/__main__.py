@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -51,16 +50,24 @@ def campaign(kinds: dict[str, int], seed: int) -> int:
     return failures
 
 
+def asked(words: list[str], every: int | None) -> dict[str, int]:
+    """How many trials of which kinds: KIND, or KIND=TRIALS; all kinds by default."""
+    pairs = [word.partition("=")[::2] for word in words or KINDS]
+    if unknown := [kind for kind, trials in pairs if kind not in KINDS or not (trials or "0").isdecimal()]:
+        raise SystemExit(
+            f"error: no kind of fault {unknown[0]!r}: there are {', '.join(KINDS)}, each also as KIND=TRIALS"
+        )
+    return {kind: int(trials or every or KINDS[kind][1]) for kind, trials in pairs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=sys.modules["tests.torture"].__doc__)
-    parser.add_argument("kind", nargs="*", choices=[[], *KINDS], help="all by default")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("kind", nargs="*", help=f"KIND or KIND=TRIALS, of {', '.join(KINDS)}; all by default")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is random; default 0")
     parser.add_argument("--trials", type=int, help="of each kind, in place of those of a whole campaign")
-    asked = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    words = parser.parse_args()
     torch.set_num_threads(1)
-    kinds = {kind: asked.trials or KINDS[kind][1] for kind in asked.kind or KINDS}
-    sys.exit(1 if campaign(kinds, asked.seed) else 0)
+    sys.exit(1 if campaign(asked(words.kind, words.trials), words.seed) else 0)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         match definition:
             case {"type": "character", "alphabet": str(alphabet), **options}:
                 return CharacterTokenizer(alphabet, **options)
-            case {"type": "byte"}:
+            case {"type": "byte", **others} if not others:
                 return ByteTokenizer()
-            case {"type": "subword", "special": dict(special), "tokenizer": dict(backend)}:
+            case {"type": "subword", "special": dict(special), "tokenizer": dict(backend), **others} if not others:
                 return SubwordTokenizer(_backend(backend), **special)
     except Exception as error:
         raise ValueError(f"{path} is not a tokenizer file: {error}") from error
