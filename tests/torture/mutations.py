@@ -287,7 +287,7 @@ def _odd(value: Any, rng: np.random.Generator) -> Any:
         return changed
     if isinstance(value, list) and value and rng.random() < 0.8:
         n = int(rng.integers(len(value)))
-        return value[:n] + [_odd(value[n], rng)] + value[n + 1 :]
+        return [*value[:n], _odd(value[n], rng), *value[n + 1 :]]
     if type(value) is int and rng.random() < 0.5:
         return int(rng.choice([-value, value + 1, value * 2**20, -1, 0, 2**62]))
     return ODD[rng.integers(len(ODD))]
