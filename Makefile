@@ -5,7 +5,7 @@ N ?= 20
 BIN := .venv/bin
 OUT ?= results/laptop
 
-.PHONY: setup figures test test-long test-seeds test-processors fuzz bench-am bench-uddm bench-gpu docs lint clean
+.PHONY: setup figures test test-long test-seeds test-processors fuzz torture bench-am bench-uddm bench-gpu docs lint clean
 
 setup: .venv/installed
 
@@ -28,6 +28,10 @@ fuzz: .venv/installed
 
 test-processors: .venv/installed
 	$(BIN)/python -m tests.processors
+
+# Faults of every kind, at points that a seed determines; an hour at most.
+torture: .venv/installed
+	$(BIN)/python -m tests.torture
 
 bench-am: .venv/installed
 	$(BIN)/python -m benchmarks.am

@@ -155,10 +155,15 @@ def load(path: Path) -> xr.Dataset:
         content = read_sealed(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no results at {path}") from error
-    with xr.open_dataset(BytesIO(content)) as dataset:
-        if dataset.nbytes > INFLATED * len(content):
-            raise UnreadableFile(f"{path} is none of ours: it is compressed")
-        return dataset.load()
+    try:
+        with xr.open_dataset(BytesIO(content)) as dataset:
+            if dataset.nbytes > INFLATED * len(content):
+                raise UnreadableFile(f"{path} is none of ours: it is compressed")
+            return dataset.load()
+    except UnreadableFile:
+        raise
+    except Exception as error:  # whatever the netCDF libraries say of a file that only looks like ours
+        raise UnreadableFile(f"{path} is not a readable netCDF file: {error}") from error
 
 
 def _widened(dataset: xr.Dataset) -> xr.Dataset:

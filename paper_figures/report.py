@@ -174,8 +174,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         lacking = [key for key in _SHOWN if key not in record["manifest"]]
         for kind, keys in (("figures", _ENTRY), ("claims", _CLAIM)):
-            shown = {name: record[kind][name] for name in record["manifest"][kind]}
-            lacking += [f"{key} of {name}" for name, entry in shown.items() for key in keys if key not in entry]
+            told = record[kind] | {name: record[kind][name] for name in record["manifest"][kind]}
+            lacking += [f"{key} of {name}" for name, entry in told.items() for key in keys if key not in entry]
+            lacking += [f"files of {name}" for name, entry in told.items() if not isinstance(entry["files"], dict)]
     except (KeyError, TypeError, AttributeError):
         lacking = ["its figures"]
     if lacking:

@@ -36,11 +36,7 @@ class Parts:
             return make()
         path = self.folder / f"{name}.npz"
         try:
-            content = read_sealed(path)
-            with np.load(BytesIO(content), allow_pickle=False) as stored:
-                if sum(member.file_size for member in stored.zip.infolist()) > len(content):
-                    raise UnreadableFile(f"{path} is none of ours: it is compressed")
-                return dict(stored)
+            return _read(path)
         except FileNotFoundError:
             pass
         except UnreadableFile as error:
@@ -51,3 +47,17 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, sealed(content.getvalue()))
         return part
+
+
+def _read(path: Path) -> Part:
+    """UnreadableFile for anything that this class did not write."""
+    content = read_sealed(path)
+    try:
+        with np.load(BytesIO(content), allow_pickle=False) as stored:
+            if sum(member.file_size for member in stored.zip.infolist()) > len(content):
+                raise UnreadableFile(f"{path} is none of ours: it is compressed")
+            return dict(stored)
+    except UnreadableFile:
+        raise
+    except Exception as error:  # whatever numpy and zipfile say of a file that only looks like ours
+        raise UnreadableFile(f"{path} holds no arrays: {error}") from error

@@ -16,8 +16,9 @@ from bridges import TOKEN_CLASSES, DiffusionSystem, as_system, probe, to_tokens
 from bridges.probing import evidence
 from bridges.probing.evidence import BLOCK, PRIMARY
 from bridges.probing.report import SCHEMA
+from bridges.probing.store import Parts
 from uddm import EmpiricalBayes, UniformProcess
-from uddm.files import read_json
+from uddm.files import read_json, sealed
 from uddm.objective import token_bound
 
 
@@ -366,3 +367,14 @@ def test_it_repeats_with_its_seed():
 def test_bad_arguments_are_named(error, name, how):
     with pytest.raises(error, match=f"`{name}`"):
         probe(system(NOT_AT_ALL), **{**CHEAP, **how})
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 300])
+def test_a_part_whose_seal_is_all_that_is_right_is_made_again(tmp_path, capsys, content):
+    parts = Parts(tmp_path, {})
+    made = parts.get("part", lambda: {"x": np.arange(3)})
+    path = next(tmp_path.rglob("part.npz"))
+    path.write_bytes(sealed(content))
+    again = parts.get("part", lambda: {"x": np.arange(3)})
+    assert np.array_equal(again["x"], made["x"])
+    assert f"{path} holds no arrays" in capsys.readouterr().err

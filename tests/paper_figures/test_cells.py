@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from paper_figures.cells import Cell, Cells, joined, load, save, stack
+from paper_figures.cells import CLASSIC, NETCDF4, Cell, Cells, as_bytes, joined, load, save, stack
+from uddm.files import UnreadableFile, sealed
 
 
 @pytest.fixture
@@ -166,3 +167,17 @@ def test_stack_fills_shorter_results_with_nan():
         return xr.Dataset({"value": ("sample", np.ones(n))}, coords={"sample": range(n)})
 
     assert np.isnan(stack(make, n=[1, 3]).value.sel(n=1)).sum() == 2
+
+
+@pytest.mark.parametrize("engine", [NETCDF4, CLASSIC])
+def test_a_file_whose_seal_is_all_that_is_right_is_refused(tmp_path, engine):
+    """Someone made the checksum fit: whatever the netCDF library says of it, the file is named."""
+    content, rng = as_bytes(xr.Dataset({"x": ("n", np.arange(9.0))}), engine)[:-73], np.random.default_rng(0)
+    path, refused = tmp_path / "cell.nc", 0
+    for _ in range(40):
+        path.write_bytes(sealed(content[: rng.integers(len(content))]))
+        try:
+            load(path)
+        except UnreadableFile as error:
+            refused += str(path) in str(error)
+    assert refused >= 20

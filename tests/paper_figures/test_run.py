@@ -242,3 +242,13 @@ def test_two_processes_give_the_datasets_of_one(smoke_results, tmp_path):
     run(Workspace(tmp_path, "smoke"), jobs=2)
     for path in sorted((smoke_results / "data").glob("*.nc")):
         xr.testing.assert_identical(load(tmp_path / "data" / path.name).drop_attrs(), load(path).drop_attrs())
+
+
+@pytest.mark.parametrize("told", [3, {"tiny": 3}, {"tiny": {}}, {"tiny": dict.fromkeys(report._ENTRY, 3)}])
+@pytest.mark.parametrize("kind", ["figures", "claims"])
+def test_a_record_whose_entries_are_none_is_refused(tmp_path, kind, told):
+    """Whether they are shown or not: its checksum fits, since it was written so."""
+    manifest = {**dict.fromkeys(report._SHOWN), "figures": [], "claims": []}
+    report.write_record(tmp_path, manifest, **{"figures": {}, "claims": {}, kind: told})
+    with pytest.raises(ValueError, match=r"figures\.json is no record of this version"):
+        report.verify(tmp_path)

@@ -1,6 +1,9 @@
 """What each process of `test_distributed.py` runs: ``torchrun ... distributed_worker.py FOLDER``."""
 
+import os
+import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -8,8 +11,9 @@ from safetensors.torch import save_file
 
 import uddm.training.loop as loop
 from uddm import DiT, DiTConfig, TrainConfig, train
+from uddm.training import distributed
 from uddm.training.batches import Batches, Sequences
-from uddm.training.distributed import process_group, rank
+from uddm.training.distributed import process_group, rank, world_size
 from uddm.training.loop import _backward, _Objective, _parallel
 
 DATA = torch.randint(6, (40, 5), generator=torch.Generator().manual_seed(0))
@@ -37,24 +41,17 @@ def gradients(folder: Path, parallel: str, micro_batch: int) -> None:
     save_file(found, folder / f"{parallel}-{rank()}.safetensors")
 
 
-class Crash(BaseException):
-    pass
-
-
-def run(folder: Path, parallel: str, *, crash_at: int | None = None) -> None:
-    """A training run, which may die on all processes at once."""
+def run(folder: Path, parallel: str, *, kill_at: int | None = None) -> None:
+    """A training run, the last process of which may be killed."""
 
     class Dying(Batches):
         def of(self, step):
-            if step == crash_at:
-                raise Crash
+            if step == kill_at and rank() == world_size() - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
             return super().of(step)
 
     loop.Batches = Dying
-    try:
-        model = train(make(), DATA, CONFIG, folder, parallel=parallel, progress=None)
-    except Crash:
-        return
+    model = train(make(), DATA, CONFIG, folder, parallel=parallel, progress=None)
     save_file(
         {name: p.contiguous() for name, p in model.state_dict().items()}, folder / f"returned-{rank()}.safetensors"
     )
@@ -63,11 +60,11 @@ def run(folder: Path, parallel: str, *, crash_at: int | None = None) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
+    distributed.MEETING = timedelta(seconds=20)
     with process_group():
         for parallel in ("ddp", "fsdp"):
-            gradients(folder, parallel, micro_batch=2)
-            run(folder / f"{parallel}-whole", parallel)
-            run(folder / f"{parallel}-crashed", parallel, crash_at=12)
-            if (folder / f"{parallel}-crashed" / "model").exists():
-                raise RuntimeError("the crash came too late")
-            run(folder / f"{parallel}-crashed", parallel)
+            if not (folder / f"{parallel}-killed").exists():
+                gradients(folder, parallel, micro_batch=2)
+                run(folder / f"{parallel}-whole", parallel)
+                run(folder / f"{parallel}-killed", parallel, kill_at=12)
+            run(folder / f"{parallel}-killed", parallel)

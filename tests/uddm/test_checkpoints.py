@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from uddm import DiT, DiTConfig
 from uddm.corpora import ByteTokenizer, load_tokenizer
-from uddm.files import write_atomically
+from uddm.files import UnreadableFile, read_json, to_json, write_atomically
 
 SHAPE = {"vocab_size": 7, "length": 9, "hidden_dim": 16, "blocks": 2, "cond_dim": 8}
 
@@ -191,3 +191,12 @@ def test_files_can_be_read_by_others(tmp_path):
     write_atomically(tmp_path / "file", b"content")
     (tmp_path / "plain").write_bytes(b"content")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("change", [{"blocks": 2**40}, {"hidden_dim": 2**40}, {"vocab_size": 2**60}, {"heads": 2**62}])
+def test_a_configuration_beyond_its_weights_is_refused_before_it_costs_anything(folder, change):
+    """Its checksum fits: it was written so."""
+    config = read_json(folder / "config.json")
+    (folder / "config.json").write_bytes(to_json(config | change))
+    with pytest.raises(UnreadableFile, match=r"config\.json: .*(blocks is|_dim is|vocab_size is|2 \* heads)"):
+        DiT.from_pretrained(folder)

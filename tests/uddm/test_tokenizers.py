@@ -447,3 +447,18 @@ def test_pieces_have_the_ids_of_the_whole(subword_tokenizers, text, size):
 def test_bpe_learnt_from_pieces_is_the_same():
     with mock.patch("uddm.corpora.tokenizers._PIECE", 7):
         assert train_bpe(PROSE, 270).fingerprint == BPE.fingerprint
+
+
+def test_entries_of_another_tokenizer_are_refused(tmp_path):
+    """As of two files spliced, where the checksum is lost."""
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"type": "byte", "alphabet": "abc"}))
+    with pytest.raises(ValueError, match=r"tokenizer\.json is not a tokenizer file"):
+        load_tokenizer(path)
+
+
+def test_a_number_of_too_many_digits_is_refused(tmp_path):
+    (tmp_path / "encoder.json").write_text('{"a": ' + "9" * 5000 + "}")
+    (tmp_path / "vocab.bpe").write_text("")
+    with pytest.raises(ValueError, match=r"encoder\.json is not valid JSON"):
+        read_tokenizer(tmp_path)

@@ -17,6 +17,7 @@ import uddm.training.loop as loop
 from uddm import Curriculum, DiT, DiTConfig, HollowMLP, HollowMLPConfig, TrainConfig, nelbo, train
 from uddm.curriculum import SoftTokens
 from uddm.denoisers import Linear, LinearConfig
+from uddm.files import read_json, to_json
 from uddm.objective import expected_nelbo, stratified_times
 from uddm.streams import keyed_generator
 
@@ -620,11 +621,11 @@ def test_a_state_that_is_not_finite_does_not_replace_the_last(tmp_path):
     loss, norm = state.clip(torch.tensor(1.0), lambda: tmp_path)
     assert norm == pytest.approx(sum(p.numel() for p in state.parameters.values()) ** 0.5)
     state.advance(loss)
-    state.save(tmp_path / "state.safetensors")
+    state.save(tmp_path)
     before = (tmp_path / "state.safetensors").read_bytes()
     next(iter(state.parameters.values())).data[0, 0] = torch.inf
     with pytest.raises(FloatingPointError, match="not finite"):
-        state.save(tmp_path / "state.safetensors")
+        state.save(tmp_path)
     assert (tmp_path / "state.safetensors").read_bytes() == before
 
 
@@ -669,3 +670,25 @@ def test_linear_logits_are_in_float32_under_autocast(tmp_path):
         for precision in ("float32", "bfloat16")
     )
     assert same(exact, low)
+
+
+@pytest.mark.parametrize("part", ["model", "training", "data"])
+def test_a_configuration_that_is_no_run_is_refused(stopped, part):
+    record = read_json(stopped / "config.json")
+    (stopped / "config.json").write_bytes(to_json(record | {part: [1]}))
+    with pytest.raises(ValueError, match=rf"config\.json is not the configuration of a run: its {part} is \[1\]"):
+        run(stopped)
+
+
+def test_a_state_that_is_not_finite_is_refused(stopped):
+    state = load_file(stopped / "state.safetensors")
+    state["first.vocab_embed.embedding"][0, 0] = math.inf
+    save_file(state, stopped / "state.safetensors")
+    with pytest.raises(ValueError, match=r"state\.safetensors: first\.vocab_embed\.embedding holds numbers"):
+        run(stopped)
+
+
+def test_what_a_killed_process_was_writing_goes(stopped, uninterrupted):
+    (stopped / ".state.safetensors.0123abcd").write_bytes(b"half")
+    assert same(run(stopped), uninterrupted)
+    assert not list(stopped.glob(".state*"))

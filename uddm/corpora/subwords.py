@@ -179,9 +179,10 @@ def gpt2_tokenizer(encoder_json: str | Path, vocab_bpe: str | Path, *, pad_token
 
 def _read_vocabulary(path: str | Path) -> dict[str, int]:
     """Tokens and their ids from a JSON object, which may well hold a token "checksum"."""
+    text = read_text(path)
     try:
-        vocabulary = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+        vocabulary = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(vocabulary, dict) or not all(type(i) is int for i in vocabulary.values()):
         raise ValueError(f"{path} must hold a JSON object of tokens and their ids")

@@ -29,7 +29,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         match definition:
             case {"type": "character", "alphabet": str(alphabet), **options}:
                 return CharacterTokenizer(alphabet, **options)
-            case {"type": "byte"}:
+            case {"type": "byte", **others} if not others:
                 return ByteTokenizer()
             case {"type": "subword", "special": dict(special), "tokenizer": dict(backend)}:
                 return SubwordTokenizer(_backend(backend), **special)

@@ -194,7 +194,7 @@ class Network(nn.Module, Denoiser):
             config = network.Config(**stored.config)
             with torch.device("meta"):  # so that no configuration takes more memory than its weights
                 shapes = network(config).state_dict()
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
             raise UnreadableFile(f"{path}: {error}") from error
         check_tensors(stored.tensors, shapes, stored.path)
         model = network.empty(config)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import secrets
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -34,7 +33,7 @@ from uddm.checkpoints import ORIGIN, check_finite, stored_checksum
 from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.config import DiTConfig
 from uddm.denoisers.transformer import DiT, _Rotary
-from uddm.files import as_path, sync_folder, to_json, write_atomically
+from uddm.files import as_path, locked, sync_folder, to_json, write_atomically
 from uddm.importers.configuration import (
     Given,
     arguments,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["Report", "convert", "import_published", "import_transformers", "inspect_published"]
 
 WEIGHTS = ("ema", "raw")
+UNFINISHED, LOCK = ".import", ".lock"
 TOKENIZERS = {30522: "bert-base-uncased", 50258: "gpt2"}
 
 
@@ -128,7 +128,8 @@ def convert(
 ) -> Report:
     """Write a published checkpoint as a folder that `DiT.from_pretrained` reads, with the report in `import.json`.
 
-    A new folder appears whole or not at all; in one that is there, `config.json` appears last.
+    A new folder appears whole or not at all; in one that is there, `config.json` appears last. What an import that was
+    killed has left is cleared away by the next one into the same folder.
 
     Parameters
     ----------
@@ -149,31 +150,51 @@ def convert(
     TypeError, FileNotFoundError, ValueError : as `import_published`; a tokenizer of another vocabulary
     """
     folder = as_path("folder", folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists already; choose a new folder")
+    _check_free(folder)
     found, report = _examine(source, weights, given)
     saved = _tokenizer(tokenizer, report.config["vocab_size"])
     model = _build(found, report, dtype)
     report = replace(report, sha256=_sha256(found.files))
     there = folder.exists()
-    unfinished = (folder if there else folder.parent) / f".import.{secrets.token_hex(4)}"
-    try:
-        model.save_pretrained(unfinished, saved)
-        checksum = stored_checksum(unfinished / "model.safetensors")
-        record = to_json({**asdict(report), "origin": report.origin, "model_checksum": checksum})
-        if there:
-            _fill(folder, unfinished, record)
-        else:
-            write_atomically(unfinished / ORIGIN, record)
-            unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = folder / UNFINISHED if there else folder.with_name(f"{UNFINISHED}.{folder.name}")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    with locked(unfinished / LOCK, f"imports into {folder}"):
+        _check_free(folder)  # another process may have filled it
+        try:
+            for path in (*_left(folder), *(path for path in unfinished.iterdir() if path.name != LOCK)):
+                path.unlink()
+            model.save_pretrained(unfinished, saved)
+            checksum = stored_checksum(unfinished / "model.safetensors")
+            record = to_json({**asdict(report), "origin": report.origin, "model_checksum": checksum})
+            if there:
+                _fill(folder, unfinished, record)
+            else:
+                write_atomically(unfinished / ORIGIN, record)
+                (unfinished / LOCK).unlink(missing_ok=True)
+                unfinished.replace(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return report
+
+
+def _check_free(folder: Path) -> None:
+    """FileExistsError for a file, or a folder that holds something else than what a killed import has left."""
+    if folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {folder / UNFINISHED, *_left(folder)}):
+        raise FileExistsError(f"{folder} exists already; choose a new folder")
+
+
+def _left(folder: Path) -> list[Path]:
+    """What an import into a folder had moved there when it was killed: it ends with config.json."""
+    if not (folder / UNFINISHED).is_dir() or (folder / "config.json").exists():
+        return []
+    names = (ORIGIN, f".{ORIGIN}.*", "model.safetensors", "README.md", "tokenizer.json")
+    return [path for name in names for path in folder.glob(name)]
 
 
 def _fill(folder: Path, model: Path, record: bytes) -> None:
     """Move a model and its record into an empty folder, which may be a mount or a link that nothing can replace."""
-    files = sorted(model.iterdir(), key=lambda file: file.name == "config.json")
+    found = [file for file in model.iterdir() if file.name != LOCK]
+    files = sorted(found, key=lambda file: file.name == "config.json")
     write_atomically(folder / ORIGIN, record, exclusive=True)  # of two imports at once, one goes on
     try:
         for file in files:

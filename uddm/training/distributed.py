@@ -15,12 +15,16 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import _set_pg_timeout
 
 from uddm._validation import check_device
 
 Result = TypeVar("Result")
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-PATIENCE = timedelta(hours=24)  # while rank 0 prepares a corpus
+MEETING = timedelta(minutes=5)
+"""How long processes wait for each other at the start: after a restart one may look where another was before."""
+PATIENCE = timedelta(hours=24)
+"""How long they wait later, while rank 0 prepares a corpus."""
 
 
 @contextmanager
@@ -34,7 +38,8 @@ def process_group(device: str | None = None) -> Iterator[torch.device]:
     if cuda:
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
-    dist.init_process_group("nccl" if cuda else "gloo", device_id=own if cuda else None, timeout=PATIENCE)
+    dist.init_process_group("nccl" if cuda else "gloo", device_id=own if cuda else None, timeout=MEETING)
+    _set_pg_timeout(PATIENCE)
     try:
         yield own
     finally:

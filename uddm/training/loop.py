@@ -1,8 +1,9 @@
 """The training loop: AdamW on the NELBO, a weight average, and exact resume after any interruption.
 
 Every random stream is keyed by (seed, purpose, step), so the state to save is weights, average and optimizer moments.
-They stand in one safetensors file, replaced atomically: a run killed at any moment and started again ends with the
-weights of a run that was never interrupted, bit for bit (same machine, same number of threads).
+They stand in one safetensors file, or in shards with a record (`uddm.training.shards`), replaced atomically: a run
+killed at any moment and started again ends with the weights of a run that was never interrupted, bit for bit (same
+machine, same number of threads).
 
 On several processes (`uddm.training.distributed`) each takes its rows of one global batch, whose order, times and
 corruption are those of a single process: the gradients are the same, but for rounding and what has a stream for each
@@ -36,13 +37,13 @@ from uddm._validation import (
 )
 from uddm.config import NetworkConfig, TrainConfig
 from uddm.denoisers.network import Network
-from uddm.files import as_path, locked, read_json, to_json, write_atomically
+from uddm.files import UnreadableFile, as_path, locked, read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
 from uddm.training.batches import Batch, Batches, Sequences
 from uddm.training.distributed import any_rank, on_first, world_size
 from uddm.training.log import Log
 from uddm.training.signals import deferred
-from uddm.training.state import State
+from uddm.training.state import State, discard
 
 
 def train(
@@ -65,9 +66,10 @@ def train(
     Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 end it after the step at hand, with its state saved; another process
     that trains in the same folder is waited for.
 
-    `run_dir` receives config.json (what determines the run), state.safetensors (to resume, on any number of processes),
-    metrics.jsonl (step, loss in nats per token, gradient norm, learning rate, seconds) and, at the end, the folders
-    `raw`, with the weights of the last step, and `model`, with their average (`save_pretrained`).
+    `run_dir` receives config.json (what determines the run), state.safetensors or, of "fsdp", state.json and its shards
+    (to resume, on any number of processes), metrics.jsonl (step, loss in nats per token, gradient norm, learning rate,
+    seconds) and, at the end, the folders `raw`, with the weights of the last step, and `model`, with their average
+    (`save_pretrained`).
 
     Parameters
     ----------
@@ -80,7 +82,8 @@ def train(
     micro_batch : sequences in a forward pass on one process; gradients accumulate over as many passes as the batch
         takes, which changes what is drawn by dropout and a curriculum; None, the default, for the whole share of the
         process
-    parallel : on several processes, copies of the model, "ddp", the default, or shards of it, "fsdp"
+    parallel : on several processes, copies of the model, "ddp", the default, or shards of it, "fsdp", whose state is
+        saved in shards, too
     compile : torch.compile the network up to its read-out; default False
     deterministic : only algorithms that give the same bits each time, also on a GPU; slower; default False. Where
         cuBLAS has been used already, set CUBLAS_WORKSPACE_CONFIG=:4096:8 before.
@@ -152,8 +155,7 @@ def train(
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         wrapped = _parallel(objective, parallel)
         state = State(model, config)
-        if (run / "state.safetensors").exists():
-            state.load(run / "state.safetensors")
+        state.load(run)
         log = stack.enter_context(Log(run, config, state.step, tensorboard, progress))
         batches, start = Batches(sequences, config, model.process, micro_batch, device), state.step
 
@@ -162,7 +164,7 @@ def train(
             loss, norm = state.clip(_backward(wrapped, batches, state.step), lambda: batches.record(state.step, run))
             stop = any_rank(bool(pending.number), device)
             if state.step > start and (stop or state.step % config.checkpoint_every == 0):
-                state.save(run / "state.safetensors")  # of weights that are known to give finite gradients
+                state.save(run)  # of weights that are known to give finite gradients
             if stop:
                 pending.number = pending.number or signal.SIGTERM  # that of another process
                 raise KeyboardInterrupt
@@ -174,7 +176,7 @@ def train(
         for name, weights in finished_weights.items():
             model.load_state_dict(weights, strict=False)
             on_first(partial(model.eval().save_pretrained, run / name, tokenizer))
-        on_first(partial((run / "state.safetensors").unlink, missing_ok=True))
+        on_first(partial(discard, run))
     return model
 
 
@@ -280,7 +282,8 @@ def claim(run: Path, model: NetworkConfig, config: TrainConfig, data: dict[str, 
         return
     found = read_json(path)
     for part, values in wanted.items():
+        if not isinstance(held := found.get(part, {}), dict):
+            raise UnreadableFile(f"{path} is not the configuration of a run: its {part} is {held!r}")
         for key, value in values.items():
-            if found.get(part, {}).get(key) != value:
-                there = found.get(part, {}).get(key)
+            if (there := held.get(key)) != value:
                 raise ValueError(f"{path.parent} holds another run: its {part}.{key} is {there!r}, not {value!r}")

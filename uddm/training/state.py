@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from uddm.checkpoints import check_tensors, dump_tensors, read_tensors
+from uddm.checkpoints import check_finite, check_tensors, dump_tensors, read_tensors
 from uddm.config import TrainConfig
 from uddm.denoisers.network import Network
 from uddm.files import write_atomically
-from uddm.training.distributed import mean_over_ranks, rank
+from uddm.training import shards
+from uddm.training.distributed import mean_over_ranks, on_first, rank
 
+STATE = "state.safetensors"
 _PARTS = ("weights", "average", "first", "second")  # of the saved state; the last two are AdamW's moments
 
 
@@ -70,36 +73,68 @@ class State:
             self._check_finite(weights)
         return found
 
-    def save(self, path: Path) -> None:
-        """Write all of it, gathered on rank 0; FloatingPointError, and the older file stays, if it is not finite."""
-        tensors = {"step": torch.tensor(self.step), "losses": torch.tensor(self.losses, dtype=torch.float64)}
+    def save(self, run: Path) -> None:
+        """Write all of it, from rank 0, or each process its shards; FloatingPointError, and the older state stays, if
+        it is not finite."""
+        tensors: dict[str, Tensor] = {}
         for name, p in self.parameters.items():
             moments = self.optimizer.state[p]
             values = (p.detach(), self.average[name], moments["exp_avg"], moments["exp_avg_sq"])
-            tensors |= {f"{part}.{name}": whole_tensor(value).cpu() for part, value in zip(_PARTS, values)}
-        self._check_finite(tensors)
-        if rank() == 0:
-            write_atomically(path, dump_tensors({name: value.contiguous() for name, value in tensors.items()}))
+            tensors |= {f"{part}.{name}": value for part, value in zip(_PARTS, values)}
+        self._check_finite({**tensors, "loss": torch.tensor(self.losses)})
+        path = run / STATE
+        if self._is_sharded():
+            shards.save(run, self.step, self.losses, tensors)
+            on_first(partial(path.unlink, missing_ok=True))
+        elif rank() == 0:
+            tensors |= {"step": torch.tensor(self.step), "losses": torch.tensor(self.losses, dtype=torch.float64)}
+            write_atomically(path, dump_tensors({name: value.cpu().contiguous() for name, value in tensors.items()}))
+            shards.remove(run)
 
-    def load(self, path: Path) -> None:
-        """UnreadableFile unless it is a whole state of this network."""
-        tensors = read_tensors(path)
-        own = {f"{part}.{name}": p for part in _PARTS for name, p in self.parameters.items()}
-        self.losses = tensors.pop("losses", torch.empty(0)).tolist()
-        check_tensors(tensors, {"step": torch.tensor(0), **own}, path)
-        self.step = int(tensors["step"])
+    def load(self, run: Path) -> None:
+        """What was saved there, if anything was, whole or in shards; UnreadableFile unless it is of this network.
+
+        The run belongs to this process and the others of its group: what one that was killed was writing goes.
+        """
+        on_first(partial(_clear, run))
+        if (run / shards.RECORD).exists():
+            parts = {f"{part}.{name}": torch.empty_like(p) for part in _PARTS for name, p in self.parameters.items()}
+            self.step, self.losses = shards.load(run, parts)
+        elif (path := run / STATE).exists():
+            parts = read_tensors(path)
+            own = {f"{part}.{name}": p for part in _PARTS for name, p in self.parameters.items()}
+            self.losses = parts.pop("losses", torch.empty(0)).tolist()
+            check_tensors(parts, {"step": torch.tensor(0), **own}, path)
+            check_finite(parts, path)
+            self.step = int(parts["step"])
+        else:
+            return
         for name, p in self.parameters.items():
-            weights, average, first, second = (_like(p, tensors[f"{part}.{name}"]) for part in _PARTS)
+            weights, average, first, second = (_like(p, parts[f"{part}.{name}"]) for part in _PARTS)
             with torch.no_grad():
                 p.copy_(weights)
             self.average[name].copy_(average)
             step = torch.tensor(float(self.step), device=p.device)
             self.optimizer.state[p] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
 
+    def _is_sharded(self) -> bool:
+        return any(isinstance(p, DTensor) for p in self.parameters.values())
+
     def _check_finite(self, tensors: dict[str, Tensor]) -> None:
-        broken = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+        broken = [name for name, value in tensors.items() if not bool(whole_tensor(torch.isfinite(value).all()))]
         if broken:
             raise FloatingPointError(f"{broken[0]} is not finite at step {self.step}: the last saved state is kept")
+
+
+def _clear(run: Path) -> None:
+    for unfinished in run.glob(f".{STATE}.*"):
+        unfinished.unlink()
+
+
+def discard(run: Path) -> None:
+    """Remove the state of a run that has ended."""
+    (run / STATE).unlink(missing_ok=True)
+    shards.remove(run)
 
 
 def whole_tensor(value: Tensor) -> Tensor:
@@ -109,6 +144,6 @@ def whole_tensor(value: Tensor) -> Tensor:
 def _like(parameter: Tensor, value: Tensor) -> Tensor:
     """`value` on the device of a parameter, and sharded as it is."""
     value = value.to(parameter.device)
-    if isinstance(parameter, DTensor):
+    if isinstance(parameter, DTensor) and not isinstance(value, DTensor):
         return distribute_tensor(value, parameter.device_mesh, parameter.placements)
     return value

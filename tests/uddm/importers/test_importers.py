@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +326,32 @@ def test_of_two_imports_into_an_empty_folder_one_goes_on(ckpt, tmp_path, monkeyp
     assert same(DiT.from_pretrained(out), RAW)
     assert json.loads((out / "import.json").read_text())["weights"] == "raw"
     assert len(list(out.iterdir())) == 4
+
+
+@pytest.mark.parametrize("moves", range(6))
+@pytest.mark.parametrize("there", [True, False])
+def test_an_import_that_was_killed_is_made_again(ckpt, tmp_path, monkeypatch, moves, there):
+    """Its leftovers are neither content nor left for good."""
+    out, replace, left = tmp_path / "models" / "out", os.replace, iter(range(moves))
+    (out if there else out.parent).mkdir(parents=True)
+
+    def move(*paths):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    with monkeypatch.context() as killed:  # no process that is killed tidies up
+        killed.setattr(os, "replace", move)
+        for module, name in ((os, "unlink"), (Path, "unlink"), (shutil, "rmtree")):
+            killed.setattr(module, name, lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt) if moves < 5 + there else nullcontext():
+            convert(ckpt, out)
+    if not (out / "config.json").exists():
+        assert list(out.parent.rglob(".import*"))
+        convert(ckpt, out)
+        files = [path.name for path in out.parent.rglob("*") if path.is_file()]
+        assert sorted(files) == ["README.md", "config.json", "import.json", "model.safetensors"]
+    assert same(DiT.from_pretrained(out), AVERAGE)
 
 
 @pytest.mark.parametrize("argument", ["source", "folder"])
