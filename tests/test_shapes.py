@@ -170,15 +170,7 @@ def calls_beside_the_examples() -> None:
         UTurn,
         to_tokens,
     )
-    from uddm import (
-        Curriculum,
-        DiT,
-        DiTConfig,
-        EmpiricalBayes,
-        HierarchyBayes,
-        corpora,
-        duality,
-    )
+    from uddm import Curriculum, DiT, DiTConfig, EmpiricalBayes, HierarchyBayes, corpora, duality
     from uddm.curriculum import relaxed_tokens
     from uddm.denoisers import Linear
     from uddm.hierarchy import belief

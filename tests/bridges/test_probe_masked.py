@@ -9,9 +9,11 @@ from masked_worlds import MaskedRemembering
 from probe_worlds import BY_HEART, CHEAP, NOT_AT_ALL, WEAKLY, text
 
 from bridges import MaskedSystem, as_system, probe
+from bridges.__main__ import main
 from bridges.probing.evidence import PRIMARY
 from uddm import HierarchyBayes, HollowMLP, HollowMLPConfig, MaskedProcess, TrainConfig, train
 from uddm.corpora import RandomHierarchy
+from uddm.files import read_json
 
 
 def ask(share, **how):
@@ -95,7 +97,7 @@ def trained(strings, folder, *, steps, hidden_dim):
     return train(network, torch.as_tensor(strings), recipe, folder, progress=None)
 
 
-def test_a_small_network_that_learnt_its_strings(tmp_path):
+def test_a_small_network_that_learnt_its_strings(tmp_path, run_command):
     """Its entropies are those of the strings, enumerated, within 0.1 nats a token; the probe says what it learnt."""
     x = STRINGS[:24]
     trained(x, tmp_path / "run", steps=200, hidden_dim=64).save_pretrained(tmp_path / "model")
@@ -108,6 +110,12 @@ def test_a_small_network_that_learnt_its_strings(tmp_path):
     assert np.abs(system.conditional(x, 0.01).entropy() - exact).mean() < 0.1
     how = {"extracted": 6, "generated": 10, "draws": 2, "steps": 8, "rng": 0}
     assert probe(system, suspect=x, unseen=UNSEEN[:24], **how).verdict == "reproduces"
+    words = ["--out", tmp_path / "probe", "--generated", 8, "--steps", 4]
+    done = run_command(main, "probe", tmp_path / "model", *words, "--passes", 4)
+    assert done.stdout.startswith("cannot say")
+    assert "own token: passed. A token is masked" in done.stdout
+    assert read_json(tmp_path / "probe" / "report.json")["manifest"]["system"]["passes"] == 4
+    assert "`passes`" in run_command(main, "probe", tmp_path / "model", *words, "--passes", 9).stderr
 
 
 @pytest.mark.long
