@@ -64,6 +64,7 @@ def probe(
     generated: int = 200,
     draws: int = 20,
     steps: int = 32,
+    passes: Whole = None,
     budget: Number = None,
     seed: int = 0,
     device: Text = None,
@@ -93,6 +94,8 @@ def probe(
         generated: sequences that are generated to ask the model alone.
         draws: attempts to reconstruct each passage.
         steps: of the reverse process. More of them extract more.
+        passes: of a masked model, for the scores of a passage: G of them mask every G-th token at once, and find
+            entropies too large; by default one for each token, which is exact.
         budget: minutes after which it ends with what is measured by then.
         seed: of everything random.
         device: cpu, cuda, ...; by default a GPU if there is one.
@@ -108,7 +111,7 @@ def probe(
             name: None if files is None else documents(name, files)
             for name, files in (("suspect", suspect), ("unseen", unseen), ("train", train))
         }
-        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device)
+        system, words = load(model, out, tokenizer=tokenizer, weights=weights, device=device, passes=passes)
         if words is None and any(texts.values()):
             raise ValueError(f"{model} has no tokenizer: name the one that it was trained with by `--tokenizer`")
         other: Any = reference

@@ -4,7 +4,7 @@ A passage x is *(n, p)-discoverably extractable* if n independent attempts give 
 al., arXiv 2410.19482); p_z is the probability of one attempt, here estimated as the share of `draws` that end in x, all
 L tokens of it. What an attempt is given, its *task*:
 
-    corrupted   every token, each replaced by a uniform draw with probability 1 - alpha_t at t = `noise`;
+    corrupted   every token, each replaced by a uniform draw, or masked, with probability 1 - alpha_t at t = `noise`;
     prefix      the first `given` L tokens as they are, and noise;
     edges       the first and the last `given` L / 2 tokens as they are, and noise between them.
 

@@ -62,6 +62,7 @@ class MaskedSystem(DiffusionSystem):
     [[3, 2, 1, 0]]
     """
 
+    mask: int
     carries_over = True
 
     def __init__(self, denoiser: Denoiser, *, passes: int | None = None, batch_size: int | None = None):
@@ -112,7 +113,7 @@ class MaskedSystem(DiffusionSystem):
 
     def hide(self, z: Int64[Tensor, "B L"], where: Bool[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
         """`z` (B, L) with masks where `where` (B, L) holds."""
-        return z.masked_fill(where, self.process.mask)
+        return z.masked_fill(where, self.mask)
 
 
 class _Hidden(_Chunked):
@@ -125,7 +126,7 @@ class _Hidden(_Chunked):
     def _reduce(self, reduction: Callable[[Prediction, Any], Tensor]) -> np.ndarray:
         (B, L), device = self.z.shape, self.z.device
         g = self.system.passes or L
-        position, found = torch.arange(L, device=device), None
+        position, found = torch.arange(L, device=device), []
         with inference(self.denoiser):
             for r in batches(self.z[:1].expand(B * g, L), self.system.vocab_size, self.system.batch_size):
                 number = torch.arange(B * g, device=device)[r]
@@ -133,7 +134,6 @@ class _Hidden(_Chunked):
                 hidden = position % g == (number % g)[:, None]
                 law = self.denoiser.predict(self.system.hide(self.z[row], hidden), self.t).log_probs(hidden)
                 at = row[:, None].expand_as(hidden)[hidden], position.expand_as(hidden)[hidden]
-                values = reduction(DensePrediction(law[None]), tuple(index[None] for index in at))[0]
-                found = values.new_empty(B, L, *values.shape[1:]) if found is None else found
-                found[at] = values
-        return found.cpu().numpy()
+                found.append((*at, reduction(DensePrediction(law[None]), tuple(index[None] for index in at))[0]))
+        row, l, values = (torch.cat(part) for part in zip(*found))
+        return values[(row * L + l).argsort()].view(B, L, *values.shape[1:]).cpu().numpy()

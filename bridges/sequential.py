@@ -59,11 +59,13 @@ class SequentialSystem(MemorySystem):
     >>> import numpy as np
     >>> from bridges import SequentialSystem
     >>> from uddm import EmpiricalBayes, MaskedProcess
-    >>> x = np.array([[0, 1, 2, 3, 0], [3, 2, 1, 0, 3]])
+    >>> x, rng = np.array([[0, 1, 2, 3, 0, 1], [3, 2, 1, 0, 3, 2]]), np.random.default_rng(0)
     >>> system = SequentialSystem(EmpiricalBayes(x, MaskedProcess(4)))
-    >>> z = np.array([[0, 1, 1, 3, 2]])  # two tokens replaced
-    >>> system.recover(z, mode="posterior_mode", rng=np.random.default_rng(0)).tolist()
-    [[0, 1, 2, 3, 0]]
+    >>> z = system.corrupt(x, 0.4, rng)
+    >>> z.tolist()
+    [[0, 3, 2, 0, 0, 1], [3, 2, 1, 0, 3, 2]]
+    >>> bool((system.recover(z, mode="posterior_mode", rng=rng) == x).all())
+    True
     """
 
     def __init__(

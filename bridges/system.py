@@ -255,9 +255,10 @@ class MemorySystem(ABC):
         -------
         (n, L) int64
         """
-        hidden = self.mask is not None and self.mask < self.vocab_size
-        x = rng.integers(self.vocab_size - hidden, size=(n, self.length))
-        return x + (x >= self.mask) if hidden else x
+        if self.mask is None or self.mask >= self.vocab_size:
+            return rng.integers(self.vocab_size, size=(n, self.length))
+        x = rng.integers(self.vocab_size - 1, size=(n, self.length))
+        return x + (x >= self.mask)
 
     @abstractmethod
     def generate(

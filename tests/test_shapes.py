@@ -160,7 +160,16 @@ def calls_beside_the_examples() -> None:
     """Of all that has shapes and is in no example; the imports stand here, for what they import to be checked."""
     from amtheory import Hopfield, PseudoLikelihood
     from amtheory.patterns import random_patterns
-    from bridges import BinarySystem, Conditional, DiffusionSystem, MemorySystem, UTurn, to_tokens
+    from bridges import (
+        BinarySystem,
+        Conditional,
+        DiffusionSystem,
+        MaskedSystem,
+        MemorySystem,
+        SequentialSystem,
+        UTurn,
+        to_tokens,
+    )
     from uddm import Curriculum, DiT, DiTConfig, EmpiricalBayes, HierarchyBayes, corpora, duality
     from uddm.curriculum import relaxed_tokens
     from uddm.denoisers import Linear
@@ -202,7 +211,10 @@ def calls_beside_the_examples() -> None:
             loss(other, cavity, z, noisy, times)
         expected_nelbo(other, cavity, z, times), other.own_logit(times)
 
-    for system in (BinarySystem(hopfield, beta=1.0), DiffusionSystem(network), DiffusionSystem(hierarchy)):
+    masked = MaskedSystem(EmpiricalBayes(z, MaskedProcess(2)))
+    diffusion = DiffusionSystem(network), DiffusionSystem(hierarchy), masked
+    one_by_one = SequentialSystem(network), SequentialSystem(masked)
+    for system in (BinarySystem(hopfield, beta=1.0), *diffusion, *one_by_one):
         system.generate(2, rng, steps=2), system.prior(2, rng), system.path(x, steps=2, rng=rng)
         MemorySystem.path(system, x, steps=2, rng=rng)
         law, tokens = system.conditional(x, 0.5), to_tokens(spins)

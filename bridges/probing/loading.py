@@ -17,6 +17,7 @@ def load(
     tokenizer: str | None = None,
     weights: Literal["ema", "raw"] = "ema",
     device: str | None = None,
+    passes: int | None = None,
 ) -> tuple[MemorySystem, Any]:
     """A model and its tokenizer, None if there is none.
 
@@ -27,11 +28,14 @@ def load(
     tokenizer : a file or folder; default None, that of the model folder
     weights : of a Lightning file, "ema", the default, or "raw"
     device : default None, a GPU if there is one
+    passes : of a masked model, as of `bridges.MaskedSystem`; default None, one for each position
 
     Raises
     ------
-    FileNotFoundError, ValueError : nothing there, or no model that can be read; `out`/model holds another one
+    FileNotFoundError, ValueError : nothing there, or no model that can be read; `out`/model holds another one; `passes`
+        of a model that is not masked
     """
+    from uddm import MaskedProcess
     from uddm._validation import check_device
     from uddm.checkpoints import FORMAT, ORIGIN
     from uddm.corpora import load_tokenizer, read_tokenizer
@@ -60,10 +64,13 @@ def load(
             if not same:
                 raise ValueError(f"{folder} holds another model than {source}: name another folder for the results")
     model = Network.from_pretrained(folder, dtype="stored").to(check_device(device))
+    if passes is not None and not isinstance(model.process, MaskedProcess):
+        raise ValueError(f"`passes` are of masked models, got {model.process!r}")
+    system = as_system(model, **({} if passes is None else {"passes": passes}))
     if tokenizer is not None:
-        return as_system(model), read_tokenizer(tokenizer, bert_separator="[CLS]")
+        return system, read_tokenizer(tokenizer, bert_separator="[CLS]")
     own = folder / "tokenizer.json"
-    return as_system(model), load_tokenizer(own) if own.exists() else None
+    return system, load_tokenizer(own) if own.exists() else None
 
 
 def documents(name: str, files: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from masked_worlds import Joint, strings
 from bridges import (
     DiffusionSystem,
     MaskedSystem,
+    UTurn,
     as_system,
     attraction,
     conditional_entropy,
@@ -17,6 +18,7 @@ from bridges import (
     token_recovery,
     trajectory,
 )
+from bridges.fragmentation import kernel_bias, kernel_matrix
 from bridges.system import as_tokens
 from uddm import EmpiricalBayes, MaskedProcess, UniformProcess
 
@@ -163,6 +165,21 @@ def test_measurements_of_a_masked_model():
     assert np.array_equal(along.initial, z)
     assert along.final.values[:, [0, 3]].tolist() == [[0, 0], [2, 1]]
     assert along.mean_entropy.sel(estimate="value").values[-1] < along.mean_entropy.sel(estimate="value").values[0]
+
+
+@pytest.mark.parametrize(("rule", "mode"), [("exact", "sample"), ("path", "factorised"), ("naive", "factorised")])
+def test_uturns_under_masks_keep_the_law(rule, mode):
+    """By the rules that are exact, to rounding; by the naive one they do not."""
+    uturn = UTurn(EmpiricalBayes(DATA, MaskedProcess(K)), 0.6, mode=mode)
+    support, p = np.unique(DATA, axis=0, return_counts=True)
+
+    def log_prob(x):
+        return np.log([p[(support == row).all(1)].sum() / len(DATA) for row in x])
+
+    how = {"rule": rule, "energy": lambda x: 0.3 * x.sum(1), "log_prob": log_prob}
+    target = p * np.exp(-0.3 * support.sum(1))
+    bias = kernel_bias(kernel_matrix(uturn, support, **how), target / target.sum())
+    assert (bias.one_step < 1e-12) == (rule != "naive")
 
 
 def test_a_mask_among_the_ids_is_no_token():
