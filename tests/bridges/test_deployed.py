@@ -84,9 +84,13 @@ def learnt(name, x, steps, rate):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = MAKERS[name](**shape, **heads)
-        for weight in model.parameters():
+        for key, weight in model.named_parameters():
             if weight.ndim > 1:
                 torch.nn.init.normal_(weight, 0, 0.05)
+            elif "q_norm" in key or "k_norm" in key:  # attention that is nearly even learns sooner
+                torch.nn.init.constant_(weight, 0.4)
+            elif "norm" not in key.lower():
+                torch.nn.init.constant_(weight, float("scale" in key))
         before, after = (torch.full((len(x), 1), token) for token in (CLS, SEP))
         optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.99))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
@@ -103,14 +107,14 @@ def learnt(name, x, steps, rate):
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-    if gemma:  # trained where the token is a fresh draw, it learns to ignore it
+    if gemma:  # trained where the token is a fresh draw, it follows it by far less than a posterior does
         return DiffusionGemma(model, predicts="cavity")
     return MaskedLanguageModel(model, mask=MASK, before=[CLS], after=[SEP], length=x.shape[1])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("name", "steps", "rate"), [("BERT", 600, 4e-3), ("ModernBERT", 1000, 4e-3), ("DiffusionGemma", 1800, 6e-3)]
+    ("name", "steps", "rate"), [("BERT", 600, 4e-3), ("ModernBERT", 1000, 4e-3), ("DiffusionGemma", 1500, 6e-3)]
 )
 def test_a_model_that_knows_its_text_by_heart_is_said_to_reproduce_it(name, steps, rate):
     """As many sequences of the same kind that it never saw are the control; up to two minutes each."""

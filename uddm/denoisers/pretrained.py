@@ -91,6 +91,10 @@ class MaskedLanguageModel(_Pretrained):
 
     any_length = True
 
+    _before: Integer[Tensor, " n"]
+    _after: Integer[Tensor, " m"]
+    _impossible: Float[Tensor, " K"]
+
     def __init__(
         self,
         model: nn.Module,
@@ -204,6 +208,8 @@ class DiffusionGemma(_Pretrained):
     ValueError : no prompt, ids outside of the vocabulary, or a number out of range
     """
 
+    _prompt: Integer[Tensor, "1 n"]
+
     def __init__(
         self,
         model: nn.Module,
@@ -270,7 +276,12 @@ class _Capped(HeadPrediction):
         """As promised; not to be differentiated."""
         given = [value.expand(self.z.shape).flatten().split(chunk_size(self.vocab_size)) for value in (z, x, c.float())]
         chunks = iter(zip(*given))
-        parts = self._chunked(lambda logits: _sums(logits, *next(chunks), reverse))
+
+        def reduction(logits: Tensor) -> Sequence[Tensor]:
+            of_z, of_x, of_c = next(chunks)
+            return _sums(logits, of_z, of_x, of_c, reverse)
+
+        parts = self._chunked(reduction)
         return VocabularySums(*parts, *([] if reverse else [torch.zeros_like(parts[0])]))
 
     def _chunked(self, reduction: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:

@@ -45,12 +45,12 @@ from uddm.importers.configuration import (
 from uddm.importers.hub import local
 from uddm.importers.layouts import ROTARY, Found, named_average, open_published, skipped
 from uddm.importers.report import Report
-from uddm.importers.transformers_models import import_transformers, is_transformers
+from uddm.importers.transformers_models import import_transformers, inspect_transformers, is_transformers
 
 if TYPE_CHECKING:
     from uddm.corpora import Tokenizer
 
-__all__ = ["Report", "convert", "import_published", "import_transformers", "inspect_published"]
+__all__ = ["Report", "convert", "import_published", "import_transformers", "inspect_published", "inspect_transformers"]
 
 WEIGHTS = ("ema", "raw")
 UNFINISHED, LOCK = ".import", ".lock"

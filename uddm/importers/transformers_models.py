@@ -7,6 +7,7 @@ folder is run: no code of its own (`auto_map`), no pickle, no kernels, quantizer
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -305,17 +306,17 @@ def _network_alone(settings: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the library's bars and reports; what they say is raised or returned here."""
-    from transformers.utils import logging
+    from transformers.utils import logging as of_library
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    level, bars = of_library.get_verbosity(), of_library.is_progress_bar_enabled()
+    of_library.set_verbosity(logging.CRITICAL)
+    of_library.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        of_library.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            of_library.enable_progress_bar()
 
 
 def _named_ids(tokenizer: Path, config: Any) -> dict[str, Any]:
@@ -351,8 +352,8 @@ def _mask_of(backend: Any) -> int | None:
 
 
 def _first_id(config: Any, name: str) -> int | None:
-    value = getattr(config, name, None)
-    return value[0] if isinstance(value, list) and value else value
+    value: Any = getattr(config, name, None)
+    return next(iter(value), None) if isinstance(value, list) else value
 
 
 def _sha256(files: list[Path]) -> str:

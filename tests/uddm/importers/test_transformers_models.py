@@ -24,7 +24,7 @@ from uddm import MaskedProcess, UniformProcess, evidence_bound, reverse
 from uddm.corpora import read_tokenizer
 from uddm.denoisers import DiffusionGemma, MaskedLanguageModel
 from uddm.files import UnreadableFile
-from uddm.importers import convert, import_transformers, inspect_published
+from uddm.importers import convert, import_published, import_transformers, inspect_published
 from uddm.importers.transformers_models import inspect_transformers, is_transformers
 from uddm.prediction import DensePrediction, HeadPrediction
 
@@ -303,7 +303,7 @@ def test_bad_arguments(tmp_path):
 
 def test_the_importer_of_our_layouts_names_the_other(tmp_path):
     folder = saved(bert(), tmp_path / "bert")
-    for ask in (inspect_published, lambda path: convert(path, tmp_path / "out")):
+    for ask in (import_published, inspect_published, lambda path: convert(path, tmp_path / "out")):
         with pytest.raises(ValueError, match="`import_transformers` reads it"):
             ask(folder)
 
