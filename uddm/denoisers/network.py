@@ -94,7 +94,11 @@ class Network(nn.Module, Denoiser):
         h = self.hidden(z, sigma)
         if h is None:
             raise NotImplementedError(f"{type(self).__name__} defines neither `hidden` nor `forward`")
-        return self.output_layer.linear(h)
+        return nn.functional.linear(h, *(value.to(h.dtype) for value in self.read_out()))
+
+    def read_out(self) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
+        """The weights (K, d) and biases (K,) that make logits of `hidden`; those of `output_layer.linear`."""
+        return self.output_layer.linear.weight, self.output_layer.linear.bias
 
     def predict(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Prediction:
         """The cavity for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
@@ -119,8 +123,7 @@ class Network(nn.Module, Denoiser):
             own_logit = _column(process.own_logit(t), z).float().expand(z.shape)
         h = self.hidden(inputs, sigma)
         if h is not None:
-            linear = self.output_layer.linear
-            return HeadPrediction(h, linear.weight, linear.bias, z, own_logit)
+            return HeadPrediction(h, *self.read_out(), z, own_logit)
         logits: Tensor = self(inputs, sigma).float()
         if own_logit is not None:
             logits = logits.scatter_add(-1, z[..., None], -own_logit[..., None])
