@@ -24,7 +24,7 @@ from amtheory import Couplings, DenseMemory, DiffusionMemory, Hopfield, Memory, 
 from amtheory.patterns import random_patterns
 from bridges import BinarySystem, DiffusionSystem, MemorySystem, as_system
 from paper_figures.figure import Figure, known
-from uddm import Denoiser, EmpiricalBayes, HierarchyBayes, UniformProcess
+from uddm import Denoiser, EmpiricalBayes, HierarchyBayes, MaskedProcess, UniformProcess
 from uddm.corpora import RandomHierarchy
 from uddm.denoisers import DiT, HalfPrecision, Network
 from uddm.process import Process
@@ -60,12 +60,12 @@ EXACT: dict[str, Callable[[], Denoiser]] = {
 }
 # processes that are not made by the number of tokens alone, and one of the tests that is many
 PROCESSES: dict[str, Callable[[], Process]] = {
+    "MaskedProcess, log-linear": partial(MaskedProcess, 4, "log-linear"),
+    "MaskedProcess, mask among the ids": partial(MaskedProcess, 5, mask=0),
     "absorbing": partial(Mixed, 4, share=0.0),
-    "absorbing, log-linear": partial(Mixed, 4, "log-linear", share=0.0),
     "mixed": partial(Mixed, 4, share=0.3),
     "ever more masks": partial(Mixed, 4, share=lambda t: 1 - 0.8 * t),
     "mask among the ids": partial(Mixed, 5, share=0.6, mask=1),
-    "absorbing, mask among the ids": partial(Mixed, 5, share=0.0, mask=0),
 }
 # measured systems besides those that `as_system` makes, without options, of memories and denoisers
 SYSTEMS: dict[str, Callable[[], MemorySystem]] = {

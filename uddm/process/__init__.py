@@ -3,8 +3,9 @@
 `Process` is what all kinds of noise have in common; each kind has a file of its own, as have the schedules.
 """
 
+from uddm.process.absorbing import MaskedProcess
 from uddm.process.base import Process, Transition
 from uddm.process.schedule import Schedule
 from uddm.process.uniform import UniformProcess
 
-__all__ = ["Process", "Schedule", "Transition", "UniformProcess"]
+__all__ = ["MaskedProcess", "Process", "Schedule", "Transition", "UniformProcess"]
