@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -107,7 +107,7 @@ def _origin(folder: Path) -> dict[str, Any] | None:
 def stored_checksum(path: Path) -> str | None:
     """The checksum that a safetensors file of ours says it has."""
     with path.open("rb") as file:
-        return _read_header(file).get("__metadata__", {}).get(CHECKSUM)
+        return read_header(file).get("__metadata__", {}).get(CHECKSUM)
 
 
 def owned(tensor: Tensor, dtype: WeightType | None, *, copy: bool = True) -> Tensor:
@@ -130,8 +130,10 @@ def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], sour
 def check_finite(weights: Mapping[str, Tensor], source: Path) -> None:
     """UnreadableFile naming a tensor that holds NaN or an infinity, of which no prediction could be trusted."""
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise UnreadableFile(f"{source}: {name} holds numbers that are not finite")
+        if tensor.is_floating_point() and tensor.numel():
+            extremes = torch.stack(torch.aminmax(tensor))  # NaN if any is, and no second tensor of that size
+            if not bool(torch.isfinite(extremes).all()):
+                raise UnreadableFile(f"{source}: {name} holds numbers that are not finite")
 
 
 def dump_tensors(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:
@@ -156,24 +158,16 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
 
     Read one after the other: each number is in memory once.
     """
-    try:
-        with safe_open(path, framework="pt"):  # header and size are as they should be
-            pass
-    except SafetensorError as error:
-        with path.open("rb") as file:
-            other = instead(file.read(512))
-        raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
+    check_safetensors(path)
     with path.open("rb") as file:
-        header, tensors = _read_header(file), {}
+        header, tensors = read_header(file), {}
         checksum = header.pop("__metadata__", {}).get(CHECKSUM)
         digest = _digest(header)
         for name in sorted(header, key=lambda name: header[name]["data_offsets"]):
             stored, shape = header[name]["dtype"], header[name]["shape"]
             if stored not in _TYPES:
                 raise UnreadableFile(f"{path}: {name} is of type {stored}, which is not read")
-            numbers = torch.empty(shape, dtype=_TYPES[stored])
-            content = numbers.reshape(-1).view(torch.uint8).numpy().data
-            file.readinto(content)
+            numbers, content = read_numbers(file, shape, _TYPES[stored])
             digest.update(content)
             tensors[name] = owned(numbers, dtype, copy=False)
     if checksum is not None and checksum != digest.hexdigest():
@@ -181,7 +175,26 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
     return tensors
 
 
-def _read_header(file: BinaryIO) -> dict[str, Any]:
+def check_safetensors(path: Path) -> None:
+    """UnreadableFile unless header and size of a safetensors file are as they should be."""
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except SafetensorError as error:
+        with path.open("rb") as file:
+            other = instead(file.read(512))
+        raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
+
+
+def read_numbers(file: BinaryIO, shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, memoryview]:
+    """The tensor that comes next in an open file, in memory of its own, and its bytes."""
+    numbers = torch.empty(tuple(shape), dtype=dtype)
+    content = numbers.reshape(-1).view(torch.uint8).numpy().data
+    file.readinto(content)
+    return numbers, content
+
+
+def read_header(file: BinaryIO) -> dict[str, Any]:
     """Header of an open safetensors file, whose numbers are then to be read."""
     return json.loads(file.read(int.from_bytes(file.read(8), "little")))
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from uddm.checkpoints import owned
+from uddm.checkpoints import check_safetensors, owned, read_header, read_numbers
 from uddm.choices import WeightType
 from uddm.files import instead, read_json
 from uddm.importers._pickle import Record, plain
@@ -98,21 +97,23 @@ def _read_shards(path: Path) -> Found:
 
 
 def _read_safetensors(path: Path) -> Found:
-    def read(stored: StoredTensor, dtype: WeightType) -> Tensor:
-        with safe_open(path, framework="pt") as file:
-            return owned(file.get_tensor(stored.key), dtype)
-
+    check_safetensors(path)
+    with path.open("rb") as file:
+        header, start = read_header(file), file.tell()
     tensors = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            for key in names:
-                part = file.get_slice(key)
-                if part.get_dtype() not in DTYPES:
-                    raise ValueError(f"{path}: {key} is {part.get_dtype()}, not a floating-point tensor")
-                tensors[key] = StoredTensor(key, tuple(part.get_shape()), DTYPES[part.get_dtype()])
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{path}: {key} is {entry['dtype']}, not a floating-point tensor")
+        tensors[key] = StoredTensor(key, tuple(entry["shape"]), DTYPES[entry["dtype"]], offset=entry["data_offsets"][0])
+
+    def read(stored: StoredTensor, dtype: WeightType) -> Tensor:
+        """Read, not mapped: pages of a mapped file would stay in memory beside the tensor."""
+        with path.open("rb") as file:
+            file.seek(start + stored.offset)
+            return owned(read_numbers(file, stored.shape, stored.dtype)[0], dtype, copy=False)
+
     return Found(path, "bare weights", _own_names(path, tensors), read)
 
 
