@@ -115,20 +115,20 @@ class DiTConfig(ResidualConfig):
 
     heads: int = 8
     """Attention heads; the width is a multiple of twice their number."""
-    time_conditioning: bool = True
-    """Whether the network is told the noise level; if not, it is told 0 at all times, as some published models are."""
+    time_conditioning: bool | Literal["t"] = True
+    """Whether the network is told the noise level sigma, or the time "t" itself, as GIDD is; if not, it is told 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive_int("heads", self.heads)
         if self.hidden_dim % (2 * self.heads):
             raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
-        if not isinstance(self.time_conditioning, bool):
-            raise TypeError(f"`time_conditioning` must be True or False, got {self.time_conditioning!r}")
+        if not isinstance(self.time_conditioning, bool) and self.time_conditioning != "t":
+            raise TypeError(f"`time_conditioning` must be True, False or 't', got {self.time_conditioning!r}")
 
     def to_dict(self) -> dict[str, Any]:
         said = super().to_dict()
-        if self.time_conditioning:  # as every network has it that was stored before there was a choice
+        if self.time_conditioning is True:  # as every network has it that was stored before there was a choice
             del said["time_conditioning"]
         return said
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from uddm._validation import check_tokens
 from uddm.denoisers.base import Denoiser, inference
-from uddm.denoisers.network import Network, noise_levels
+from uddm.denoisers.network import Network
 from uddm.process.base import PerSequence
 
 
@@ -59,5 +59,5 @@ class HalfPrecision(Denoiser):
         """log x_theta, (B, L, K) float32 down to -inf, for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
         z = check_tokens("z", z, self.process.vocab_size)
         with inference(self.network), torch.autocast(self.device.type, torch.float16):
-            logits = self.network(z, noise_levels(self.process, z, t))
+            logits = self.network(z, self.network.told(self.process, z, t))
         return logits.half().log_softmax(-1).exp().float().log()

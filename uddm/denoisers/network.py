@@ -96,6 +96,10 @@ class Network(nn.Module, Denoiser):
             raise NotImplementedError(f"{type(self).__name__} defines neither `hidden` nor `forward`")
         return nn.functional.linear(h, *(value.to(h.dtype) for value in self.read_out()))
 
+    def told(self, process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
+        """What `forward` reads of the times t, () or (B,), of sequences z (B, L): their noise levels sigma (B,)."""
+        return noise_levels(process, z, t)
+
     def read_out(self) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
         """The weights (K, d) and biases (K,) that make logits of `hidden`; those of `output_layer.linear`."""
         return self.output_layer.linear.weight, self.output_layer.linear.bias
@@ -117,7 +121,7 @@ class Network(nn.Module, Denoiser):
         process : the forward process, that of the network or a curriculum's
         t : times, () or (B,) in (0, 1]
         """
-        sigma = noise_levels(process, z, t)
+        sigma = self.told(process, z, t)
         own_logit = None
         if self.config.predicts == "posterior":
             own_logit = _column(process.own_logit(t), z).float().expand(z.shape)

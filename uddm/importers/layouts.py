@@ -20,6 +20,7 @@ from uddm.importers._torch_file import StoredTensor, TorchFile
 PREFIXES = ("backbone.", "diffusion.model.backbone.")
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile and DistributedDataParallel: parts of names that mean nothing
 ROTARY = "rotary_emb.inv_freq"
+CACHES = ("rotary_emb.cos_cached", "rotary_emb.sin_cached")  # of GIDD, in its place: (1, L, 3, 1, head_dim)
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # of shards: `model.safetensors.index.json` in place of `model.safetensors`
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -38,6 +39,7 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
     average: list[StoredTensor] | None = None
     storages: dict[str, dict[str, int]] = field(default_factory=dict)
+    caches: dict[str, StoredTensor] = field(default_factory=dict)
     chosen: dict[str, StoredTensor] = field(default_factory=dict)
 
     @property
