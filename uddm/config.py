@@ -219,8 +219,10 @@ class LlamaConfig(NetworkConfig):
         check_choice("sink", self.sink, ("none", "zero", "learned"))
         for name in ("rope_base", "norm_eps", "soft_cap", "residual_scale", "weight_scale", "head_scale"):
             value = getattr(self, name)
-            if value is not None and value != "fan_in" and not 0 < value < math.inf:
-                raise ValueError(f"`{name}` must be positive and finite, got {value}")
+            if value is None or (name == "weight_scale" and value == "fan_in"):
+                continue
+            if isinstance(value, str) or not 0 < value < math.inf:
+                raise ValueError(f"`{name}` must be positive and finite, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def convert(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists already; choose a new folder")
     found, report = _examine(source, weights, given)
-    saved = _tokenizer(tokenizer, report.config["vocab_size"])
+    saved = _tokenizer(tokenizer, report)
     model = _build(found, report, dtype)
     report = replace(report, sha256=_sha256(found.files))
     there = folder.exists()
@@ -291,11 +291,18 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _tokenizer(tokenizer: Tokenizer | str | Path | None, vocab_size: int) -> Tokenizer | None:
+def _tokenizer(tokenizer: Tokenizer | str | Path | None, report: Report) -> Tokenizer | None:
+    """One of the model: of all its ids, or, as large models have more than tokens, of those that texts hold."""
     from uddm.corpora.tokenizer_files import read_tokenizer
 
     if isinstance(tokenizer, str | Path):
         tokenizer = read_tokenizer(tokenizer, bert_separator="[CLS]")
-    if tokenizer is not None and tokenizer.vocab_size != vocab_size:
+    vocab_size = report.config["vocab_size"]
+    if tokenizer is not None and not tokenizer_fits(tokenizer.vocab_size, vocab_size, report.network):
         raise ValueError(f"`tokenizer` must have the {vocab_size} tokens of the model, got {tokenizer.vocab_size}")
     return tokenizer
+
+
+def tokenizer_fits(tokens: int, vocab_size: int, network: str) -> bool:
+    """Whether a tokenizer of so many tokens is one for a network of K ids: a `Llama` may have more of them."""
+    return tokens == vocab_size or (network == "Llama" and tokens < vocab_size)

@@ -80,7 +80,7 @@ def _at(settings: Mapping[str, Any], places: Iterable[str]) -> Any:
 
 
 def noise_of(path: Path, tensors: Mapping[str, StoredTensor], said: Mapping[str, Any]) -> str:
-    """"uniform", "masked" or "gidd", whose noise is hybrid; ValueError for others.
+    """ "uniform", "masked" or "gidd", whose noise is hybrid; ValueError for others.
 
     Other models share names and shapes, but mean something else: autoregressive ones, those whose network reads the
     noise (audm), belongs to another bound (max_coupling) or another noise (xdlm, sedd).
@@ -150,6 +150,8 @@ def arguments(
         notes.append(f"dropout is not recorded: {DiTConfig.dropout}")
     if "heads" not in said and "heads" in seen:
         notes.append("heads are inferred from the rotary embedding")
+    if config.get("noise") == "masked":
+        asked.pop("p_unif", None)
     return config | asked
 
 
@@ -161,7 +163,9 @@ def _masks(
     if "mask" not in said and "mask" not in asked and mask is not None:
         notes.append(f"the mask is inferred from K: id {mask}")
     if noise == "gidd":
-        return {"noise": "hybrid", "mask": mask, "p_unif": said.get("p_unif"), "time_conditioning": "t"}
+        p_unif = asked.get("p_unif", said.get("p_unif"))
+        hybrid = {"noise": "hybrid", "p_unif": p_unif} if p_unif != 0 else {"noise": "masked"}
+        return hybrid | {"mask": mask, "time_conditioning": "t"}
     if not config.get("time_conditioning", True) and "schedule" not in asked:
         notes.append("alpha_t = 1 - t: the network is not told the time, on which its bound does not depend then")
         return {"noise": "masked", "mask": mask, "schedule": "linear"}
@@ -219,7 +223,7 @@ def check_names_and_shapes(
     """Against a network of that shape, made without memory, whose tensors have the `published` names in the file; then
     they have ours, which are returned in the order of the network."""
     complete: dict[str, Any] = {name: value for name, value in config.items() if value is not None}
-    complete = {name: 1 for name in ("length", "heads") if config.get(name, 1) is None} | complete
+    complete = {name: 1 for name in ("length", "heads", "mask") if config.get(name, 1) is None} | complete
     try:
         own = network.empty(network.Config(**complete)).state_dict()
     except (TypeError, ValueError) as error:

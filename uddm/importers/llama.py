@@ -99,7 +99,9 @@ class Family:
         def has(own: str) -> bool:
             return self.published(own) in found.tensors
 
-        biases = {f"{name}_bias": has(f"layers.0.{at}_proj.bias") for name, at in (("qkv", "self_attn.q"), ("mlp", "mlp.up"))}
+        biases = {
+            f"{name}_bias": has(f"layers.0.{at}_proj.bias") for name, at in (("qkv", "self_attn.q"), ("mlp", "mlp.up"))
+        }
         return biases | {"tied": not has("lm_head.weight")}
 
 
