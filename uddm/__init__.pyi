@@ -18,6 +18,7 @@ from .denoisers.transformer import DiT as DiT
 from .importers import import_published as import_published
 from .objective import evidence_bound as evidence_bound
 from .objective import nelbo as nelbo
+from .process import HybridProcess as HybridProcess
 from .process import MaskedProcess as MaskedProcess
 from .process import UniformProcess as UniformProcess
 from .sampling import reverse as reverse
@@ -32,6 +33,7 @@ __all__ = [
     "HierarchyBayes",
     "HollowMLP",
     "HollowMLPConfig",
+    "HybridProcess",
     "MaskedProcess",
     "TrainConfig",
     "UniformProcess",

@@ -104,8 +104,9 @@ def test_samples_have_the_law_of_the_transition(process, stream, chi_square, see
         counts = torch.bincount(found.reshape(2, n, 2)[b, :, l], minlength=S)
         start = int(z[b * n, l])
         assert chi_square(counts, kernel(process, t[b].item(), s[b].item())[start]) > ALMOST_NEVER
-        if start != process.mask or share(process, 0.5):
-            assert chi_square(counts, kernel(process, 0.8 * t[b].item(), s[b].item())[start]) < ALMOST_NEVER
+        other = kernel(process, 0.8 * t[b].item(), s[b].item())[start]
+        if other[start] < 1:  # some masks stay whatever the time
+            assert chi_square(counts, other) < ALMOST_NEVER
     again = (
         process.transition(0.5).sample(z, generator=stream(7)),
         process.transition(0.5).sample(z, generator=stream(7)),

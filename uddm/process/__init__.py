@@ -5,7 +5,8 @@
 
 from uddm.process.absorbing import MaskedProcess
 from uddm.process.base import Process, Transition
+from uddm.process.hybrid import HybridProcess
 from uddm.process.schedule import Schedule
 from uddm.process.uniform import UniformProcess
 
-__all__ = ["MaskedProcess", "Process", "Schedule", "Transition", "UniformProcess"]
+__all__ = ["HybridProcess", "MaskedProcess", "Process", "Schedule", "Transition", "UniformProcess"]

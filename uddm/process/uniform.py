@@ -8,15 +8,14 @@ pi_t = 1/K the form of `Process.mixture` does.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from uddm._validation import check_time
-from uddm.prediction import Prediction, SummedPrediction
+from uddm.prediction import Prediction
+from uddm.process._ratios import Ratios, excess
 from uddm.process.base import PerSequence, Process, Stream, _column
 from uddm.process.schedule import Schedule
 
@@ -63,34 +62,28 @@ class UniformProcess(Process):
         self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
     ) -> Float[Tensor, "B L"]:
         """The term of `uddm.nelbo`, (B, L): eq. 3, without cancellation."""
-        terms = _Terms.of(self, prediction, x, z, t)
-        visible = torch.where(z == x, 1 + terms.c, torch.ones_like(terms.c))  # K q_t(z | x) / (1 - alpha)
-        return terms.speed / visible * (terms.divergence() / self.vocab_size + _excess(terms.log_ratio) / terms.noise)
+        speed, noise, ratios = self._ratios(prediction, x, z, t)
+        return speed / ratios.visible * (ratios.divergence() / self.vocab_size + excess(ratios.log_ratio) / noise)
 
     def expected_diffusion(
         self, prediction: Prediction, x: Int64[Tensor, "B L"], t: PerSequence
     ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.expected_nelbo`, (B, L)."""
-        terms = _Terms.of(self, prediction, x, x, t, reverse=True)
-        ratios = terms.reverse_excess + _excess(terms.d_x)
-        return terms.speed / self.vocab_size * (terms.noise * terms.divergence() + ratios)
+        speed, noise, ratios = self._ratios(prediction, x, x, t, reverse=True)
+        return speed / self.vocab_size * (noise * ratios.divergence() + ratios.mean_excess())
 
     def jump(
         self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
     ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.jump_nelbo`, (B, L)."""
-        terms = _Terms.of(self, prediction, x, z, t)
-        stay = (1 + terms.c) * (terms.log_p_z - terms.log_u_z).exp()  # p(z | z_t)
-        kept = -torch.expm1(terms.log_p_x) * (-terms.log_u_z).exp()  # 1 - p(z | z_t) at z = x
-        moved = terms.log_u_z - terms.log_p_x - stay
-        return terms.speed * (1 - terms.noise) / terms.noise * torch.where(z == x, kept, moved)
+        _, noise, ratios = self._ratios(prediction, x, z, t)
+        return _column(self.rate(t), x).to(noise.dtype) / noise * ratios.jump()
 
     def reconstruction(
         self, prediction: Prediction, x: Int64[Tensor, "B L"], z: Int64[Tensor, "B L"], t: PerSequence
     ) -> Float[Tensor, "B L"]:
         """The term of `uddm.objective.reconstruction`, (B, L)."""
-        terms = _Terms.of(self, prediction, x, z, t)
-        return -terms.log_p_x - terms.log_ratio
+        return self._ratios(prediction, x, z, t)[2].reconstruction()
 
     def prior_divergence(self) -> float:
         """KL( q(z_1 | x) || uniform tokens ) in nats per token."""
@@ -110,73 +103,11 @@ class UniformProcess(Process):
             return torch.as_tensor(generator.integers(self.vocab_size, size=shape))
         return torch.randint(self.vocab_size, shape, device=generator.device, generator=generator)
 
-
-class _Terms(NamedTuple):
-    """What the bounds need: columns (B, 1), then (B, L).
-
-    With u_j = 1 + c x_theta[j], v_j = 1 + c on the clean token and 1 elsewhere, so that K q_t is (1 - alpha) u or v,
-    and d_j = log(v_j/u_j): KL = sum_j q_t(j | x) [exp(-d_j) - 1 + d_j]. No summand can be negative, and all vanish
-    without cancellation at x_theta = x.
-    """
-
-    speed: Tensor  # -alpha'/alpha
-    noise: Tensor  # 1 - alpha
-    c: Tensor  # K alpha/(1 - alpha)
-    same: Tensor  # z = x
-    log_p_z: Tensor
-    log_p_x: Tensor
-    excess: Tensor  # sum of exp(-d) - 1 + d over j != x
-    reverse_excess: Tensor  # sum of exp(d) - 1 - d over j != x; 0 unless asked for
-
-    @classmethod
-    def of(
-        cls,
-        process: Process,
-        prediction: Prediction,
-        x: Tensor,
-        z: Tensor,
-        t: float | Tensor,
-        *,
-        reverse: bool = False,
-    ) -> _Terms:
-        noise = _column(process.one_minus_alpha(check_time("t", t)), x)
-        speed = _column(process.rate(t), x) / (1 - noise).clamp_min(1e-12)  # all terms vanish as alpha^2
-        c = process.vocab_size * (1 - noise) / noise
-        if isinstance(prediction, SummedPrediction):
-            sums = prediction.sums(z, x, c, reverse=reverse)
-            log_p_z, log_p_x = (value.double() - sums.log_Z.double() for value in (sums.at_z, sums.at_x))
-            return cls(speed, noise, c, z == x, log_p_z, log_p_x, sums.excess.double(), sums.reverse_excess.double())
-        log_p = prediction.log_probs()
-        log_p = log_p.to(torch.promote_types(log_p.dtype, torch.float32))
-        speed, noise, c = (value.to(log_p.dtype) for value in (speed, noise, c))
-        scaled = (c[..., None] * log_p.exp()).scatter(-1, x[..., None], 0.0)
-        log_u = torch.log1p(scaled)
-        back = _excess(-log_u).sum(-1) if reverse else torch.zeros_like(c)
-        return cls(speed, noise, c, z == x, _at(log_p, z), _at(log_p, x), (scaled - log_u).sum(-1), back)
-
-    @property
-    def log_u_z(self) -> Tensor:
-        return torch.log1p(self.c * self.log_p_z.exp())
-
-    @property
-    def d_x(self) -> Tensor:
-        return torch.log1p(self.c) - torch.log1p(self.c * self.log_p_x.exp())
-
-    @property
-    def log_ratio(self) -> Tensor:
-        """log rho = log( q_t(z | x) / q_t(z | x_theta) )."""
-        return torch.where(self.same, self.d_x, -self.log_u_z)
-
-    def divergence(self) -> Tensor:
-        """K KL( q_t(. | x) || q_t(. | x_theta) ) / (1 - alpha)."""
-        return self.excess + (1 + self.c) * _excess(-self.d_x)
-
-
-def _excess(d: Tensor) -> Tensor:
-    """exp(d) - 1 - d >= 0."""
-    return torch.expm1(d) - d
-
-
-def _at(values: Tensor, tokens: Tensor) -> Tensor:
-    """values[b, l, tokens[b, l]]: (B, L)."""
-    return values.gather(-1, tokens[..., None]).squeeze(-1)
+    def _ratios(
+        self, prediction: Prediction, x: Tensor, z: Tensor, t: PerSequence, *, reverse: bool = False
+    ) -> tuple[Tensor, Tensor, Ratios]:
+        """-alpha'/alpha and 1 - alpha, each (B, 1), and what depends on the prediction, at c = K alpha/(1 - alpha)."""
+        noise = _column(self.one_minus_alpha(check_time("t", t)), x)
+        speed = _column(self.rate(t), x) / (1 - noise).clamp_min(1e-12)  # all terms vanish as alpha^2
+        ratios = Ratios.of(prediction, x, z, self.vocab_size * (1 - noise) / noise, reverse=reverse)
+        return speed.to(ratios.c.dtype), noise.to(ratios.c.dtype), ratios
