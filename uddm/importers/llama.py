@@ -5,7 +5,7 @@
     GIDD    3B and 10B: uniform tokens, all but one id, or masks; scaled weights (arXiv 2512.10858)
     Sumi    uniform tokens; Llama's names; a sink in the softmax (arXiv 2606.19005)
 
-Names, keys and sums were read, in November 2026, in the code that these repositories publish, or copies of it on GitHub:
+Names, keys and sums were read, in November 2026, in the code that these repositories publish or copies of it on GitHub:
 LLaDA in `modeling_llada.py` (zhaoyMa/Saber) and `configuration_llada.py` (charleschen-ml/pa-dllm); Dream in copies of
 `modeling_dream.py` and of its `generation_utils.py`, where the logits are shifted; GIDD in `modeling_gidd_hf.py`,
 `configuration_gidd.py` and `schedule.py` (dvruette/gidd-easydel); Sumi in a copy of `modeling_sumi.py`. No weights were
@@ -72,17 +72,21 @@ class Family:
                 raise ValueError(f"{path}: config.json has {place} = {value!r}, with which {self.name} is not read")
         config: dict[str, Any] = dict(self.constants) | self._flags(found)
         for name, places in self.settings.items():
-            config |= {name: value for place in places if (value := _at(said, place)) is not None}
+            values = [value for place in places if isinstance(value := _at(said, place), bool | int | float | str)]
+            if values:
+                config[name] = values[0]
         for name in ("hidden_dim", "blocks", "heads", "mlp_dim", "rope_base", "norm_eps"):
             if name not in config:
                 raise ValueError(f"{path}: config.json does not say {self.settings[name][0]}")
-        rows = found.tensors[self.published("embed_tokens.weight")].shape[0]
-        if config.get("vocab_size", rows) > rows:
-            raise ValueError(f"{path}: config.json says vocab_size = {config['vocab_size']}, the tensors say {rows}")
+        rows, blocks = self._counted(found)
+        if config["blocks"] != blocks:
+            raise ValueError(f"{path}: config.json says {config['blocks']} layers, the tensors say {blocks}")
         config |= {"vocab_size": rows, "schedule": "linear", "length": config.get("length")}
         try:
+            if _at(said, "vocab_size") and said["vocab_size"] > rows:
+                raise ValueError(f"config.json says vocab_size = {said['vocab_size']}, the tensors say {rows}")
             notes += self.adapt(said, config)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
         for name, value in given.items():
             if value is not None and name in ("length", "schedule", "mask"):
@@ -93,16 +97,21 @@ class Family:
             config.setdefault("mask", None)
         return config
 
+    def _counted(self, found: Found) -> tuple[int, int]:
+        """Rows of the embedding and layers, of the tensors that there are."""
+        shape = found.tensors[self.published("embed_tokens.weight")].shape
+        within = f"{self.prefix}{self.parts.get('layers', 'layers')}."
+        layers = {name.removeprefix(within).partition(".")[0] for name in found.tensors if name.startswith(within)}
+        return shape[0] if shape else 0, len(layers)
+
     def _flags(self, found: Found) -> dict[str, bool]:
         """What tensors are there, where `config.json` need not say it."""
 
         def has(own: str) -> bool:
             return self.published(own) in found.tensors
 
-        biases = {
-            f"{name}_bias": has(f"layers.0.{at}_proj.bias") for name, at in (("qkv", "self_attn.q"), ("mlp", "mlp.up"))
-        }
-        return biases | {"tied": not has("lm_head.weight")}
+        qkv, mlp = (has(f"layers.0.{at}_proj.bias") for at in ("self_attn.q", "mlp.up"))
+        return {"qkv_bias": qkv, "mlp_bias": mlp, "tied": not has("lm_head.weight")}
 
 
 def _at(settings: Mapping[str, Any], place: str) -> Any:
@@ -149,7 +158,6 @@ def _places(**settings: str) -> dict[str, tuple[str, ...]]:
 
 
 _SHAPE = _places(
-    vocab_size="vocab_size",
     hidden_dim="hidden_size",
     blocks="num_hidden_layers",
     heads="num_attention_heads",
@@ -167,7 +175,6 @@ FAMILIES = (
         "LLaDA",
         "llada",
         settings=_places(
-            vocab_size="vocab_size",
             hidden_dim="d_model",
             blocks="n_layers",
             heads="n_heads",

@@ -213,7 +213,7 @@ def gidd(d=16, hidden=24, blocks=2, heads=4):
 
 
 def gidd_dit(model, length=L):
-    """The diffusion transformer with caches of cosines and sines, (1, length, 3, 1, head_dim), in place of frequencies."""
+    """The diffusion transformer with cosines and sines, (1, length, 3, 1, head_dim), in place of frequencies."""
     weights = {name: tensor for name, tensor in state(model, "").items() if name != ROTARY}
     angles = torch.arange(length)[:, None] / 10000 ** (torch.arange(0, 8, 2).float() / 8)
     for name, values, still in (("cos", torch.cos, 1.0), ("sin", torch.sin, 0.0)):
