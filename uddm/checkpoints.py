@@ -23,6 +23,7 @@ from uddm.files import CHECKSUM, UnreadableFile, as_path, damaged, instead, read
 
 FORMAT = 1
 HALF = (torch.float16, torch.bfloat16)
+PIECE = 2**20  # numbers that are in memory twice, while their type is changed
 ORIGIN = "import.json"
 _NAMES = {
     **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},
@@ -31,11 +32,11 @@ _NAMES = {
 _TYPES = {name: dtype for dtype, name in _NAMES.items()}
 CARD = """---
 library_name: amtheory
-tags: [uniform-state-discrete-diffusion, diffusion-language-model]
+tags: [{kind}-discrete-diffusion, diffusion-language-model]
 ---
 # {model}: K = {vocab_size}, L = {length}
 
-A uniform-state discrete diffusion language model (`uddm.{model}`, {parameters:,} parameters, {schedule} schedule).
+A {kind} discrete diffusion language model (`uddm.{model}`, {parameters:,} parameters, {schedule} schedule).
 Its logits are those of the {predicts} distribution of the clean tokens.
 
 ```python
@@ -67,7 +68,9 @@ def save(
     """Write the folder; each file is replaced atomically, `config.json` last. The card tells the `parameters`."""
     folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    card = CARD.format(model=name, parameters=parameters, **config)
+    noise = config.get("noise", "uniform")
+    kind = {"uniform": "uniform-state"}.get(noise, noise)
+    card = CARD.format(model=name, parameters=parameters, kind=kind, **config)
     write_atomically(folder / "model.safetensors", dump_tensors(weights))
     write_atomically(folder / "README.md", card.encode())
     if tokenizer is not None:
@@ -113,8 +116,13 @@ def stored_checksum(path: Path) -> str | None:
 def owned(tensor: Tensor, dtype: WeightType | None, *, copy: bool = True) -> Tensor:
     """A view of a file in memory of its own: as it is, or its floating-point numbers as float32, unless half ones are
     to stay as "stored". Without `copy`, the tensor itself if it is so already."""
-    keep = dtype is None or not tensor.is_floating_point() or (dtype == "stored" and tensor.dtype in HALF)
-    return tensor.to(tensor.dtype if keep else torch.float32, copy=copy, memory_format=torch.contiguous_format)
+    return tensor.to(_kept(tensor.dtype, dtype), copy=copy, memory_format=torch.contiguous_format)
+
+
+def _kept(stored: torch.dtype, dtype: WeightType | None) -> torch.dtype:
+    """What numbers of a stored type are made."""
+    keep = dtype is None or not stored.is_floating_point or (dtype == "stored" and stored in HALF)
+    return stored if keep else torch.float32
 
 
 def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path) -> None:
@@ -167,9 +175,7 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
             stored, shape = header[name]["dtype"], header[name]["shape"]
             if stored not in _TYPES:
                 raise UnreadableFile(f"{path}: {name} is of type {stored}, which is not read")
-            numbers, content = read_numbers(file, shape, _TYPES[stored])
-            digest.update(content)
-            tensors[name] = owned(numbers, dtype, copy=False)
+            tensors[name] = read_numbers(file, shape, _TYPES[stored], dtype, digest)
     if checksum is not None and checksum != digest.hexdigest():
         raise damaged(path)
     return tensors
@@ -186,12 +192,26 @@ def check_safetensors(path: Path) -> None:
         raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
 
 
-def read_numbers(file: BinaryIO, shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, memoryview]:
-    """The tensor that comes next in an open file, in memory of its own, and its bytes."""
-    numbers = torch.empty(tuple(shape), dtype=dtype)
-    content = numbers.reshape(-1).view(torch.uint8).numpy().data
-    file.readinto(content)
-    return numbers, content
+def read_numbers(
+    file: BinaryIO,
+    shape: Sequence[int],
+    stored: torch.dtype,
+    dtype: WeightType | None = None,
+    digest: hashlib._Hash | None = None,
+) -> Tensor:
+    """The tensor that comes next in an open file, of the type of `owned`, piece by piece; `digest` has its bytes."""
+    numbers = torch.empty(tuple(shape), dtype=_kept(stored, dtype))
+    flat = numbers.reshape(-1)
+    piece = flat if numbers.dtype == stored else torch.empty(min(len(flat), PIECE), dtype=stored)
+    for start in range(0, len(flat), len(piece) or 1):
+        part = piece[: len(flat) - start]
+        content = part.view(torch.uint8).numpy().data
+        file.readinto(content)
+        if digest:
+            digest.update(content)
+        if part.dtype != flat.dtype:
+            flat[start : start + len(part)] = part
+    return numbers
 
 
 def read_header(file: BinaryIO) -> dict[str, Any]:

@@ -8,6 +8,8 @@ Last = Literal["ancestral", "greedy", "none"]
 """The last update of the reverse process, at t = 1e-5 (`uddm.sampling`)."""
 ScheduleName = Literal["log-linear", "linear", "cosine", "gaussian"]
 """Noise schedules (`uddm.process.schedule`)."""
+NoiseName = Literal["uniform", "masked", "hybrid"]
+"""Kinds of noise (`uddm.process`)."""
 HybridName = Literal["gidd", "xdlm", "hdlm"]
 """Laws of hybrid noise (`uddm.process.hybrid`)."""
 Predicts = Literal["cavity", "posterior"]
@@ -22,6 +24,7 @@ WeightType = Literal["float32", "stored"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 LASTS: tuple[Last, ...] = get_args(Last)
 SCHEDULES: tuple[ScheduleName, ...] = get_args(ScheduleName)
+NOISES: tuple[NoiseName, ...] = get_args(NoiseName)
 HYBRIDS: tuple[HybridName, ...] = get_args(HybridName)
 PREDICTS: tuple[Predicts, ...] = get_args(Predicts)
 LOSSES: tuple[Loss, ...] = get_args(Loss)

@@ -12,7 +12,19 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from uddm._validation import check_choice, check_positive_int, check_seed
-from uddm.choices import LOSSES, PREDICTS, SCHEDULES, Loss, Packing, Predicts, ScheduleName
+from uddm.choices import (
+    HYBRIDS,
+    LOSSES,
+    NOISES,
+    PREDICTS,
+    SCHEDULES,
+    HybridName,
+    Loss,
+    NoiseName,
+    Packing,
+    Predicts,
+    ScheduleName,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +32,7 @@ if TYPE_CHECKING:
     from jaxtyping import Integer
 
     from uddm.curriculum import SoftTokens
-    from uddm.process import UniformProcess
+    from uddm.process import Process, UniformProcess
     from uddm.process.base import PerSequence
     from uddm.process.schedule import GaussianDual
 else:
@@ -42,6 +54,8 @@ class NetworkConfig:
     >>> from uddm.config import NetworkConfig
     >>> NetworkConfig(27, length=16).to_dict()
     {'vocab_size': 27, 'length': 16, 'schedule': 'log-linear', 'predicts': 'cavity'}
+    >>> NetworkConfig(27, noise="masked", schedule="linear").process().state_size
+    28
     """
 
     vocab_size: Annotated[int, tyro.conf.Suppress]
@@ -49,15 +63,32 @@ class NetworkConfig:
     length: int = 128
     """Tokens in a sequence, L."""
     schedule: ScheduleName = "log-linear"
-    """Noise schedule of the process."""
+    """Noise schedule of the process; with masks "linear", after which nothing is left, for the full bound to be finite.
+    """
     predicts: Predicts = "cavity"
     """Whether the logits are those of the cavity x_theta, as published, or of the distribution given all tokens."""
+    noise: NoiseName = "uniform"
+    """Replaces tokens by others, by the mask, or by both."""
+    law: HybridName = "gidd"
+    """Of hybrid noise (`uddm.process.hybrid`)."""
+    p_unif: float = 0.1
+    """How much of hybrid noise is tokens, as its law says, in (0, 1)."""
+    mask: Annotated[int | None, tyro.conf.Suppress] = None
+    """Id of the mask, one of the K that no text holds; by default there is none under uniform noise, else K."""
 
     def __post_init__(self) -> None:
         check_positive_int("vocab_size", self.vocab_size, at_least=2)
         check_positive_int("length", self.length)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("predicts", self.predicts, PREDICTS)
+        check_choice("noise", self.noise, NOISES)
+        check_choice("law", self.law, HYBRIDS)
+        if not 0 < self.p_unif < 1:
+            raise ValueError(f"`p_unif` must lie in (0, 1), got {self.p_unif}")
+        if self.mask is not None and check_positive_int("mask", self.mask, at_least=0) >= self.vocab_size:
+            raise ValueError(f"`mask` must be one of the {self.vocab_size} ids, got {self.mask}")
+        if self.noise == "masked" and self.predicts == "posterior":
+            raise ValueError("`predicts` must be 'cavity' under masked noise, which leaves no doubt of a token's own z")
 
     @property
     def name(self) -> str:
@@ -68,9 +99,27 @@ class NetworkConfig:
         """The same with what follows from other settings written out, as a network has it."""
         return self
 
+    def process(self) -> Process:
+        """The noise. Uniform noise that spares a mask among the K ids is hybrid noise of tokens alone."""
+        from uddm.process import HybridProcess, MaskedProcess, UniformProcess
+
+        K, schedule = self.vocab_size, self.schedule
+        if self.noise == "masked":
+            return MaskedProcess(K, schedule, mask=self.mask)
+        if self.noise == "hybrid":
+            return HybridProcess(K, schedule, law=self.law, p_unif=self.p_unif, mask=self.mask)
+        if self.mask is not None:
+            return HybridProcess(K, schedule, law="xdlm", p_unif=1.0, mask=self.mask)
+        return UniformProcess(K, schedule)
+
     def to_dict(self) -> dict[str, Any]:
-        """What is stored, from which the class makes an equal configuration."""
-        return asdict(self.resolved())
+        """What is stored, from which the class makes an equal configuration.
+
+        What uniform noise has no use for is left out, as it was before there was another.
+        """
+        said = asdict(self.resolved())
+        unused = {"uniform": ("noise", "law", "p_unif"), "masked": ("law", "p_unif"), "hybrid": ()}[self.noise]
+        return {k: v for k, v in said.items() if k not in unused and not (k == "mask" and v is None)}
 
 
 @dataclass(frozen=True)
@@ -408,6 +457,12 @@ class Curriculum:
         return relaxed_tokens(x, t, schedule, tau, top_k=self.top_k, generator=generator)
 
 
+def check_curriculum(network: NetworkConfig) -> None:
+    """ValueError unless the noise of the network is uniform, which alone is the argmax of a Gaussian process."""
+    if network.noise != "uniform" or network.mask is not None:
+        raise ValueError(f"`curriculum` needs uniform noise over all ids, got {network.process()!r}")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Optimisation of the NELBO; the defaults are the published recipe (Sahoo et al. 2025; arXiv 2604.26841).
@@ -524,6 +579,8 @@ class RunConfig:
             raise ValueError(f"`fraction` must lie in (0, 1], got {self.fraction}")
         if self.fraction is not None and self.sequences is not None:
             raise ValueError("`fraction` and `sequences` exclude each other")
+        if self.recipe.curriculum:
+            check_curriculum(self.network)
 
     @property
     def recipe(self) -> TrainConfig:

@@ -60,11 +60,9 @@ EXACT: dict[str, Callable[[], Denoiser]] = {
 }
 # processes that are not made by the number of tokens alone, and one of the tests that is many
 PROCESSES: dict[str, Callable[[], Process]] = {
-    "HybridProcess, gamma 2": partial(HybridProcess, 4, "log-linear", p_unif=0.4, gamma=2.0),
     "HybridProcess, xdlm": partial(HybridProcess, 4, law="xdlm", p_unif=0.3),
     "HybridProcess, hdlm": partial(HybridProcess, 4, law="hdlm", p_unif=0.01),
     "HybridProcess, mask among the ids": partial(HybridProcess, 5, "cosine", p_unif=0.2, mask=1),
-    "HybridProcess, masks alone": partial(HybridProcess, 4, p_unif=0.0),
     "MaskedProcess, log-linear": partial(MaskedProcess, 4, "log-linear"),
     "MaskedProcess, mask among the ids": partial(MaskedProcess, 5, mask=0),
     "absorbing": partial(Mixed, 4, share=0.0),

@@ -105,7 +105,7 @@ def test_samples_have_the_law_of_the_transition(process, stream, chi_square, see
         start = int(z[b * n, l])
         assert chi_square(counts, kernel(process, t[b].item(), s[b].item())[start]) > ALMOST_NEVER
         other = kernel(process, 0.8 * t[b].item(), s[b].item())[start]
-        if other[start] < 1:  # some masks stay whatever the time
+        if other[start] < 0.999:  # some masks stay whatever the time
             assert chi_square(counts, other) < ALMOST_NEVER
     again = (
         process.transition(0.5).sample(z, generator=stream(7)),

@@ -57,7 +57,7 @@ class HalfPrecision(Denoiser):
 
     def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
         """log x_theta, (B, L, K) float32 down to -inf, for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
-        z = check_tokens("z", z, self.process.vocab_size)
+        z = check_tokens("z", z, self.process.state_size)
         with inference(self.network), torch.autocast(self.device.type, torch.float16):
             logits = self.network(z, self.network.told(self.process, z, t))
-        return logits.half().log_softmax(-1).exp().float().log()
+        return self.network._tokens_only(logits).half().log_softmax(-1).exp().float().log()

@@ -49,7 +49,7 @@ class HollowMLP(Network):
         self.window = self.config.window or 1
         span, d = 2 * self.window + 1, config.hidden_dim
         # one more row for positions beyond the ends
-        self.embedding = nn.Parameter(0.3 * torch.randn(config.vocab_size + 1, config.embed_dim))
+        self.embedding = nn.Parameter(0.3 * torch.randn(self.process.state_size + 1, config.embed_dim))
         bound = (2 * self.window * config.embed_dim) ** -0.5
         self.offsets = nn.Parameter(torch.empty(d, config.embed_dim, span).uniform_(-bound, bound))
         own = torch.ones(span)
@@ -63,7 +63,7 @@ class HollowMLP(Network):
     def hidden(self, z: Integer[Tensor, "B L"], sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L d"]:
         """What the read-out sees of tokens z (B, L) at noise levels sigma (B,): (B, L, d)."""
         condition = F.silu(self.sigma_map(sigma))
-        padded = F.pad(z, (self.window, self.window), value=self.config.vocab_size)
+        padded = F.pad(z, (self.window, self.window), value=self.process.state_size)
         windows = self.embedding[padded].unfold(1, len(self.own_token_hidden), 1)
         context = windows.mT.flatten(2)  # each row one piece of memory, as an embedding follows that of its neighbour
         weights = (self.offsets * self.own_token_hidden).mT.flatten(1)

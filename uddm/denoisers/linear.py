@@ -2,8 +2,9 @@
 
     g_l(k) = h_l[k] + sum_{m != l} A_lm[k, z_m],    x_theta(k) at l = softmax_k g_l
 
-with biases h (L, K) and couplings A (L, K, L, K), the same at every noise level. A token does not couple to itself, so
-that g_l is a cavity field: a network that may copy its own token has zero loss as t -> 0 whatever it has learned.
+with biases h (L, K) and couplings A (L, K, L, K), the same at every noise level; where there is a mask, to it as to one
+more token. A token does not couple to itself, so that g_l is a cavity field: a network that may copy its own token has
+zero loss as t -> 0 whatever it has learned.
 
 Two states (token 1 is spin +1, token 0 is spin -1): p(x_l = s) = exp(s f_l)/(2 cosh f_l), arXiv 2604.26841 eq. 9, with
 
@@ -62,10 +63,10 @@ class Linear(Network):
 
     def __init__(self, config: LinearConfig):
         super().__init__(config)
-        L, K = config.length, config.vocab_size
+        L, K, states = config.length, config.vocab_size, self.process.state_size
         self.hollow = not config.self_coupling
         self.bias = nn.Parameter(torch.zeros(L, K))
-        self.coupling = nn.Parameter(torch.zeros(L, K, L, K))
+        self.coupling = nn.Parameter(torch.zeros(L, K, L, states))
         pairs = torch.ones(L, L) - (torch.eye(L) if self.hollow else 0)
         self.register_buffer("allowed", pairs[:, None, :, None], persistent=False)
 
@@ -108,14 +109,14 @@ class Linear(Network):
         L, K = self.bias.shape
         if z.shape[1] != L:
             raise ValueError(f"`z` must have length {L}, got {z.shape[1]}")
-        states = F.one_hot(z, K).to(self.bias.dtype).flatten(1)
-        coupling = (self.coupling * self.allowed).view(L * K, L * K)
+        states = F.one_hot(z, self.process.state_size).to(self.bias.dtype).flatten(1)
+        coupling = (self.coupling * self.allowed).view(L * K, -1)
         with torch.autocast(z.device.type, enabled=False):  # there is nothing here but a read-out
             return F.linear(states, coupling, self.bias.flatten()).view(-1, L, K)
 
     @torch.no_grad()
     def gauge_fixed(self) -> tuple[Float[Tensor, "L K"], Float[Tensor, "L K L K"]]:
-        """h (L, K) and A (L, K, L, K) of the same x_theta, in the gauge in which they sum to zero over each token."""
+        """h (L, K) and A (L, K, L, states) of the same x_theta, in the gauge in which they sum to zero over tokens."""
         A = self.coupling * self.allowed
         over_tokens = A.mean(3, keepdim=True)
         A, h = A - over_tokens, self.bias + over_tokens.sum((2, 3))
@@ -130,7 +131,8 @@ class Linear(Network):
         return self._spins()[0]
 
     def _spins(self) -> tuple[Tensor, Tensor]:
-        if self.config.vocab_size != 2:
-            raise ValueError(f"spins need `vocab_size` 2, got {self.config.vocab_size}: use gauge_fixed()")
+        if self.process.state_size != 2:
+            mask = "" if self.process.mask is None else " and a mask"
+            raise ValueError(f"spins need `vocab_size` 2, got {self.config.vocab_size}{mask}: use gauge_fixed()")
         h, A = self.gauge_fixed()
         return h[:, 1], A[:, 1, :, 1]

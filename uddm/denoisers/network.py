@@ -20,7 +20,7 @@ from uddm.denoisers.base import Denoiser
 from uddm.denoisers.layers import ReadOut
 from uddm.files import UnreadableFile
 from uddm.prediction import DensePrediction, HeadPrediction, Prediction
-from uddm.process import Process, UniformProcess
+from uddm.process import Process
 from uddm.process.base import PerSequence, _column
 
 NETWORKS: dict[str, type[Network]] = {}
@@ -30,10 +30,11 @@ NETWORKS: dict[str, type[Network]] = {}
 class Network(nn.Module, Denoiser):
     """A trainable denoiser.
 
-    `forward(z, sigma)` gives the logits (B, L, K) for tokens z (B, L) at noise levels sigma = -log alpha_t (B,); those
-    of the cavity distribution x_theta, unless the configuration says otherwise. A network that ends with a shared
-    linear read-out defines `hidden(z, sigma)`, what `output_layer.linear` reads, instead: its logits need then never
-    exist for a whole batch.
+    `forward(z, sigma)` gives the logits (B, L, K) for noisy ids z (B, L), of which there are `process.state_size`, at
+    noise levels sigma = -log alpha_t (B,); those of the cavity distribution x_theta, unless the configuration says
+    otherwise. Where the noise leaves no doubt of a token, as masked noise does, they mean nothing. A network that ends
+    with a shared linear read-out defines `hidden(z, sigma)`, what `output_layer.linear` reads, instead: its logits need
+    then never exist for a whole batch.
 
     To implement: a class of configurations `Config`, and `forward` or `hidden`; being defined, the class enters the
     registry, by which its folders are read. `reads_relaxed` if `hidden` takes `SoftTokens`, `hollow` if no position
@@ -81,7 +82,7 @@ class Network(nn.Module, Denoiser):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config.resolved()
-        self.process = UniformProcess(config.vocab_size, config.schedule)
+        self.process = config.process()
         self.length = config.length
 
     def hidden(self, z: Any, sigma: Float[Tensor, " B"]) -> Float[Tensor, "B L d"] | None:
@@ -106,7 +107,7 @@ class Network(nn.Module, Denoiser):
 
     def predict(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Prediction:
         """The cavity for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
-        z = check_tokens("z", z, self.config.vocab_size)
+        z = check_tokens("z", z, self.process.state_size)
         return self.predict_at(z, z, self.process, t)
 
     def predict_at(
@@ -124,14 +125,25 @@ class Network(nn.Module, Denoiser):
         sigma = self.told(process, z, t)
         own_logit = None
         if self.config.predicts == "posterior":
-            own_logit = _column(process.own_logit(t), z).float().expand(z.shape)
+            own = _column(process.own_logit(t), z).float().expand(z.shape)
+            own_logit = own.masked_fill(~process.is_token(z), 0.0)
+        token = z.clamp_max(process.vocab_size - 1)
         h = self.hidden(inputs, sigma)
         if h is not None:
-            return HeadPrediction(h, *self.read_out(), z, own_logit)
-        logits: Tensor = self(inputs, sigma).float()
+            weight, bias = self.read_out()
+            return HeadPrediction(h, weight, self._tokens_only(bias), token, own_logit)
+        logits: Tensor = self._tokens_only(self(inputs, sigma).float())
         if own_logit is not None:
-            logits = logits.scatter_add(-1, z[..., None], -own_logit[..., None])
+            logits = logits.scatter_add(-1, token[..., None], -own_logit[..., None])
         return DensePrediction(logits.log_softmax(-1))
+
+    def _tokens_only(self, logits: Float[Tensor, "*shape K"]) -> Float[Tensor, "*shape K"]:
+        """Logits, or the biases of a read-out, in which a mask that is one of the K ids has no chance."""
+        if self.config.mask is None:
+            return logits
+        chance = torch.zeros_like(logits, dtype=torch.float32)
+        chance[..., self.config.mask] = -1e30  # finite: 0 log 0 is no number
+        return logits + chance
 
     def cavity(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, "B L K"]:
         """log x_theta, (B, L, K), for tokens z (B, L) at times t, () or (B,) in (0, 1]."""

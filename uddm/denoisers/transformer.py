@@ -55,7 +55,7 @@ class DiT(Network):
     def __init__(self, config: DiTConfig):
         super().__init__(config)
         d = config.hidden_dim
-        self.vocab_embed = _Embedding(config.vocab_size, d)
+        self.vocab_embed = _Embedding(self.process.state_size, d)
         self.sigma_map = NoiseLevel(config.cond_dim)
         self.rotary_emb = _Rotary(d // config.heads)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
@@ -79,9 +79,9 @@ class DiT(Network):
 
 
 class _Embedding(nn.Module):
-    def __init__(self, vocab_size: int, d: int):
+    def __init__(self, rows: int, d: int):
         super().__init__()
-        self.embedding = nn.Parameter(torch.empty(vocab_size, d).uniform_(-1 / math.sqrt(d), 1 / math.sqrt(d)))
+        self.embedding = nn.Parameter(torch.empty(rows, d).uniform_(-1 / math.sqrt(d), 1 / math.sqrt(d)))
 
     def forward(self, z: Tensor | SoftTokens) -> Tensor:
         """(B, L, d): rows of the embedding, or their averages under relaxed tokens."""

@@ -50,7 +50,7 @@ class TreeUNet(Network):
         super().__init__(config)
         self.hollow = config.hollow
         d = config.hidden_dim
-        self.embedding = nn.Parameter(torch.randn(config.vocab_size, d))
+        self.embedding = nn.Parameter(torch.randn(self.process.state_size, d))
         self.root = nn.Parameter(torch.randn(d))
         self.sigma_map = NoiseLevel(config.cond_dim)
         self.up = nn.ModuleList(_Up(config) for _ in range(config.depth - 1))

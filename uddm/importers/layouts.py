@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uddm.checkpoints import check_safetensors, owned, read_header, read_numbers
+from uddm.checkpoints import check_safetensors, read_header, read_numbers
 from uddm.choices import WeightType
 from uddm.files import instead, read_json
 from uddm.importers._pickle import Record, plain
@@ -114,7 +114,7 @@ def _read_safetensors(path: Path) -> Found:
         """Read, not mapped: pages of a mapped file would stay in memory beside the tensor."""
         with path.open("rb") as file:
             file.seek(start + stored.offset)
-            return owned(read_numbers(file, stored.shape, stored.dtype)[0], dtype, copy=False)
+            return read_numbers(file, stored.shape, stored.dtype, dtype)
 
     return Found(path, "bare weights", _own_names(path, tensors), read)
 

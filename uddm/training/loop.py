@@ -27,7 +27,7 @@ from jaxtyping import Integer
 from torch import Tensor, nn
 
 from uddm._validation import check_choice, check_device, check_positive_int
-from uddm.config import NetworkConfig, TrainConfig
+from uddm.config import NetworkConfig, TrainConfig, check_curriculum
 from uddm.denoisers.network import Network
 from uddm.files import as_path, locked, read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
@@ -88,7 +88,8 @@ def train(
     ------
     ValueError : `run_dir` holds a run of another configuration or data, or an unreadable state; `micro_batch` or the
         number of processes does not divide the batch; `model` has frozen parameters or weights of half precision, or
-        does not read the relaxed tokens of a curriculum; data that are no sequences of the model
+        does not read the relaxed tokens of a curriculum, or has no uniform noise for it; data that are no sequences of
+        the model
     KeyboardInterrupt : Ctrl-C or one of the signals, after the state is saved
     FloatingPointError : loss or gradient is not finite. The weights were not touched, and the last saved state is kept,
         which had a finite loss and gradient itself. The batch is in `offending-RANK.safetensors` of `run_dir`: clean
@@ -110,6 +111,8 @@ def train(
     check_choice("parallel", parallel, ("ddp", "fsdp"))
     if config.curriculum and not model.reads_relaxed:
         raise ValueError(f"`curriculum` needs a network that reads relaxed tokens, as DiT, got {type(model).__name__}")
+    if config.curriculum:
+        check_curriculum(model.config)
     sequences = Sequences(data, model)
     if not all(p.requires_grad for p in model.parameters()):
         raise ValueError("`model` must have trainable parameters only, got frozen ones")
