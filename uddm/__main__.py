@@ -21,6 +21,7 @@ from uddm.config import RUNS, SHAPES, RunConfig
 Checkpoint = tyro.conf.Positional[Path]
 Paths = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="PATH...")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 
 
@@ -301,6 +302,7 @@ def inspect(
     *,
     weights: Literal["ema", "raw"] = "ema",
     mask: Whole = None,
+    p_unif: Number = None,
     heads: Whole = None,
     length: Whole = None,
     distilled: bool | None = None,
@@ -311,6 +313,7 @@ def inspect(
         source: as for `import`.
         weights: the averaged weights of a Lightning file, or the weights themselves.
         mask: id of the mask, where the file does not say.
+        p_unif: share of uniform tokens in the noise of GIDD, where the file does not say.
         heads: attention heads, where the file does not say.
         length: tokens in a sequence, where the file does not say.
         distilled: whether it is a student distilled to few steps, where neither algorithm nor name says so.
@@ -318,7 +321,7 @@ def inspect(
     from uddm.importers import inspect_published
 
     with user_errors():
-        given: Any = {"heads": heads, "length": length, "distilled": distilled, "mask": mask}
+        given: Any = {"heads": heads, "length": length, "distilled": distilled, "mask": mask, "p_unif": p_unif}
         print(printable(str(inspect_published(source, weights=weights, **given)), sys.stdout))
 
 
@@ -331,6 +334,7 @@ def import_(
     dtype: WeightType = "stored",
     tokenizer: Path | None = None,
     mask: Whole = None,
+    p_unif: Number = None,
     heads: Whole = None,
     length: Whole = None,
     distilled: bool | None = None,
@@ -346,6 +350,7 @@ def import_(
             float32.
         tokenizer: saved along: a tokenizer.json, BERT's vocab.txt, GPT-2's encoder.json, or a folder with one of them.
         mask: id of the mask, where the file does not say.
+        p_unif: share of uniform tokens in the noise of GIDD, where the file does not say.
         heads: attention heads, where the file does not say.
         length: tokens in a sequence, where the file does not say.
         distilled: whether it is a student distilled to few steps, where neither algorithm nor name says so.
@@ -353,7 +358,7 @@ def import_(
     from uddm.importers import convert
 
     with user_errors():
-        given: Any = {"heads": heads, "length": length, "distilled": distilled, "mask": mask}
+        given: Any = {"heads": heads, "length": length, "distilled": distilled, "mask": mask, "p_unif": p_unif}
         report = convert(source, out, weights=weights, dtype=dtype, tokenizer=tokenizer, **given)
         print(printable(str(report), sys.stdout))
 

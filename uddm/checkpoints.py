@@ -23,7 +23,7 @@ from uddm.files import CHECKSUM, UnreadableFile, as_path, damaged, instead, read
 
 FORMAT = 1
 HALF = (torch.float16, torch.bfloat16)
-PIECE = 2**20  # numbers that are in memory twice, while their type is changed
+PIECE = 2**16  # numbers that are in memory twice while their type is changed; a larger piece would leave holes
 ORIGIN = "import.json"
 _NAMES = {
     **{torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"},

@@ -204,7 +204,7 @@ class LlamaConfig(NetworkConfig):
     Examples
     --------
     >>> from uddm.denoisers import LlamaConfig
-    >>> LlamaConfig(27, hidden_dim=64, heads=4).head_dim
+    >>> LlamaConfig(27, hidden_dim=64, heads=4).resolved().head_dim
     16
     """
 
@@ -257,10 +257,7 @@ class LlamaConfig(NetworkConfig):
             check_positive_int(name, getattr(self, name), at_least=0)
         if not self.head_dim and self.hidden_dim % (2 * self.heads):
             raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
-        object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
-        object.__setattr__(self, "head_dim", self.head_dim or self.hidden_dim // self.heads)
-        object.__setattr__(self, "mlp_dim", self.mlp_dim or 4 * self.hidden_dim)
-        if self.heads % self.kv_heads:
+        if self.heads % (self.kv_heads or self.heads):
             raise ValueError(f"`heads` must be a multiple of `kv_heads` = {self.kv_heads}, got {self.heads}")
         if self.head_dim % 2:
             raise ValueError(f"`head_dim` must be even, got {self.head_dim}")
@@ -272,6 +269,14 @@ class LlamaConfig(NetworkConfig):
                 continue
             if isinstance(value, str) or not 0 < value < math.inf:
                 raise ValueError(f"`{name}` must be positive and finite, got {value!r}")
+
+    def resolved(self) -> Self:
+        return replace(
+            self,
+            kv_heads=self.kv_heads or self.heads,
+            head_dim=self.head_dim or self.hidden_dim // self.heads,
+            mlp_dim=self.mlp_dim or 4 * self.hidden_dim,
+        )
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Llama(Network):
         super().__init__(config)
         d, K = config.hidden_dim, config.vocab_size
         self.embed_tokens = _Embedding(self.process.state_size, d)
-        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.blocks))
+        self.layers = nn.ModuleList(_Layer(self.config) for _ in range(config.blocks))
         self.norm = _RMSNorm(d, config)
         if not config.tied:
             self.lm_head = Linear(d, K, bias=False)

@@ -80,10 +80,10 @@ def _at(settings: Mapping[str, Any], places: Iterable[str]) -> Any:
 
 
 def noise_of(path: Path, tensors: Mapping[str, StoredTensor], said: Mapping[str, Any]) -> str:
-    """ "uniform", "masked" or "gidd", whose noise is hybrid; ValueError for others.
+    """The kind of noise: "uniform", "masked" or "gidd", which is hybrid; ValueError for other models.
 
-    Other models share names and shapes, but mean something else: autoregressive ones, those whose network reads the
-    noise (audm), belongs to another bound (max_coupling) or another noise (xdlm, sedd).
+    These share names and shapes, but mean something else: autoregressive ones, those whose network reads the noise
+    (audm), belongs to another bound (max_coupling) or another noise (xdlm, sedd).
     """
     if CACHES[0] in tensors or "p_unif" in said:
         noise, allowed = "gidd", {"causal": (False,)}
