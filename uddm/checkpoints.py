@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -193,7 +194,7 @@ def check_safetensors(path: Path) -> None:
 
 
 def read_numbers(
-    file: BinaryIO,
+    file: BufferedReader,
     shape: Sequence[int],
     stored: torch.dtype,
     dtype: WeightType | None = None,

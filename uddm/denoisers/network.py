@@ -98,7 +98,7 @@ class Network(nn.Module, Denoiser):
         return nn.functional.linear(h, *(value.to(h.dtype) for value in self.read_out()))
 
     def told(self, process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
-        """What `forward` reads of the times t, () or (B,), of sequences z (B, L): their noise levels sigma (B,)."""
+        """What `forward` reads of times t, () or (B,), of z (B, L): noise levels sigma (B,) under `process`."""
         return noise_levels(process, z, t)
 
     def read_out(self) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:

@@ -35,7 +35,7 @@ import torch
 from uddm._validation import check_choice
 from uddm.checkpoints import ORIGIN, check_finite, stored_checksum
 from uddm.choices import WEIGHT_TYPES, WeightType
-from uddm.denoisers import DiT, Llama, Network
+from uddm.denoisers import DiT, Llama
 from uddm.denoisers.transformer import _Rotary
 from uddm.files import as_path, sync_folder, to_json, write_atomically
 from uddm.importers.configuration import (
@@ -57,7 +57,6 @@ __all__ = ["Report", "convert", "import_published", "inspect_published"]
 
 WEIGHTS = ("ema", "raw")
 TOKENIZERS = {30522: "bert-base-uncased", 50258: "gpt2"}
-NETWORKS: dict[str, type[Network]] = {"DiT": DiT, "Llama": Llama}
 
 
 def import_published(
@@ -259,13 +258,12 @@ def _build(found: Found, report: Report, dtype: WeightType) -> DiT | Llama:
     check_choice("dtype", dtype, WEIGHT_TYPES)
     if report.missing:
         raise ValueError(f"{found.path} does not say `{'`, `'.join(report.missing)}`: pass it")
-    network = NETWORKS[report.network]
-    config = network.Config(**report.config)
-    model = network.empty(config)
+    network = DiT if report.network == "DiT" else Llama
+    model = network.empty(network.Config(**report.config))
     state = {name: found.read(stored, dtype) for name, stored in found.chosen.items() if name != ROTARY}
     check_finite(state, found.path)
-    if network is DiT:
-        rotary = _Rotary(config.hidden_dim // config.heads)
+    if isinstance(model, DiT):
+        rotary = _Rotary(model.config.hidden_dim // model.config.heads)
         _check_rotary(found, rotary)
         state[ROTARY] = rotary.inv_freq
     model.load_state_dict(state, assign=True)

@@ -226,7 +226,7 @@ def check_names_and_shapes(
     complete = {name: 1 for name in ("length", "heads", "mask") if config.get(name, 1) is None} | complete
     try:
         own = network.empty(network.Config(**complete)).state_dict()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # also of sizes that no tensor has
         raise ValueError(f"{found.path}: {error}") from error
     names = {published(name): name for name in own if name != ROTARY or name in found.tensors}
     found.caches = {name: found.tensors[name] for name in CACHES if name in found.tensors}

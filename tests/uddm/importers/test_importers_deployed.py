@@ -267,6 +267,8 @@ def test_wrong_tensors_are_named(tmp_path, name, function):
         ("LLaDA", {"n_heads": 3}, "`hidden_dim` must be a multiple of"),
         ("LLaDA", {"n_layers": 10**9}, "says 1000000000 layers, the tensors say 2"),
         ("LLaDA", {"d_model": "wide"}, "`hidden_dim` must be an integer"),
+        ("LLaDA", {"d_model": 2**40}, "LLaDA"),
+        ("LLaDA", {"mlp_hidden_size": 10**30}, "LLaDA"),
         ("Dream", {"rope_scaling": {"type": "yarn"}}, "rope_scaling = "),
         ("Dream", {"model_type": "qwen2"}, "model_type 'qwen2'"),
         ("Dream", {"vocab_size": 12}, "config.json says vocab_size = 12, the tensors say 11"),
