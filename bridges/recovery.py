@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -17,6 +18,9 @@ from amtheory.intervals import Estimate, bootstrap_ratio, wilson
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.streams import as_seed, stream
 from bridges.system import MemorySystem, as_tokens, check_confidence, check_dynamics, check_time, check_times
+
+if TYPE_CHECKING:
+    from uddm.process import Process
 
 TOKEN_CLASSES = ("stable", "unstable", "recovered", "failed")
 """Uncorrupted and kept, uncorrupted and altered, corrupted and restored, corrupted and not restored."""
@@ -49,7 +53,12 @@ def token_classes(
 
 
 def frequency_chance(
-    x: Integer[np.ndarray, "N L"], noise: float | Sequence[float], *, vocab_size: int, schedule: str = "log-linear"
+    x: Integer[np.ndarray, "N L"],
+    noise: float | Sequence[float],
+    *,
+    vocab_size: int | None = None,
+    schedule: str = "log-linear",
+    process: Process | None = None,
 ) -> xr.DataArray:
     """Recovery of corrupted tokens by Bayes inference that knows the frequencies of single tokens only: what a model
     must exceed to have learnt anything else.
@@ -58,16 +67,17 @@ def frequency_chance(
     ----------
     x : (N, L) token ids in [0, vocab_size), from which the frequencies are taken
     noise : one time in (0, 1] that corrupts, or several
-    vocab_size : K >= 2
-    schedule : noise schedule of the uniform process, of `uddm.choices`; default "log-linear"
+    vocab_size, schedule : K >= 2 and the schedule of uniform noise, of `uddm.choices`; default "log-linear"
+    process : other noise, in their place, as that of a denoiser; default None
 
     Returns
     -------
-    DataArray over ``noise``: the probability that a corrupted token (z != x) is drawn right from its posterior
+    DataArray over ``noise``: the probability that a corrupted token (z != x, masks among them) is drawn right from its
+    posterior
 
     Raises
     ------
-    TypeError, ValueError : naming the argument that is out of range
+    TypeError, ValueError : naming the argument that is out of range, or missing
 
     Examples
     --------
@@ -79,21 +89,31 @@ def frequency_chance(
     True
     >>> round(chance.sel(noise=1.0).item(), 3)  # sum of squared frequencies
     0.375
+    >>> from uddm import MaskedProcess
+    >>> round(frequency_chance(x, 0.5, process=MaskedProcess(3)).item(), 3)  # a mask says nothing
+    0.375
     """
     import torch
 
     from uddm import UniformProcess
     from uddm._validation import check_tokens
 
-    process = UniformProcess(vocab_size, schedule)
-    counts = torch.bincount(check_tokens("x", x, vocab_size).ravel(), minlength=vocab_size)
-    frequency = counts.double() / counts.sum()
+    if process is None:
+        if vocab_size is None:
+            raise TypeError("`vocab_size` or `process` must be given")
+        process = UniformProcess(vocab_size, schedule)
+    K = process.vocab_size
+    counts = torch.bincount(check_tokens("x", x, K).ravel(), minlength=K)
+    frequency, tokens = counts.double() / counts.sum(), process.is_token(torch.arange(K))
 
     def at(t: float) -> float:
-        # p(x | z) = f_x / (1 + f_z (e^b - 1)) for z != x, of which every one is equally likely
-        b = process.own_logit(t)
-        weights = torch.sigmoid(-(frequency.log() + b + torch.log(-torch.expm1(-b))))
-        return float((frequency**2 * (weights.sum() - weights)).sum() / (vocab_size - 1))
+        # p(x | z) = f_x / (1 + f_z (e^b - 1)) for z != x, of which every token is equally likely, and f_x at a mask
+        b = process.own_logit(t).clamp_max(700)  # infinite where there is no such token
+        _, wrong, hidden = (log.exp() for log in process.log_likelihoods(t))
+        weights = torch.sigmoid(-(frequency.log() + b + torch.log(-torch.expm1(-b)))) * tokens
+        of_tokens = wrong * (frequency**2 * (weights.sum() - weights)).sum()
+        right = of_tokens + hidden * (frequency**2).sum()
+        return float(right / (wrong * (tokens.sum() - 1) + hidden))
 
     times = [check_time("noise", t) for t in np.atleast_1d(np.asarray(noise, np.float64)).tolist()]
     return xr.DataArray([at(t) for t in times], coords={"noise": times})

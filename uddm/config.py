@@ -584,7 +584,7 @@ class RunConfig:
             raise ValueError(f"`fraction` must lie in (0, 1], got {self.fraction}")
         if self.fraction is not None and self.sequences is not None:
             raise ValueError("`fraction` and `sequences` exclude each other")
-        if self.recipe.curriculum:
+        if self.curriculum or self.training.curriculum:
             check_curriculum(self.network)
 
     @property

@@ -241,15 +241,31 @@ def _scored(
             x, given = (torch.from_numpy(np.stack([windows[n][k] for n in rows])).to(device) for k in (1, 2))
             seeds = (keyed_seed(seed, "evaluation", number, draw) for draw in range(DRAWS))
             bounds = [token_bound(process, denoiser, x, given=given, times=times, generator=s) for s in seeds]
-            prediction = denoiser.predict(x, CLEAN)
-            clean = [prediction.log_prob(x).double(), prediction.entropy().double()]
             means = [torch.stack(term).mean(0) for term in zip(*bounds)]
-            columns = torch.stack([*means, *clean], 1).cpu().numpy()
+            columns = torch.stack([*means, *_given_others(denoiser, x)], 1).cpu().numpy()
             draws = torch.stack([torch.stack([b.total.sum(1), b.published.sum(1)], 1) for b in bounds], 1).cpu().numpy()
             for n, one, drawn in zip(rows, columns, draws):
                 found[n] = (one, drawn)
             bar.update(len(rows))
     return found
+
+
+def _given_others(denoiser: Denoiser, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """log x_theta of x and the entropy of x_theta, given all other tokens, nats, each (B, L).
+
+    A network does not learn to say more of a token than it sees, if noise leaves no doubt of it: it is masked for that,
+    and a pass made for each.
+    """
+    process, at = denoiser.process, torch.arange(x.shape[1], device=x.device)
+    if process.mask is None or denoiser.hollow or bool(process.own_logit(CLEAN).isfinite()):
+        prediction = denoiser.predict(x, CLEAN)
+        return prediction.log_prob(x).double(), prediction.entropy().double()
+    found = []
+    for l in range(x.shape[1]):
+        prediction = denoiser.predict(x.masked_fill(at == l, process.mask), CLEAN)
+        found.append((prediction.log_prob(x)[:, l].double(), prediction.entropy()[:, l].double()))
+    log_prob, entropy = (torch.stack(values, 1) for values in zip(*found))
+    return log_prob, entropy
 
 
 def _document(name: str, text: str, parts: Sequence[tuple[_Window, _Found]]) -> DocumentScore:

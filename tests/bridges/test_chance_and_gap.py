@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from amtheory import Estimate, Hopfield
 from amtheory.patterns import random_patterns
 from bridges import BinarySystem, conditional_entropy, entropy_gap, frequency_chance, to_tokens
-from uddm import UniformProcess
+from uddm import HybridProcess, MaskedProcess, UniformProcess
 
 
 @pytest.mark.parametrize("schedule", ["log-linear", "linear"])
@@ -28,6 +29,33 @@ def test_chance_equals_enumeration(schedule):
         assert float(chances.sel(noise=t)) == pytest.approx(recovered / corrupted, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "process",
+    [
+        MaskedProcess(3),
+        HybridProcess(3, p_unif=0.3),
+        HybridProcess(4, mask=3),
+        HybridProcess(3, law="xdlm", p_unif=1.0),
+    ],
+    ids=repr,
+)
+def test_chance_under_other_noise(process):
+    """The same sum over all states z, masks among them, of which every one is corrupted."""
+    tokens, p = np.array([[0, 0, 0, 1, 1, 2]]), np.array([3, 2, 1]) / 6
+    for t in (0.1, 0.5, 0.9):
+        q = process.transition(t).prob(torch.arange(process.state_size), torch.arange(3)[:, None]).numpy()
+        corrupted = recovered = 0.0
+        for x in range(3):
+            for z in set(range(process.state_size)) - {x}:
+                if q[x, z]:
+                    corrupted += p[x] * q[x, z]
+                    recovered += p[x] * q[x, z] * p[x] * q[x, z] / (p @ q[:, z])
+        chance = float(frequency_chance(tokens, t, process=process)[0])
+        assert chance == pytest.approx(recovered / corrupted, rel=1e-12)
+    if isinstance(process, MaskedProcess):
+        assert chance == pytest.approx((p**2).sum(), rel=1e-12)
+
+
 @pytest.mark.statistical(alarm=1e-6)
 def test_chance_at_full_noise_is_that_two_tokens_agree(seed):
     rng = np.random.default_rng(seed(0))
@@ -36,6 +64,8 @@ def test_chance_at_full_noise_is_that_two_tokens_agree(seed):
 
 
 def test_chance_refuses_what_it_cannot_count():
+    with pytest.raises(TypeError, match="`vocab_size` or `process`"):
+        frequency_chance(np.array([[1]]), 0.5)
     with pytest.raises(ValueError, match="`x` must hold token ids"):
         frequency_chance(np.array([[3]]), 0.5, vocab_size=3)
     with pytest.raises(ValueError, match="`noise` must lie in"):

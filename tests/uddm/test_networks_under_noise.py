@@ -10,7 +10,9 @@ import torch
 from uddm import DiTConfig, HollowMLP, HollowMLPConfig, TrainConfig, evidence_bound, nelbo, reverse, train
 from uddm.__main__ import main
 from uddm.config import RUNS, SHAPES, Curriculum, NetworkConfig
+from uddm.corpora import ByteTokenizer
 from uddm.denoisers import NETWORKS, HalfPrecision, Linear, LinearConfig, Network
+from uddm.evaluation import CLEAN, score_documents
 from uddm.process import HybridProcess, MaskedProcess
 
 SMALL = {
@@ -151,6 +153,26 @@ def test_half_precision_reads_masks():
 def test_spins_have_no_mask():
     with pytest.raises(ValueError, match="got 2 and a mask"):
         Linear(LinearConfig(2, length=3, noise="masked")).couplings()
+
+
+def test_clean_tokens_are_scored_given_the_others_alone():
+    """Each masked, where the network sees it and the noise leaves no doubt of it."""
+    model = NETWORKS["DiT"](DiTConfig(256, **SMALL["DiT"], **NOISES["masked"]))
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.normal_(0, 0.3)
+    tokenizer, text = ByteTokenizer(), "abcdefg"
+    (score,) = score_documents(model.eval(), tokenizer, [("a", text)], times=8)
+    x = torch.as_tensor(score.tokens).reshape(2, 4)  # with the separator
+    for l in range(4):
+        z = x.clone()
+        z[:, l] = model.process.mask
+        log_p = model.cavity(z, CLEAN)[:, l].double()
+        want = log_p.gather(1, x[:, l, None])[:, 0]
+        np.testing.assert_allclose(score.log_prob.reshape(2, 4)[:, l], want.detach(), rtol=1e-5)
+        np.testing.assert_allclose(score.entropy.reshape(2, 4)[:, l], -(log_p.exp() * log_p).sum(1).detach(), rtol=1e-5)
+    seen = model.cavity(x, CLEAN).gather(-1, x[..., None])[..., 0].detach().numpy()
+    assert np.abs(seen.ravel() - score.log_prob).max() > 0.01
 
 
 @pytest.mark.parametrize("noise", ["masked", "hybrid"])
