@@ -72,7 +72,7 @@ class DiT(Network):
         return self.output_layer.modulate(h, condition)
 
     def told(self, process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
-        """Noise levels sigma (B,) of z (B, L) at times t, () or (B,), under `process`; t itself, if that is what it reads."""
+        """Noise levels sigma (B,) of z (B, L) at times t, () or (B,), under `process`; or t, if it reads that."""
         if self.config.time_conditioning == "t":
             return _column(check_time("t", t), z).float().expand(len(z), 1).squeeze(1)
         return super().told(process, z, t)
