@@ -161,11 +161,12 @@ def calls_beside_the_examples() -> None:
     from amtheory import Hopfield, PseudoLikelihood
     from amtheory.patterns import random_patterns
     from bridges import BinarySystem, Conditional, DiffusionSystem, MemorySystem, UTurn, to_tokens
-    from uddm import Curriculum, DiT, DiTConfig, EmpiricalBayes, HierarchyBayes, UniformProcess, corpora, duality
+    from uddm import Curriculum, DiT, DiTConfig, EmpiricalBayes, HierarchyBayes, corpora, duality
     from uddm.curriculum import relaxed_tokens
     from uddm.denoisers import Linear
     from uddm.hierarchy import belief
-    from uddm.objective import jump_nelbo
+    from uddm.objective import expected_nelbo, jump_nelbo, nelbo, reconstruction
+    from uddm.process import HybridProcess, MaskedProcess, UniformProcess
 
     rng, process = np.random.default_rng(0), UniformProcess(2)
     spins = random_patterns(3, 8, rng=0)
@@ -195,6 +196,11 @@ def calls_beside_the_examples() -> None:
     cavity = empirical.cavity(z, times)
     process.is_token(z), process.log_likelihoods(times), process.posterior(cavity, z, times, 0.1)
     jump_nelbo(process, cavity, z, z, times)
+    for other in (MaskedProcess(2), HybridProcess(2)):
+        noisy = other.corrupt(z, times)
+        for loss in (nelbo, jump_nelbo, reconstruction):
+            loss(other, cavity, z, noisy, times)
+        expected_nelbo(other, cavity, z, times), other.own_logit(times)
 
     for system in (BinarySystem(hopfield, beta=1.0), DiffusionSystem(network), DiffusionSystem(hierarchy)):
         system.generate(2, rng, steps=2), system.prior(2, rng), system.path(x, steps=2, rng=rng)

@@ -159,6 +159,13 @@ def check_seed(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_curriculum(network: Any) -> None:
+    """ValueError unless the noise of a network's configuration is uniform, which alone is the argmax of a Gaussian
+    process."""
+    if network.noise != "uniform" or network.mask is not None:
+        raise ValueError(f"`curriculum` needs uniform noise over all ids, got {network.process()!r}")
+
+
 def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
     """`value` as an int; TypeError for what is no integer, ValueError for one that is too small."""
     if isinstance(value, bool) or not isinstance(value, Integral):

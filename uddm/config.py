@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from uddm._validation import check_choice, check_positive_int, check_seed
+from uddm._validation import check_choice, check_curriculum, check_positive_int, check_seed
 from uddm.choices import (
     HYBRIDS,
     LOSSES,
@@ -460,12 +460,6 @@ class Curriculum:
 
         schedule, tau = self.schedule(vocab_size), self.tau(step)
         return relaxed_tokens(x, t, schedule, tau, top_k=self.top_k, generator=generator)
-
-
-def check_curriculum(network: NetworkConfig) -> None:
-    """ValueError unless the noise of the network is uniform, which alone is the argmax of a Gaussian process."""
-    if network.noise != "uniform" or network.mask is not None:
-        raise ValueError(f"`curriculum` needs uniform noise over all ids, got {network.process()!r}")
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor, nn
 
-from uddm._validation import check_choice, check_device, check_positive_int
-from uddm.config import NetworkConfig, TrainConfig, check_curriculum
+from uddm._validation import check_choice, check_curriculum, check_device, check_positive_int
+from uddm.config import NetworkConfig, TrainConfig
 from uddm.denoisers.network import Network
 from uddm.files import as_path, locked, read_json, to_json, write_atomically
 from uddm.objective import LOSSES, expected_nelbo
