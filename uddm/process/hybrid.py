@@ -89,10 +89,9 @@ class HybridProcess(Process):
         if not 0 < gamma <= 2:
             raise ValueError(f"`gamma` must lie in (0, 2], got {gamma}")
         mixed = Gidd(p_unif, gamma) if law == "gidd" else {"xdlm": Xdlm, "hdlm": Hdlm}[law](p_unif)
-        super().__init__(
-            vocab_size, HybridSchedule(get_schedule(schedule, vocab_size), mixed), mask=_or(mask, vocab_size)
-        )
-        self._law, self._base = mixed, self.schedule.base
+        base = get_schedule(schedule, vocab_size)
+        super().__init__(vocab_size, HybridSchedule(base, mixed), mask=vocab_size if mask is None else mask)
+        self._law, self._base = mixed, base
         self._without_tokens = MaskedProcess(vocab_size, self._base, mask=mask) if p_unif == 0 else None
 
     def token_share(self, t: Float64[Tensor, " ..."], s: Float64[Tensor, " ..."]) -> Float64[Tensor, " ..."]:
@@ -166,13 +165,14 @@ class HybridProcess(Process):
         law, token = self._law, z.clamp_max(self.vocab_size - 1)
         ratios = Ratios.of(prediction, x, token, self._tokens * law.signal(n), reverse=reverse)
         total = law.total(n)
-        columns = (
-            _column(self._base.rate(t), x) / (n * (1 - n)),
-            law.tokens(n) / total / self._tokens,
-            law.masked * n / total,
-            law.growth(n),
+        dtype = ratios.c.dtype
+        return _Terms(
+            speed=(_column(self._base.rate(t), x) / (n * (1 - n))).to(dtype),
+            each=(law.tokens(n) / total / self._tokens).to(dtype),
+            masks=(law.masked * n / total).to(dtype),
+            growth=law.growth(n).to(dtype),
+            ratios=ratios,
         )
-        return _Terms(*(column.to(ratios.c.dtype) for column in columns), ratios)
 
 
 class _Terms(NamedTuple):
@@ -284,7 +284,3 @@ class HybridSchedule:
         n, law = self.base.one_minus_alpha(t), self.law
         arriving = law.growth(n) * law.tokens(n) + law.masked * n
         return law.kept * arriving / (n * law.total(n) ** 2) * self.base.rate(t)
-
-
-def _or(mask: int | None, default: int) -> int:
-    return default if mask is None else mask
