@@ -1,4 +1,4 @@
-"""Command line: python -m uddm train | sample | evaluate | import."""
+"""Command line: python -m uddm train | sample | evaluate | inspect | import."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from uddm.config import RUNS, SHAPES, RunConfig
 Checkpoint = tyro.conf.Positional[Path]
 Paths = Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="PATH...")]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 
 
@@ -51,7 +52,8 @@ def _train(preset: str, network: str) -> Callable[..., None]:
             out: run folder; the finished model stands in its folder `model`.
             preset: whose settings are shown here. "letters" learns prose, 16 letters at a time, in a minute on a CPU;
                 "paper-*" are the published transformers on LM1B, and want --corpus and --tokenizer.
-            network: HollowMLP learns in minutes on a CPU; DiT is the published transformer; by default the preset's.
+            network: HollowMLP learns in minutes on a CPU; DiT is the published transformer; Llama is told no time; by
+                default the preset's.
             settings: in place of what the preset says.
             device: cpu, cuda, ...; by default a GPU if there is one.
             micro_batch: sequences in one forward pass of a process; gradients accumulate over the batch.
@@ -294,6 +296,35 @@ def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_atomically(path, pieces)
 
 
+def inspect(
+    source: tyro.conf.Positional[str],
+    /,
+    *,
+    weights: Literal["ema", "raw"] = "ema",
+    mask: Whole = None,
+    p_unif: Number = None,
+    heads: Whole = None,
+    length: Whole = None,
+    distilled: bool | None = None,
+) -> None:
+    """Say what a published checkpoint is, and what would have to be told to import it, without loading its weights.
+
+    Args:
+        source: as for `import`.
+        weights: the averaged weights of a Lightning file, or the weights themselves.
+        mask: id of the mask, where the file does not say.
+        p_unif: share of uniform tokens in the noise of GIDD, where the file does not say.
+        heads: attention heads, where the file does not say.
+        length: tokens in a sequence, where the file does not say.
+        distilled: whether it is a student distilled to few steps, where neither algorithm nor name says so.
+    """
+    from uddm.importers import inspect_published
+
+    with user_errors():
+        given: Any = {"heads": heads, "length": length, "distilled": distilled, "mask": mask, "p_unif": p_unif}
+        print(printable(str(inspect_published(source, weights=weights, **given)), sys.stdout))
+
+
 def import_(
     source: tyro.conf.Positional[str],
     out: tyro.conf.Positional[Path],
@@ -302,6 +333,8 @@ def import_(
     weights: Literal["ema", "raw"] = "ema",
     dtype: WeightType = "stored",
     tokenizer: Path | None = None,
+    mask: Whole = None,
+    p_unif: Number = None,
     heads: Whole = None,
     length: Whole = None,
     distilled: bool | None = None,
@@ -316,6 +349,8 @@ def import_(
         dtype: half-precision weights as they are stored, in half the space, or as float32; either way training reads
             float32.
         tokenizer: saved along: a tokenizer.json, BERT's vocab.txt, GPT-2's encoder.json, or a folder with one of them.
+        mask: id of the mask, where the file does not say.
+        p_unif: share of uniform tokens in the noise of GIDD, where the file does not say.
         heads: attention heads, where the file does not say.
         length: tokens in a sequence, where the file does not say.
         distilled: whether it is a student distilled to few steps, where neither algorithm nor name says so.
@@ -323,7 +358,7 @@ def import_(
     from uddm.importers import convert
 
     with user_errors():
-        given: Any = {"heads": heads, "length": length, "distilled": distilled}
+        given: Any = {"heads": heads, "length": length, "distilled": distilled, "mask": mask, "p_unif": p_unif}
         report = convert(source, out, weights=weights, dtype=dtype, tokenizer=tokenizer, **given)
         print(printable(str(report), sys.stdout))
 
@@ -375,12 +410,13 @@ def _load(checkpoint: Path, device: str | None, dtype: WeightType = "float32") -
     from uddm._validation import check_device
     from uddm.corpora import load_tokenizer
     from uddm.denoisers import Network
+    from uddm.importers import tokenizer_fits
 
     model = Network.from_pretrained(checkpoint, dtype=dtype).to(check_device(device))
     if not (checkpoint / "tokenizer.json").exists():
         raise ValueError(f"{checkpoint} holds no tokenizer.json: import the model with --tokenizer")
     tokenizer = load_tokenizer(checkpoint / "tokenizer.json")
-    if tokenizer.vocab_size != model.config.vocab_size:
+    if not tokenizer_fits(tokenizer.vocab_size, model.config.vocab_size, type(model).__name__):
         sizes = f"{tokenizer.vocab_size} tokens, the model {model.config.vocab_size}"
         raise ValueError(f"{checkpoint} holds a tokenizer of another model: it has {sizes}")
     return model, tokenizer
@@ -408,7 +444,7 @@ def _chosen(words: Sequence[str]) -> tuple[str, str]:
 
 def main() -> None:
     train = _train(*_chosen(sys.argv[2:] if sys.argv[1:2] == ["train"] else []))
-    commands = {"train": train, "sample": sample, "evaluate": evaluate, "import": import_}
+    commands = {"train": train, "sample": sample, "evaluate": evaluate, "inspect": inspect, "import": import_}
     run_commands(commands, prog="python -m uddm", description=__doc__)
 
 

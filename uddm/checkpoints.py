@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,6 +23,7 @@ from uddm.files import CHECKSUM, UnreadableFile, as_path, damaged, instead, read
 
 FORMAT = 1
 HALF = (torch.float16, torch.bfloat16)
+PIECE = 2**16  # numbers that are in memory twice while their type is changed; a larger piece would leave holes
 ORIGIN = "import.json"
 WEIGHTS = "model.safetensors"
 LARGEST_HEADER = 2**24
@@ -121,14 +123,19 @@ def _origin(folder: Path) -> dict[str, Any] | None:
 def stored_checksum(path: Path) -> str | None:
     """The checksum that a safetensors file of ours says it has."""
     with path.open("rb") as file:
-        return _read_header(file).get("__metadata__", {}).get(CHECKSUM)
+        return read_header(file).get("__metadata__", {}).get(CHECKSUM)
 
 
 def owned(tensor: Tensor, dtype: WeightType | None, *, copy: bool = True) -> Tensor:
     """A view of a file in memory of its own: as it is, or its floating-point numbers as float32, unless half ones are
     to stay as "stored". Without `copy`, the tensor itself if it is so already."""
-    keep = dtype is None or not tensor.is_floating_point() or (dtype == "stored" and tensor.dtype in HALF)
-    return tensor.to(tensor.dtype if keep else torch.float32, copy=copy, memory_format=torch.contiguous_format)
+    return tensor.to(_kept(tensor.dtype, dtype), copy=copy, memory_format=torch.contiguous_format)
+
+
+def _kept(stored: torch.dtype, dtype: WeightType | None) -> torch.dtype:
+    """What numbers of a stored type are made."""
+    keep = dtype is None or not stored.is_floating_point or (dtype == "stored" and stored in HALF)
+    return stored if keep else torch.float32
 
 
 def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], source: Path) -> None:
@@ -144,8 +151,10 @@ def check_tensors(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], sour
 def check_finite(weights: Mapping[str, Tensor], source: Path) -> None:
     """UnreadableFile naming a tensor that holds NaN or an infinity, of which no prediction could be trusted."""
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise UnreadableFile(f"{source}: {name} holds numbers that are not finite")
+        if tensor.is_floating_point() and tensor.numel():
+            extremes = torch.stack(torch.aminmax(tensor))  # NaN if any is, and no second tensor of that size
+            if not bool(torch.isfinite(extremes).all()):
+                raise UnreadableFile(f"{source}: {name} holds numbers that are not finite")
 
 
 def dump_tensors(tensors: Mapping[str, Tensor]) -> list[bytes | memoryview]:
@@ -172,15 +181,11 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
     """
     described, tensors = _without_numbers(path), {}
     with path.open("rb") as file:
-        header = _read_header(file)
+        header = read_header(file)
         checksum = header.pop("__metadata__", {}).get(CHECKSUM)
         digest = _digest(header)
         for name in sorted(header, key=lambda name: header[name]["data_offsets"]):
-            numbers = torch.empty_like(described[name], device="cpu")
-            content = numbers.reshape(-1).view(torch.uint8).numpy().data
-            file.readinto(content)
-            digest.update(content)
-            tensors[name] = owned(numbers, dtype, copy=False)
+            tensors[name] = read_numbers(file, described[name].shape, described[name].dtype, dtype, digest)
     if checksum is not None and checksum != digest.hexdigest():
         raise damaged(path)
     return tensors
@@ -188,16 +193,9 @@ def read_tensors(path: Path, dtype: WeightType | None = None) -> dict[str, Tenso
 
 def _without_numbers(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file that is whole, as its header has them: they take no memory."""
-    check_header(path)
-    try:
-        with safe_open(path, framework="numpy"):  # header and size are as they should be
-            pass
-    except SafetensorError as error:
-        with path.open("rb") as file:
-            other = instead(file.read(512))
-        raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
+    check_safetensors(path)
     with path.open("rb") as file:
-        header = _read_header(file)
+        header = read_header(file)
     tensors = {}
     for name in header.keys() - {"__metadata__"}:
         stored, shape = header[name]["dtype"], header[name]["shape"]
@@ -210,15 +208,45 @@ def _without_numbers(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def check_header(path: Path) -> None:
-    """UnreadableFile if a safetensors file has a header of more than LARGEST_HEADER bytes, which is not parsed then."""
+def check_safetensors(path: Path) -> None:
+    """UnreadableFile unless header and size of a safetensors file are as they should be; a header of more than
+    LARGEST_HEADER bytes is not parsed."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if LARGEST_HEADER < length <= path.stat().st_size - 8:
         raise UnreadableFile(f"{path} is no file of weights: its header has more than {LARGEST_HEADER:,} bytes")
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        with path.open("rb") as file:
+            other = instead(file.read(512))
+        raise UnreadableFile(f"{path} is not a readable safetensors file{other}: {error}") from error
 
 
-def _read_header(file: BinaryIO) -> dict[str, Any]:
+def read_numbers(
+    file: BufferedReader,
+    shape: Sequence[int],
+    stored: torch.dtype,
+    dtype: WeightType | None = None,
+    digest: hashlib._Hash | None = None,
+) -> Tensor:
+    """The tensor that comes next in an open file, of the type of `owned`, piece by piece; `digest` has its bytes."""
+    numbers = torch.empty(tuple(shape), dtype=_kept(stored, dtype))
+    flat = numbers.reshape(-1)
+    piece = flat if numbers.dtype == stored else torch.empty(min(len(flat), PIECE), dtype=stored)
+    for start in range(0, len(flat), len(piece) or 1):
+        part = piece[: len(flat) - start]
+        content = part.view(torch.uint8).numpy().data
+        file.readinto(content)
+        if digest:
+            digest.update(content)
+        if part.dtype != flat.dtype:
+            flat[start : start + len(part)] = part
+    return numbers
+
+
+def read_header(file: BinaryIO) -> dict[str, Any]:
     """Header of an open safetensors file, whose numbers are then to be read."""
     return json.loads(file.read(int.from_bytes(file.read(8), "little")))
 

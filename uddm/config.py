@@ -172,20 +172,20 @@ class DiTConfig(ResidualConfig):
 
     heads: int = 8
     """Attention heads; the width is a multiple of twice their number."""
-    time_conditioning: bool = True
-    """Whether the network is told the noise level; if not, it is told 0 at all times, as some published models are."""
+    time_conditioning: bool | Literal["t"] = True
+    """Whether the network is told the noise level sigma, or the time "t" itself, as GIDD is; if not, it is told 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive_int("heads", self.heads)
         if self.hidden_dim % (2 * self.heads):
             raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
-        if not isinstance(self.time_conditioning, bool):
-            raise TypeError(f"`time_conditioning` must be True or False, got {self.time_conditioning!r}")
+        if not isinstance(self.time_conditioning, bool) and self.time_conditioning != "t":
+            raise TypeError(f"`time_conditioning` must be True, False or 't', got {self.time_conditioning!r}")
 
     def to_dict(self) -> dict[str, Any]:
         said = super().to_dict()
-        if self.time_conditioning:  # as every network has it that was stored before there was a choice
+        if self.time_conditioning is True:  # as every network has it that was stored before there was a choice
             del said["time_conditioning"]
         return said
 
@@ -203,6 +203,88 @@ class DiTConfig(ResidualConfig):
     def medium(cls, vocab_size: int, **changes: Any) -> DiTConfig:
         """24 blocks, d = 1024: 384.04M parameters at `vocab_size` 30522; `changes` to it by name."""
         return replace(cls(vocab_size, hidden_dim=1024, blocks=24, heads=16), **changes)
+
+
+@dataclass(frozen=True)
+class LlamaConfig(NetworkConfig):
+    """Shape of a bidirectional transformer of Llama's kind, with what the published ones add.
+
+    Examples
+    --------
+    >>> from uddm.denoisers import LlamaConfig
+    >>> LlamaConfig(27, hidden_dim=64, heads=4).resolved().head_dim
+    16
+    """
+
+    hidden_dim: int = 256
+    """Width d of the network."""
+    blocks: int = 8
+    """Number of layers."""
+    heads: int = 8
+    """Attention heads."""
+    kv_heads: int = 0
+    """Heads of keys and values, each shared by as many others; 0 for as many as there are."""
+    head_dim: int = 0
+    """Width of a head, even; 0 for hidden_dim / heads."""
+    mlp_dim: int = 0
+    """Hidden units of an MLP; 0 for 4 hidden_dim."""
+    mlp: Literal["swiglu", "relu2"] = "swiglu"
+    """Gated, silu(gate) up, or not, relu(up)^2."""
+    rope_base: float = 10_000.0
+    """Base of the frequencies of rotary positions."""
+    norm_eps: float = 1e-5
+    """Added to the mean square in a norm."""
+    centered_norms: bool = False
+    """Whether weights of norms are stored as what they exceed one by."""
+    qkv_bias: bool = False
+    """Biases of queries, keys and values."""
+    mlp_bias: bool = False
+    """Biases of the MLP."""
+    qk_norm: bool = False
+    """Whether queries and keys have a norm each, over all heads together, before they are rotated."""
+    soft_cap: Annotated[float | None, _shown("FLOAT")] = None
+    """c of c tanh(score/c), of the scores of attention; None for none."""
+    sink: Literal["none", "zero", "learned"] = "none"
+    """One more key and value that stand at no position: zero, or learned for each head."""
+    residual_scale: float = 1.0
+    """Factor on what a layer adds."""
+    weight_scale: float | Literal["fan_in"] = 1.0
+    """Factor on the weights of a layer; "fan_in" for 1/sqrt(inputs)."""
+    head_scale: float = 1.0
+    """Factor on the logits."""
+    tied: bool = False
+    """Whether the read-out is the embedding."""
+    shifted: bool = False
+    """Whether logits stand one position to the left of the token that they are of."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("hidden_dim", "blocks", "heads"):
+            check_positive_int(name, getattr(self, name))
+        for name in ("kv_heads", "head_dim", "mlp_dim"):
+            check_positive_int(name, getattr(self, name), at_least=0)
+        if not self.head_dim and self.hidden_dim % (2 * self.heads):
+            raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
+        if self.heads % (self.kv_heads or self.heads):
+            raise ValueError(f"`heads` must be a multiple of `kv_heads` = {self.kv_heads}, got {self.heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"`head_dim` must be even, got {self.head_dim}")
+        check_choice("mlp", self.mlp, ("swiglu", "relu2"))
+        check_choice("sink", self.sink, ("none", "zero", "learned"))
+        for name in ("rope_base", "norm_eps", "soft_cap", "residual_scale", "weight_scale", "head_scale"):
+            value = getattr(self, name)
+            if value is None or (name == "weight_scale" and value == "fan_in"):
+                continue
+            if isinstance(value, str) or not 0 < value < math.inf:
+                raise ValueError(f"`{name}` must be positive and finite, got {value!r}")
+
+    def resolved(self) -> Self:
+        return replace(
+            self,
+            kv_heads=self.kv_heads or self.heads,
+            head_dim=self.head_dim or self.hidden_dim // self.heads,
+            mlp_dim=self.mlp_dim or 4 * self.hidden_dim,
+        )
 
 
 @dataclass(frozen=True)
@@ -299,6 +381,7 @@ class LinearConfig(NetworkConfig):
 
 SHAPES: dict[str, type[NetworkConfig]] = {
     "DiT": DiTConfig,
+    "Llama": LlamaConfig,
     "HollowMLP": HollowMLPConfig,
     "TreeUNet": TreeUNetConfig,
     "Linear": LinearConfig,

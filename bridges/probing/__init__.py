@@ -243,9 +243,13 @@ def _with_tokenizer(model: Any, tokenizer: Any) -> tuple[MemorySystem, Any]:
 
         tokenizer = read_tokenizer(path)
     if tokenizer is not None and tokenizer.vocab_size != system.vocab_size:
-        raise ValueError(
-            f"`tokenizer` must be the model's, of {system.vocab_size} tokens, got one of {tokenizer.vocab_size}"
-        )
+        from uddm.importers import tokenizer_fits
+
+        network = type(getattr(system, "denoiser", None)).__name__
+        if not tokenizer_fits(tokenizer.vocab_size, system.vocab_size, network):
+            raise ValueError(
+                f"`tokenizer` must be the model's, of {system.vocab_size} tokens, got one of {tokenizer.vocab_size}"
+            )
     return system, tokenizer
 
 

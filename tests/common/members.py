@@ -48,6 +48,8 @@ MEMORIES: dict[str, Callable[[], Memory]] = {
 # the configuration of a small network, beside 5 tokens and length 6; one that is not here has none of its own
 SHAPES: dict[str, dict[str, Any]] = {
     "DiT": {"hidden_dim": 16, "blocks": 1, "cond_dim": 8, "heads": 2},
+    "Llama": {"hidden_dim": 16, "blocks": 2, "heads": 4, "kv_heads": 2, "qkv_bias": True, "qk_norm": True}
+    | {"soft_cap": 30.0, "sink": "learned", "mlp_bias": True},
     "HollowMLP": {"hidden_dim": 16, "blocks": 1, "cond_dim": 8, "embed_dim": 4},
     "TreeUNet": {"hidden_dim": 8, "cond_dim": 8, "depth": 2, "length": 4},
 }

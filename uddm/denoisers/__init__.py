@@ -12,6 +12,8 @@ from uddm.denoisers.hollow import HollowMLP as HollowMLP
 from uddm.denoisers.hollow import HollowMLPConfig as HollowMLPConfig
 from uddm.denoisers.linear import Linear as Linear
 from uddm.denoisers.linear import LinearConfig as LinearConfig
+from uddm.denoisers.llama import Llama as Llama
+from uddm.denoisers.llama import LlamaConfig as LlamaConfig
 from uddm.denoisers.network import NETWORKS as NETWORKS
 from uddm.denoisers.network import Network as Network
 from uddm.denoisers.network import network_of as network_of
@@ -43,6 +45,8 @@ __all__ = [
     "HollowMLPConfig",
     "Linear",
     "LinearConfig",
+    "Llama",
+    "LlamaConfig",
     "MaskedLanguageModel",
     "Network",
     "TreeUNet",

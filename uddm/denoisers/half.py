@@ -13,7 +13,7 @@ from uddm._validation import check_choice, check_kind, check_tokens
 from uddm.checkpoints import HALF
 from uddm.choices import PRECISIONS, Precision
 from uddm.denoisers.base import Denoiser, inference
-from uddm.denoisers.network import Network, noise_levels
+from uddm.denoisers.network import Network
 from uddm.process.base import PerSequence
 
 
@@ -66,8 +66,8 @@ class HalfPrecision(Denoiser):
         """log x_theta, (B, L, K) float32 down to -inf, for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
         z = check_tokens("z", z, self.process.state_size)
         with inference(self.network), torch.autocast(self.device.type, self.dtype):
-            logits = self.network(z, noise_levels(self.process, z, t))
-        return logits.to(self.dtype).log_softmax(-1).exp().float().log()
+            logits = self.network(z, self.network.told(self.process, z, t))
+        return self.network._tokens_only(logits).to(self.dtype).log_softmax(-1).exp().float().log()
 
 
 def in_precision(network: Network, precision: Precision) -> Denoiser:

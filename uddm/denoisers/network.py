@@ -96,7 +96,15 @@ class Network(nn.Module, Denoiser):
         h = self.hidden(z, sigma)
         if h is None:
             raise NotImplementedError(f"{type(self).__name__} defines neither `hidden` nor `forward`")
-        return self.output_layer.linear(h)
+        return nn.functional.linear(h, *(value.to(h.dtype) for value in self.read_out()))
+
+    def told(self, process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
+        """What `forward` reads of times t, () or (B,), of z (B, L): noise levels sigma (B,) under `process`."""
+        return noise_levels(process, z, t)
+
+    def read_out(self) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
+        """The weights (K, d) and biases (K,) that make logits of `hidden`; those of `output_layer.linear`."""
+        return self.output_layer.linear.weight, self.output_layer.linear.bias
 
     def predict(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Prediction:
         """The cavity for tokens z (B, L) at times t, () or (B,) in (0, 1]."""
@@ -115,7 +123,7 @@ class Network(nn.Module, Denoiser):
         process : the forward process, that of the network or a curriculum's
         t : times, () or (B,) in (0, 1]
         """
-        sigma = noise_levels(process, z, t)
+        sigma = self.told(process, z, t)
         own_logit = None
         if self.config.predicts == "posterior":
             own = _column(process.own_logit(t), z).float().expand(z.shape)
@@ -123,8 +131,8 @@ class Network(nn.Module, Denoiser):
         token = z.clamp_max(process.vocab_size - 1)
         h = self.hidden(inputs, sigma)
         if h is not None:
-            linear = self.output_layer.linear
-            return HeadPrediction(h, linear.weight, self._tokens_only(linear.bias), token, own_logit)
+            weight, bias = self.read_out()
+            return HeadPrediction(h, weight, self._tokens_only(bias), token, own_logit)
         logits = self._tokens_only(widened(self(inputs, sigma)))
         if own_logit is not None:
             logits = logits.scatter_add(-1, token[..., None], -own_logit[..., None].to(logits.dtype))

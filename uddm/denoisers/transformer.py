@@ -19,10 +19,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from uddm._validation import check_time
 from uddm.config import DiTConfig as DiTConfig
 from uddm.curriculum import SoftTokens
 from uddm.denoisers.layers import Linear, NoiseLevel, Norm, ReadOut, widened, zero_linear
 from uddm.denoisers.network import Network
+from uddm.process import Process
+from uddm.process.base import PerSequence, _column
 
 
 class DiT(Network):
@@ -67,6 +70,12 @@ class DiT(Network):
         for block in self.blocks:
             h = block(h, condition, rotation)
         return self.output_layer.modulate(h, condition)
+
+    def told(self, process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
+        """Noise levels sigma (B,) of z (B, L) at times t, () or (B,), under `process`; or t, if it reads that."""
+        if self.config.time_conditioning == "t":
+            return _column(check_time("t", t), z).float().expand(len(z), 1).squeeze(1)
+        return super().told(process, z, t)
 
 
 class _Embedding(nn.Module):

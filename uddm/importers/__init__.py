@@ -1,19 +1,22 @@
-"""Published checkpoints of the transformer, read safely and turned into our own folders.
+"""Published checkpoints, read safely and turned into our own folders.
 
-Three layouts hold the same parameters under the same names:
+Diffusion transformers (`DiT`) and transformers of Llama's kind (`Llama`; which, and under what names, stands in
+`uddm.importers.llama`) come in three layouts:
 
 - Lightning files `.ckpt` (`lemoncmd/lldms-associative-memory`, and what github.com/s-sahoo/duo, MzeroMiko/XDLM (its
   `udlm`) and samsongourevitch/rev_udm (its `udlm`) train): the weights
   `state_dict`, their average `ema.shadow_params` without names, the configuration as a pickled OmegaConf object, and
   optimizer states. Nothing of them is run, and neither Lightning nor OmegaConf is needed.
-- Hub folders `config.json` + `model.safetensors` (`kuleshov-group/udlm-lm1b`, `s-sahoo/duo`), or `pytorch_model.bin`;
-  also in shards, with an index of them.
+- Hub folders `config.json` + `model.safetensors` (`kuleshov-group/udlm-lm1b`, `s-sahoo/duo`; masked,
+  `kuleshov-group/mdlm-owt`; hybrid, `dvruette/gidd-small-p_unif-0.1` and the like, with caches of rotations), or
+  `pytorch_model.bin`; also in shards, with an index of them.
 - A bare file of weights, safetensors or `torch.save`, or the index of shards.
 
 Which of them a file is, its first bytes tell, whatever it is called.
-Which algorithms are known, `uddm.importers.configuration.ALGORITHMS` says; others are refused by name, as their
-networks mean something else. What the configuration says is compared with the shapes of the tensors; what it does not
-say is taken from them, and what neither says is asked for.
+Which algorithms are known, `uddm.importers.configuration` says; others are refused by name, as their networks mean
+something else. What the configuration says is compared with the shapes of the tensors; what it does not say is taken
+from them, and what neither says is asked for. Each number is in memory once, in the type in which it is stored unless
+float32 is asked for.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ import torch
 from uddm._validation import check_choice
 from uddm.checkpoints import ORIGIN, check_finite, stored_checksum
 from uddm.choices import WEIGHT_TYPES, WeightType
-from uddm.config import DiTConfig
-from uddm.denoisers.transformer import DiT, _Rotary
+from uddm.denoisers import DiT, Llama
+from uddm.denoisers.transformer import _Rotary
 from uddm.files import as_path, locked, sync_folder, to_json, write_atomically
 from uddm.importers.configuration import (
     Given,
@@ -40,10 +43,10 @@ from uddm.importers.configuration import (
     check_names_and_shapes,
     is_distilled,
     recorded,
-    refuse_other_models,
 )
 from uddm.importers.hub import local
-from uddm.importers.layouts import ROTARY, Found, named_average, open_published, skipped
+from uddm.importers.layouts import CACHES, ROTARY, Found, named_average, open_published, skipped
+from uddm.importers.llama import family_of
 from uddm.importers.report import Report
 from uddm.importers.transformers_models import import_transformers, inspect_transformers, is_transformers
 
@@ -63,8 +66,8 @@ def import_published(
     weights: Literal["ema", "raw"] = "ema",
     dtype: WeightType = "float32",
     **given: Unpack[Given],
-) -> DiT:
-    """A published checkpoint as a `DiT` in evaluation mode on the CPU, which carries where it is from as `origin`.
+) -> DiT | Llama:
+    """A published checkpoint as a network in evaluation mode on the CPU, which carries where it is from as `origin`.
 
     No code of the file is run, and only the tensors that are needed are read. Of files of `torch.save` the checksums
     are verified; safetensors files carry none.
@@ -79,11 +82,12 @@ def import_published(
         half-precision weights take half the memory; the numbers that it gives are the same (`Network.from_pretrained`)
     **given : what is said in place of the file, or where it says nothing; None, the default, leaves it to the file:
         `heads`, their number, an integer >= 1; `length`, L >= 1 tokens in a sequence; `schedule` of the noise, one that
-        `DiTConfig` takes; `dropout` in [0, 1); `distilled`, whether it is a student of few steps
+        `DiTConfig` takes; `dropout` in [0, 1); `distilled`, whether it is a student of few steps; `mask`, the id of
+        the mask in [0, K); `p_unif` in [0, 1) of hybrid noise, as `uddm.HybridProcess` takes it
 
     Returns
     -------
-    DiT in evaluation mode
+    DiT or Llama in evaluation mode
 
     Raises
     ------
@@ -126,7 +130,7 @@ def convert(
     tokenizer: Tokenizer | str | Path | None = None,
     **given: Unpack[Given],
 ) -> Report:
-    """Write a published checkpoint as a folder that `DiT.from_pretrained` reads, with the report in `import.json`.
+    """Write a published checkpoint as a folder that `Network.from_pretrained` reads, with the report in `import.json`.
 
     A new folder appears whole or not at all; in one that is there, `config.json` appears last. What an import that was
     killed has left is cleared away by the next one into the same folder.
@@ -152,7 +156,7 @@ def convert(
     folder = as_path("folder", folder)
     _check_free(folder)
     found, report = _examine(source, weights, given)
-    saved = _tokenizer(tokenizer, report.config["vocab_size"])
+    saved = _tokenizer(tokenizer, report)
     model = _build(found, report, dtype)
     report = replace(report, sha256=_sha256(found.files))
     there = folder.exists()
@@ -226,10 +230,14 @@ def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Rep
     found = open_published(path)
     path = found.path
     said = recorded(found.settings)
-    refuse_other_models(path, said)
     notes: list[str] = []
-    config = arguments(path, found.tensors, said, given, notes)
-    order = check_names_and_shapes(found, config)
+    family = family_of(path, found.tensors, found.settings)
+    if family is None:
+        config = arguments(path, found.tensors, said, given, notes)
+        order = check_names_and_shapes(found, DiT, config)
+    else:
+        config = family.arguments(found, given, notes)
+        order = check_names_and_shapes(found, Llama, config, family.published)
     if found.format != "Lightning checkpoint":
         if weights == "raw":
             raise ValueError(f"`weights` must be left out for {path}, which holds one set of weights, as published")
@@ -240,6 +248,8 @@ def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Rep
     size = sum(file.stat().st_size for file in found.files)
     if sum(n * parameters[name].dtype.itemsize for name, n in numbers.items()) > size:
         raise ValueError(f"{path}: tensors share their numbers, and would take more memory than the file has")
+    if family is not None:
+        said = said | {"algorithm": family.name}
     training = {name: said[name] for name in ("algorithm", "data", "tokenizer", "wrap", "seed") if name in said}
     if "tokenizer" not in training and config["vocab_size"] in TOKENIZERS:
         training["tokenizer"] = TOKENIZERS[config["vocab_size"]]
@@ -259,6 +269,7 @@ def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Rep
         updates=_number(found.facts.get("updates")) if averaged else None,
         dtype=", ".join(sorted({str(s.dtype).removeprefix("torch.") for s in parameters.values()})),
         parameters=sum(numbers.values()),
+        network="DiT" if family is None else "Llama",
         config=config,
         distilled=is_distilled(str(source), said, given),
         training=training,
@@ -269,36 +280,55 @@ def _examine(source: str | Path, weights: str, given: Given) -> tuple[Found, Rep
     return found, report
 
 
-def _build(found: Found, report: Report, dtype: WeightType) -> DiT:
+def _build(found: Found, report: Report, dtype: WeightType) -> DiT | Llama:
     check_choice("dtype", dtype, WEIGHT_TYPES)
-    for name in ("heads", "length"):
-        if report.config[name] is None:
-            raise ValueError(f"{found.path} does not say `{name}`: pass it")
-    config = DiTConfig(**report.config)
-    model = DiT.empty(config)
+    if report.missing:
+        raise ValueError(f"{found.path} does not say `{'`, `'.join(report.missing)}`: pass it")
+    network = DiT if report.network == "DiT" else Llama
+    model = network.empty(network.Config(**report.config))
     state = {name: found.read(stored, dtype) for name, stored in found.chosen.items() if name != ROTARY}
     check_finite(state, found.path)
-    state[ROTARY] = _Rotary(config.hidden_dim // config.heads).inv_freq
-    if ROTARY in found.tensors:
-        stored = found.tensors[ROTARY]
-        published, rounding = found.read(stored, "float32"), 4 * torch.finfo(stored.dtype).eps
-        if not torch.allclose(published, state[ROTARY], rtol=rounding, atol=0):
-            raise ValueError(f"{found.path}: {ROTARY} is not that of rotary embeddings of base 10000")
+    if isinstance(model, DiT):
+        rotary = _Rotary(model.config.hidden_dim // model.config.heads)
+        _check_rotary(found, rotary)
+        state[ROTARY] = rotary.inv_freq
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _check_rotary(found: Found, own: _Rotary) -> None:
+    """ValueError unless stored frequencies, or cosines and sines of them for queries and keys, are ours."""
+    pairs = [(ROTARY, own.inv_freq)] if ROTARY in found.tensors else []
+    for name, stored in found.caches.items():
+        turned = own(stored.shape[1] if len(stored.shape) == 5 else 1)[CACHES.index(name)]
+        still = torch.full_like(turned, float(name == CACHES[0]))  # of values, which are not rotated
+        pairs.append((name, torch.stack([turned, turned, still], 1)[None, :, :, None]))
+    for name, ours in pairs:
+        stored = (found.tensors | found.caches)[name]
+        published, rounding = found.read(stored, "float32"), 4 * torch.finfo(stored.dtype).eps
+        atol = 0.0 if name == ROTARY else 5e-4  # a float32 angle of thousands is rounded by so much
+        if published.shape != ours.shape or not torch.allclose(published, ours, rtol=rounding, atol=atol):
+            raise ValueError(f"{found.path}: {name} is not that of rotary embeddings of base 10000")
 
 
 def _number(value: Any) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _tokenizer(tokenizer: Tokenizer | str | Path | None, vocab_size: int) -> Tokenizer | None:
+def _tokenizer(tokenizer: Tokenizer | str | Path | None, report: Report) -> Tokenizer | None:
+    """One of the model: of all its ids, or, as large models have more than tokens, of those that texts hold."""
     from uddm.corpora.tokenizer_files import read_tokenizer
 
     if isinstance(tokenizer, str | Path):
         tokenizer = read_tokenizer(as_path("tokenizer", tokenizer), bert_separator="[CLS]")
     if tokenizer is not None and not hasattr(tokenizer, "vocab_size"):
         raise TypeError(f"`tokenizer` must be a Tokenizer or a path, got {type(tokenizer).__name__}")
-    if tokenizer is not None and tokenizer.vocab_size != vocab_size:
+    vocab_size = report.config["vocab_size"]
+    if tokenizer is not None and not tokenizer_fits(tokenizer.vocab_size, vocab_size, report.network):
         raise ValueError(f"`tokenizer` must have the {vocab_size} tokens of the model, got {tokenizer.vocab_size}")
     return tokenizer
+
+
+def tokenizer_fits(tokens: int, vocab_size: int, network: str) -> bool:
+    """Whether a tokenizer of so many tokens is one for a network of K ids: a `Llama` may have more of them."""
+    return tokens == vocab_size or (network == "Llama" and tokens < vocab_size)

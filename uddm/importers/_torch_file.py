@@ -37,7 +37,8 @@ LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor of floating-point numbers lies: in the storage `key` of so many `elements`, strided."""
+    """Where a tensor of floating-point numbers lies: in the storage `key` of so many `elements`, strided, from its
+    element `offset`; of a safetensors file, whole, from its byte `offset` after the header."""
 
     key: str
     shape: tuple[int, ...]
@@ -165,8 +166,8 @@ class TorchFile:
         content = self.read(f"data/{stored.key}")
         if self._swap:
             np.frombuffer(content, f"u{stored.dtype.itemsize}").byteswap(inplace=True)
-        storage = torch.frombuffer(content, dtype=stored.dtype)
-        return owned(storage.as_strided(stored.shape, stored.stride, stored.offset), dtype)
+        tensor = torch.frombuffer(content, dtype=stored.dtype).as_strided(stored.shape, stored.stride, stored.offset)
+        return owned(tensor, dtype, copy=tensor.numel() < stored.elements)
 
     def storages(self, value: Any, seen: set[int]) -> dict[str, int]:
         """Bytes of every storage that is reached from `value`, by its key; not through objects whose id is in `seen`,

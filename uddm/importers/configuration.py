@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,23 +12,28 @@ import torch
 
 from uddm.checkpoints import check_tensors
 from uddm.config import DiTConfig
-from uddm.denoisers.transformer import DiT
+from uddm.denoisers import Network
 from uddm.importers._torch_file import StoredTensor
-from uddm.importers.layouts import ROTARY, Found
+from uddm.importers.layouts import CACHES, ROTARY, Found
 
 TEACHERS = ("duo", "duo_base", "udlm")
 STUDENTS = ("distillation", "idlm", "idlm_duo", "idlm_dcd")
 ALGORITHMS = (*TEACHERS, *STUDENTS)
 """Whose networks give x_theta, or the posterior, of uniform noise; STUDENTS are distilled to few steps, and no optimum
 of the evidence bound."""
-SETTINGS = {  # our name: where a Lightning configuration, or config.json, has it
+MASKED = ("mdlm",)
+MASKS = {50258: 50257, 30522: 103}
+"""The mask of MDLM, by K: the id after GPT-2's tokens, or BERT's own (its `diffusion.py`, kuleshov-group/mdlm)."""
+SETTINGS = {  # our name: where a Lightning configuration, or config.json, has it; GIDD's config.json last
     "vocab_size": ("vocab_size",),
-    "length": ("model.length", "model_length"),
-    "hidden_dim": ("model.hidden_size", "hidden_dim"),
-    "blocks": ("model.n_blocks", "n_blocks"),
-    "heads": ("model.n_heads", "n_heads"),
-    "cond_dim": ("model.cond_dim", "cond_dim"),
-    "dropout": ("model.dropout", "dropout"),
+    "length": ("model.length", "model_length", "max_seq_len"),
+    "hidden_dim": ("model.hidden_size", "hidden_dim", "hidden_size"),
+    "blocks": ("model.n_blocks", "n_blocks", "num_hidden_layers"),
+    "heads": ("model.n_heads", "n_heads", "num_attention_heads"),
+    "cond_dim": ("model.cond_dim", "cond_dim", "timestep_cond_dim"),
+    "dropout": ("model.dropout", "dropout", "attention_dropout"),
+    "p_unif": ("p_uniform",),
+    "mask": ("mask_token_id",),
     "noise": ("noise.type",),
     "noise_eps": ("noise.eps",),
     "algorithm": ("algo.name", "model_type"),
@@ -54,6 +59,8 @@ class Given(TypedDict, total=False):
     schedule: str | None
     dropout: float | None
     distilled: bool | None
+    mask: int | None
+    p_unif: float | None
 
 
 def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,22 +79,32 @@ def _at(settings: Mapping[str, Any], places: Iterable[str]) -> Any:
     return None
 
 
-def refuse_other_models(path: Path, said: Mapping[str, Any]) -> None:
-    """Other models share names and shapes, but mean something else: masked, autoregressive and hybrid ones, and those
-    whose network reads the noise (audm) or belongs to another bound (max_coupling)."""
-    allowed: dict[str, tuple[Any, ...]] = {
-        "algorithm": ALGORITHMS,
-        "diffusion": ("uniform",),
-        "causal": (False,),
-        "parameterization": ("mean", "d3pm"),
-        "model_prediction": tuple(PREDICTS),
-        "time_conditioning": (True, False),
-    }
+def noise_of(path: Path, tensors: Mapping[str, StoredTensor], said: Mapping[str, Any]) -> str:
+    """The kind of noise: "uniform", "masked" or "gidd", which is hybrid; ValueError for other models.
+
+    These share names and shapes, but mean something else: autoregressive ones, those whose network reads the noise
+    (audm), belongs to another bound (max_coupling) or another noise (xdlm, sedd).
+    """
+    if CACHES[0] in tensors or "p_unif" in said:
+        noise, allowed = "gidd", {"causal": (False,)}
+    else:
+        algorithm = _plain(said["algorithm"]) if "algorithm" in said else None
+        masks = said.get("parameterization") == "subs" or said.get("diffusion") == "absorbing_state"
+        noise = "masked" if algorithm in MASKED or (algorithm is None and masks) else "uniform"
+        allowed = {
+            "algorithm": MASKED if noise == "masked" else (*ALGORITHMS, *MASKED),
+            "diffusion": ("absorbing_state",) if noise == "masked" else ("uniform",),
+            "causal": (False,),
+            "parameterization": ("subs",) if noise == "masked" else ("mean", "d3pm"),
+            "model_prediction": tuple(PREDICTS),
+            "time_conditioning": (True, False),
+        }
     for name, values in allowed.items():
         value = said.get(name)
         if value is not None and (_plain(value) if name == "algorithm" else value) not in values:
             known = ", ".join(map(str, values))
-            raise ValueError(f"{path} is not of a uniform-state diffusion model: {name} {value!r} (known: {known})")
+            raise ValueError(f"{path} is not of a diffusion model that is read: {name} {value!r} (known: {known})")
+    return noise
 
 
 def is_distilled(source: str, said: Mapping[str, Any], given: Given) -> bool:
@@ -109,11 +126,11 @@ def arguments(
     path: Path, tensors: Mapping[str, StoredTensor], said: Mapping[str, Any], given: Given, notes: list[str]
 ) -> dict[str, Any]:
     """Arguments of `DiTConfig`, None for those that nothing tells."""
-    seen = _shape(path, tensors)
+    noise, seen = noise_of(path, tensors, said), _shape(path, tensors)
     asked = {name: value for name, value in given.items() if value is not None and name != "distilled"}
-    if not said:
+    if noise == "uniform" and not said:
         notes.append("there is no readable configuration: a uniform-state diffusion model is assumed")
-    elif not said.keys() & {"algorithm", "diffusion"}:
+    elif noise == "uniform" and not said.keys() & {"algorithm", "diffusion"}:
         notes.append("no algorithm is recorded: a uniform-state diffusion model is assumed")
     for name, value in seen.items():
         if asked.get(name, value) != value:
@@ -121,17 +138,38 @@ def arguments(
         if said.get(name, value) != value:
             raise ValueError(f"{path}: the configuration says {name} = {said[name]!r}, the tensors say {value}")
     config = {name: said.get(name) for name in SHAPE} | seen
-    config["schedule"] = asked.get("schedule") or _schedule(path, said, notes)
+    config["schedule"] = asked.get("schedule") or ("linear" if noise == "gidd" else _schedule(path, said, notes))
     if "model_prediction" in said:
         config["predicts"] = PREDICTS[said["model_prediction"]]
-    if not said.get("time_conditioning", True):
+    if not said.get("time_conditioning", noise != "masked"):
         config["time_conditioning"] = False
+    if noise != "uniform":
+        config |= _masks(noise, said, config, asked, notes)
     config["dropout"] = said.get("dropout", DiTConfig.dropout)
     if "dropout" not in said and "dropout" not in asked:
         notes.append(f"dropout is not recorded: {DiTConfig.dropout}")
     if "heads" not in said and "heads" in seen:
-        notes.append(f"heads are inferred from {ROTARY}")
+        notes.append("heads are inferred from the rotary embedding")
+    if config.get("noise") == "masked":
+        asked.pop("p_unif", None)
     return config | asked
+
+
+def _masks(
+    noise: str, said: Mapping[str, Any], config: Mapping[str, Any], asked: Mapping[str, Any], notes: list[str]
+) -> dict[str, Any]:
+    """What noise with masks adds to the configuration."""
+    mask = said.get("mask", MASKS.get(config["vocab_size"]))
+    if "mask" not in said and "mask" not in asked and mask is not None:
+        notes.append(f"the mask is inferred from K: id {mask}")
+    if noise == "gidd":
+        p_unif = asked.get("p_unif", said.get("p_unif"))
+        hybrid = {"noise": "hybrid", "p_unif": p_unif} if p_unif != 0 else {"noise": "masked"}
+        return hybrid | {"mask": mask, "time_conditioning": "t"}
+    if not config.get("time_conditioning", True) and "schedule" not in asked:
+        notes.append("alpha_t = 1 - t: the network is not told the time, on which its bound does not depend then")
+        return {"noise": "masked", "mask": mask, "schedule": "linear"}
+    return {"noise": "masked", "mask": mask}
 
 
 def _shape(path: Path, tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
@@ -149,11 +187,12 @@ def _shape(path: Path, tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
     cond_dim, _ = matrix("sigma_map.mlp.0.weight")
     blocks = len({match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))})
     shape = {"vocab_size": vocab_size, "hidden_dim": hidden_dim, "blocks": blocks, "cond_dim": cond_dim}
-    if ROTARY in tensors:
-        frequencies = math.prod(tensors[ROTARY].shape)
-        if not frequencies or hidden_dim % (2 * frequencies):
-            raise ValueError(f"{path}: {ROTARY} has shape {tensors[ROTARY].shape}, which fits no heads of {hidden_dim}")
-        shape["heads"] = hidden_dim // (2 * frequencies)
+    for name in ROTARY, CACHES[0]:
+        if name in tensors:
+            of_head = 2 * math.prod(tensors[name].shape) if name == ROTARY else (tensors[name].shape or (0,))[-1]
+            if not of_head or hidden_dim % of_head:
+                raise ValueError(f"{path}: {name} has shape {tensors[name].shape}, which fits no heads of {hidden_dim}")
+            shape["heads"] = hidden_dim // of_head
     return shape
 
 
@@ -178,14 +217,21 @@ def _schedule(path: Path, said: Mapping[str, Any], notes: list[str]) -> str:
     return name
 
 
-def check_names_and_shapes(found: Found, config: Mapping[str, Any]) -> list[str]:
-    """Against a network of that shape, made without memory; the names in its order."""
-    complete: dict[str, Any] = {name: 1 if value is None else value for name, value in config.items()}
-    with torch.device("meta"):
-        try:
-            own = DiT(DiTConfig(**complete)).state_dict()
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{found.path}: {error}") from error
-        own = {name: tensor for name, tensor in own.items() if name != ROTARY or name in found.tensors}
-        check_tensors({name: torch.empty(s.shape) for name, s in found.tensors.items()}, own, found.path)
-    return list(own)
+def check_names_and_shapes(
+    found: Found, network: type[Network], config: Mapping[str, Any], published: Callable[[str], str] = str
+) -> list[str]:
+    """Against a network of that shape, made without memory, whose tensors have the `published` names in the file; then
+    they have ours, which are returned in the order of the network."""
+    complete: dict[str, Any] = {name: value for name, value in config.items() if value is not None}
+    complete = {name: 1 for name in ("length", "heads", "mask") if config.get(name, 1) is None} | complete
+    try:
+        own = network.empty(network.Config(**complete)).state_dict()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:  # also of sizes that no tensor has
+        raise ValueError(f"{found.path}: {error}") from error
+    names = {published(name): name for name in own if name != ROTARY or name in found.tensors}
+    found.caches = {name: found.tensors[name] for name in CACHES if name in found.tensors}
+    tensors = {name: stored for name, stored in found.tensors.items() if name not in CACHES}
+    shapes = {name: torch.empty(stored.shape, device="meta") for name, stored in tensors.items()}
+    check_tensors(shapes, {name: own[ours] for name, ours in names.items()}, found.path)
+    found.tensors = {names[name]: stored for name, stored in tensors.items()}
+    return list(names.values())

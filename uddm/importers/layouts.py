@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from uddm.checkpoints import check_header, owned
+from uddm.checkpoints import check_safetensors, read_header, read_numbers
 from uddm.choices import WeightType
 from uddm.files import instead, read_json
 from uddm.importers._pickle import Record, plain
@@ -21,6 +20,7 @@ from uddm.importers._torch_file import StoredTensor, TorchFile
 PREFIXES = ("backbone.", "diffusion.model.backbone.")
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile and DistributedDataParallel: parts of names that mean nothing
 ROTARY = "rotary_emb.inv_freq"
+CACHES = ("rotary_emb.cos_cached", "rotary_emb.sin_cached")  # of GIDD, in its place: (1, L, 3, 1, head_dim)
 FOLDER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDEX = ".index.json"  # of shards: `model.safetensors.index.json` in place of `model.safetensors`
 DTYPES = {"F32": torch.float32, "F64": torch.float64, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -39,6 +39,7 @@ class Found:
     facts: dict[str, Any] = field(default_factory=dict)
     average: list[StoredTensor] | None = None
     storages: dict[str, dict[str, int]] = field(default_factory=dict)
+    caches: dict[str, StoredTensor] = field(default_factory=dict)
     chosen: dict[str, StoredTensor] = field(default_factory=dict)
 
     @property
@@ -98,22 +99,23 @@ def _read_shards(path: Path) -> Found:
 
 
 def _read_safetensors(path: Path) -> Found:
-    def read(stored: StoredTensor, dtype: WeightType) -> Tensor:
-        with safe_open(path, framework="pt") as file:
-            return owned(file.get_tensor(stored.key), dtype)
-
-    check_header(path)
+    check_safetensors(path)
+    with path.open("rb") as file:
+        header, start = read_header(file), file.tell()
     tensors = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            for key in names:
-                part = file.get_slice(key)
-                if part.get_dtype() not in DTYPES:
-                    raise ValueError(f"{path}: {key} is {part.get_dtype()}, not a floating-point tensor")
-                tensors[key] = StoredTensor(key, tuple(part.get_shape()), DTYPES[part.get_dtype()])
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{path}: {key} is {entry['dtype']}, not a floating-point tensor")
+        tensors[key] = StoredTensor(key, tuple(entry["shape"]), DTYPES[entry["dtype"]], offset=entry["data_offsets"][0])
+
+    def read(stored: StoredTensor, dtype: WeightType) -> Tensor:
+        """Read, not mapped: pages of a mapped file would stay in memory beside the tensor."""
+        with path.open("rb") as file:
+            file.seek(start + stored.offset)
+            return read_numbers(file, stored.shape, stored.dtype, dtype)
+
     return Found(path, "bare weights", _own_names(path, tensors), read)
 
 

@@ -21,7 +21,8 @@ class Report:
     decay, updates : of the average
     dtype : what the weights are stored in
     parameters : their number
-    config : of the `DiT`; None for what is neither recorded nor given
+    network : "DiT" or "Llama"
+    config : of the network; None for what is neither recorded nor given
     distilled : whether it is a student of few steps, whose distributions are not those that a training on the evidence
         bound gives: its entropies tell nothing of its data
     training : algorithm, data, tokenizer and seed, as far as recorded
@@ -43,6 +44,7 @@ class Report:
     updates: int | None
     dtype: str
     parameters: int
+    network: str
     config: dict[str, Any]
     distilled: bool
     training: dict[str, Any]
@@ -51,10 +53,23 @@ class Report:
     notes: tuple[str, ...]
 
     @property
+    def missing(self) -> list[str]:
+        """What `import_published` has to be told."""
+        return [name for name, value in self.config.items() if value is None]
+
+    @property
     def origin(self) -> dict[str, Any]:
         """What a network made of it carries as its `origin`."""
         names = ("source", "revision", "file", "sha256", "weights", "distilled")
         return {name: getattr(self, name) for name in names} | {"algorithm": self.training.get("algorithm")}
+
+    def _details(self, c: dict[str, Any]) -> str:
+        """What is special to the kind of network."""
+        if self.network == "Llama":
+            special = (f"{name} {value}" for name, value in c.items() if name not in _SHAPE and value is not False)
+            return ", ".join([*special, "told no time"])
+        told = {True: "", False: "told no noise level, ", "t": "told t, "}[c.get("time_conditioning", True)]
+        return f"cond {c['cond_dim']}, dropout {c['dropout']}, {told}{c.get('predicts', 'cavity')}"
 
     def __str__(self) -> str:
         c = {name: "?" if value is None else value for name, value in self.config.items()}
@@ -67,15 +82,20 @@ class Report:
             "trained": self.step is not None and f"{self.step:,} steps, epoch {_or_unknown(self.epoch)}",
             "with": ", ".join(f"{name} {value}" for name, value in self.training.items()),
             "weights": f"{self.weights}{average}, {self.parameters:,} numbers of {self.dtype}",
-            "model": f"DiT, K = {c['vocab_size']}, L = {c['length']}, d = {c['hidden_dim']}, {c['blocks']} blocks, "
-            f"{c['heads']} heads, cond {c['cond_dim']}, dropout {c['dropout']}, {c['schedule']} schedule, "
-            f"{'' if c.get('time_conditioning', True) else 'told no noise level, '}{c.get('predicts', 'cavity')}",
+            "model": f"{self.network}, K = {c['vocab_size']}, L = {c['length']}, d = {c['hidden_dim']}, "
+            f"{c['blocks']} blocks, {c['heads']} heads, {self._details(c)}",
+            "noise": f"{c.get('noise', 'uniform')}, {c['schedule']} schedule"
+            + "".join(f", {name} {c[name]}" for name in ("p_unif", "mask") if name in c),
+            "missing": ", ".join(f"`{name}`, to be passed" for name in self.missing),
             "distilled": self.distilled and "yes: its entropies tell nothing of its training data",
             "skipped": ", ".join(f"{name} {_megabytes(size)}" for name, size in self.skipped.items()),
             **{f"note {n}": note for n, note in enumerate(self.notes, 1)},
         }
         revision = f" at {self.revision}" if self.revision else ""
         return "\n".join([f"{self.source}{revision}", *(f"  {name:9}{row}" for name, row in rows.items() if row)])
+
+
+_SHAPE = ("vocab_size", "length", "hidden_dim", "blocks", "heads", "schedule", "noise", "mask", "p_unif", "predicts")
 
 
 def _or_unknown(value: float | None) -> str:
