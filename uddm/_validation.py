@@ -240,11 +240,13 @@ def check_number(name: str, value: Any, *, low: float = -math.inf, high: float =
     allowed = f"{opening}{low:g}, {high:g}{closing}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a number in {allowed}, got {value!r}")
-    if abs(value) > 2**1023:  # which no float holds
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (low < number < high or (number == low and "[" in closed) or (number == high and "]" in closed)):
         raise ValueError(f"`{name}` must lie in {allowed}, got {value}")
-    if not (low < value < high or (value == low and "[" in closed) or (value == high and "]" in closed)):
-        raise ValueError(f"`{name}` must lie in {allowed}, got {value}")
-    return float(value)
+    return number
 
 
 def check_device(device: str | torch.device | None) -> torch.device:
@@ -273,6 +275,6 @@ def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
         raise TypeError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
     if value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
-    if value >= 2**64:
+    if int(value) >= 2**64:
         raise ValueError(f"`{name}` must be an integer below 2**64, got {value!r}")
     return int(value)
