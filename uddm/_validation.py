@@ -56,7 +56,12 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
 
     if not isinstance(tokens, torch.Tensor):
         tokens = check_integers(name, tokens)
-    if tokens.layout is not torch.strided or tokens.is_nested or torch.masked.is_masked_tensor(tokens):
+    if (
+        tokens.layout is not torch.strided
+        or tokens.is_meta
+        or tokens.is_nested
+        or torch.masked.is_masked_tensor(tokens)
+    ):
         raise TypeError(
             f"`{name}` must be a dense tensor without a mask, got a {type(tokens).__name__}, {tokens.layout}"
         )
@@ -88,7 +93,7 @@ def check_ids(name: str, value: Tensor | ArrayLike) -> Tensor:
     import torch
 
     value = value if isinstance(value, torch.Tensor) else check_integers(name, value)
-    if value.is_floating_point() or value.is_complex() or value.layout is not torch.strided:
+    if value.is_floating_point() or value.is_complex() or value.layout is not torch.strided or value.is_meta:
         raise TypeError(f"`{name}` must be a dense tensor of integers, got {value.dtype}, {value.layout}")
     return value
 
