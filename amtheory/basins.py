@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -200,7 +200,7 @@ def measure_basin(
 
     memory = memory_or_couplings if isinstance(memory_or_couplings, Memory) else None
     if memory is None:
-        memory = Couplings(check.couplings("memory_or_couplings", memory_or_couplings))
+        memory = Couplings(check.couplings("memory_or_couplings", cast("ArrayLike", memory_or_couplings)))
     L = memory.length_
     patterns = check.spins("patterns", patterns, length=L)
     settings: dict[str, Any] = dict(starts=starts, update=update, max_sweeps=max_sweeps, success=success)

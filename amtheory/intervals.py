@@ -279,7 +279,8 @@ def bootstrap_ratio(
     )
     if numerator.shape != denominator.shape or not (denominator >= 0).all():
         raise ValueError(f"`denominator` must be numbers >= 0, one for each of `numerator`, got {denominator}")
-    check.drawn_from(rng), check.between("confidence", confidence, 0, 1)
+    check.drawn_from(rng)
+    check.between("confidence", confidence, 0, 1)
     total = denominator.sum()
     if total == 0:
         return Estimate(np.nan, np.nan, np.nan)
@@ -319,7 +320,8 @@ def bootstrap_mean(
     Estimate(value=2.5, low=1.0, high=4.0)
     """
     values = check.reals("values", values, ndim=1)
-    check.drawn_from(rng), check.between("confidence", confidence, 0, 1)
+    check.drawn_from(rng)
+    check.between("confidence", confidence, 0, 1)
     finite = values[np.isfinite(values)]
     if len(finite) < 2:
         return Estimate(float(finite[0]) if len(finite) else np.nan, np.nan, np.nan)

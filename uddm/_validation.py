@@ -56,7 +56,12 @@ def check_tokens(name: str, tokens: Tensor | ArrayLike, vocab_size: int, *, leng
 
     if not isinstance(tokens, torch.Tensor):
         tokens = check_integers(name, tokens)
-    if tokens.layout is not torch.strided or tokens.is_nested or torch.masked.is_masked_tensor(tokens):
+    if (
+        tokens.layout is not torch.strided
+        or tokens.is_meta
+        or tokens.is_nested
+        or torch.masked.is_masked_tensor(tokens)
+    ):
         raise TypeError(
             f"`{name}` must be a dense tensor without a mask, got a {type(tokens).__name__}, {tokens.layout}"
         )
@@ -88,7 +93,7 @@ def check_ids(name: str, value: Tensor | ArrayLike) -> Tensor:
     import torch
 
     value = value if isinstance(value, torch.Tensor) else check_integers(name, value)
-    if value.is_floating_point() or value.is_complex() or value.layout is not torch.strided:
+    if value.is_floating_point() or value.is_complex() or value.layout is not torch.strided or value.is_meta:
         raise TypeError(f"`{name}` must be a dense tensor of integers, got {value.dtype}, {value.layout}")
     return value
 
@@ -240,11 +245,13 @@ def check_number(name: str, value: Any, *, low: float = -math.inf, high: float =
     allowed = f"{opening}{low:g}, {high:g}{closing}"
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a number in {allowed}, got {value!r}")
-    if abs(value) > 2**1023:  # which no float holds
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not (low < number < high or (number == low and "[" in closed) or (number == high and "]" in closed)):
         raise ValueError(f"`{name}` must lie in {allowed}, got {value}")
-    if not (low < value < high or (value == low and "[" in closed) or (value == high and "]" in closed)):
-        raise ValueError(f"`{name}` must lie in {allowed}, got {value}")
-    return float(value)
+    return number
 
 
 def check_device(device: str | torch.device | None) -> torch.device:
@@ -280,6 +287,6 @@ def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
         raise TypeError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
     if value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
-    if value >= 2**64:
+    if int(value) >= 2**64:
         raise ValueError(f"`{name}` must be an integer below 2**64, got {value!r}")
     return int(value)

@@ -16,7 +16,7 @@ from amtheory import _validation as check
 from amtheory.intervals import Estimate, wilson
 from bridges.embeddings.spectrum import Embeddings
 from bridges.system import check_confidence
-from uddm.files import as_path, read_text
+from uddm.files import UnreadableFile, as_path, read_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,7 +49,7 @@ def word_sentences(lines: Iterable[str], *, most: int = 10_000, fewest: int = 1)
 
 def read_analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]]]:
     """Questions a : b :: c : d of each category, in lower case, from a file such as Google's questions-words.txt:
-    lines ": category", and lines of four words. ValueError for other lines."""
+    lines ": category", and lines of four words. UnreadableFile for other lines."""
     questions: dict[str, list[tuple[str, str, str, str]]] = {}
     category = None
     for n, line in enumerate(read_text(as_path("path", path)).splitlines(), 1):
@@ -58,7 +58,7 @@ def read_analogies(path: str | Path) -> dict[str, list[tuple[str, str, str, str]
         elif line.strip():
             words = line.lower().split()
             if category is None or len(words) != 4:
-                raise ValueError(f"{path}:{n}: must be ': category' or four words, got {line!r}")
+                raise UnreadableFile(f"{path}:{n}: must be ': category' or four words, got {line!r}")
             a, b, c, d = words
             category.append((a, b, c, d))
     return questions

@@ -95,7 +95,7 @@ def _pairs(block: list[NDArray[Any]], K: int, window: int) -> sparse.csr_array:
     return counts
 
 
-def _matrix(name: str, value: ArrayLike) -> NDArray[Any]:
+def _matrix(name: str, value: Any) -> NDArray[Any]:
     array = check.unmasked(name, value)
     if array.ndim != 2 or array.dtype.kind not in "biufc":
         raise ValueError(f"`{name}` must be a matrix of numbers, got shape {array.shape}, dtype {array.dtype}")

@@ -322,7 +322,6 @@ def test_text_is_above_chance(shared_data):
         (lambda: CyclicLanguage(2), "`words` must be"),
         (lambda: CyclicLanguage(5, 0.0), "`concentration` must be"),
         (lambda: AttributeLanguage((0.5, 1.0)), "`strengths` must be"),
-        (lambda: AttributeLanguage(0.5), "`strengths` must be"),
         (lambda: analogy_accuracy(np.ones((4, 2)), ["a"] * 4, {"c": []}), "`words` must be"),
         (lambda: analogy_accuracy(np.ones((3, 2)), list("abcd"), {"c": []}), "`embeddings` must be"),
         (lambda: analogy_accuracy(np.ones((4, 2)), list("abcd"), {}), "`questions` must have"),
@@ -339,6 +338,8 @@ def test_bad_input(make, message):
         make()
 
 
-def test_a_level_is_a_number():
+def test_a_level_is_a_number_and_strengths_are_several():
     with pytest.raises(TypeError, match="`alpha` must be"):
         first_step(np.full((2, 2), 0.25), "a")
+    with pytest.raises(TypeError, match="`strengths` must be"):
+        AttributeLanguage(0.5)

@@ -13,21 +13,22 @@ import pytest
 import seeds
 
 
-def fuzz(folder, *words):
+def fuzz(repository, folder, *words):
     told = folder / "last"
     done = subprocess.run(
         [sys.executable, "-m", "tests.fuzz.arguments", "--seed", str(seeds.numbers()[0]), "--last", told, *words],
         capture_output=True,
         text=True,
         check=False,
+        cwd=repository,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode in (0, 1), f"the interpreter ended, {done.returncode}, at {told.read_text()}{done.stderr}"
     return done
 
 
-def test_arguments_of_all_kinds(tmp_path):
-    done = fuzz(tmp_path, "--examples", "6", "--quick")
+def test_arguments_of_all_kinds(repository, tmp_path):
+    done = fuzz(repository, tmp_path, "--examples", "6", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     functions, examples = (int(n) for n in re.match(r"(\d+) functions, (\d+) examples", done.stdout).groups())
     assert functions > 250
@@ -35,6 +36,6 @@ def test_arguments_of_all_kinds(tmp_path):
 
 
 @pytest.mark.long  # as `make fuzz`: every change of every argument by itself, and 50 of several
-def test_arguments_of_all_kinds_at_length(tmp_path):
-    done = fuzz(tmp_path, "--every", "--examples", "50")
+def test_arguments_of_all_kinds_at_length(repository, tmp_path):
+    done = fuzz(repository, tmp_path, "--every", "--examples", "50")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -380,21 +380,23 @@ def test_test_corpus(tmp_path):
 
 @pytest.mark.parametrize("n", [0, -1, 10**6])
 def test_asking_for_too_many(blocks, n):
-    with pytest.raises(ValueError, match=rf"\[1, {blocks.train_size}\], the number of training blocks"):
+    with pytest.raises(
+        ValueError, match=rf"`n` must be .*(>= 1|\[1, {blocks.train_size}\], the number of training blocks)"
+    ):
         blocks.train(n)
-    with pytest.raises(ValueError, match=rf"\[1, {blocks.test_size}\], the number of test blocks"):
+    with pytest.raises(ValueError, match=rf"`n` must be .*(>= 1|\[1, {blocks.test_size}\], the number of test blocks)"):
         blocks.test(n)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"length": 0}, "`length` must be at least 1"),
+        ({"length": 0}, "`length` must be an integer >= 1"),
         ({"length": 2, "packing": "sentences"}, "`length` must be at least 3"),
         ({"packing": "words"}, "`packing` must be"),
         ({"packing": "sentences"}, "needs a tokenizer with BOS"),
-        ({"test_fraction": 1.0}, "`test_fraction` must be in"),
-        ({"test_fraction": -0.1}, "`test_fraction` must be in"),
+        ({"test_fraction": 1.0}, "`test_fraction` must lie in"),
+        ({"test_fraction": -0.1}, "`test_fraction` must lie in"),
         ({"length": 100_000}, "too short for one training block"),
         ({"length": 2000}, "too short for one test block"),
     ],

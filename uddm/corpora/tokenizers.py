@@ -135,7 +135,9 @@ class CharacterTokenizer(Tokenizer):
     """
 
     def __init__(self, alphabet: str = LETTERS, *, lowercase: bool = True, replacement: str = " "):
-        check_text("alphabet", alphabet), check_text("replacement", replacement), check_flag("lowercase", lowercase)
+        check_text("alphabet", alphabet)
+        check_text("replacement", replacement)
+        check_flag("lowercase", lowercase)
         if len(set(alphabet)) != len(alphabet):
             raise ValueError("`alphabet` must not repeat a character")
         if " " not in alphabet or len(replacement) != 1 or replacement not in alphabet:
