@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SAMPLE = {"control": 6, "kill": 10, "twice": 3, "gradient": 2, "disk": 4, "call": 4, "read-only": 2, "mutation": 260}
+SAMPLE = {"control": 4, "kill": 6, "twice": 2, "gradient": 1, "disk": 2, "call": 2, "read-only": 1, "mutation": 117}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -18,4 +18,4 @@ def test_a_sample_of_every_kind_of_fault(repository):
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     told = re.findall(r"^(\S+) +(\d+) trials +0 failures", done.stdout, re.MULTILINE)
     assert [kind for kind, _ in told] == [*SAMPLE]
-    assert sum(int(number) for _, number in told) > 250
+    assert sum(int(number) for _, number in told) >= 125
