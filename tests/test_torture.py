@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SAMPLE = {"control": 6, "kill": 10, "twice": 3, "gradient": 2, "disk": 4, "call": 4, "read-only": 2, "mutation": 260}
+SAMPLE = {"control": 4, "kill": 1, "twice": 2, "gradient": 1, "disk": 2, "call": 2, "read-only": 1, "mutation": 65}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -17,5 +17,4 @@ def test_a_sample_of_every_kind_of_fault(repository):
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     told = re.findall(r"^(\S+) +(\d+) trials +0 failures", done.stdout, re.MULTILINE)
-    assert [kind for kind, _ in told] == [*SAMPLE]
-    assert sum(int(number) for _, number in told) > 250
+    assert {kind: int(number) for kind, number in told} == SAMPLE

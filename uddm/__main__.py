@@ -318,11 +318,16 @@ def inspect(
         length: tokens in a sequence, where the file does not say.
         distilled: whether it is a student distilled to few steps, where neither algorithm nor name says so.
     """
-    from uddm.importers import inspect_published
+    from uddm.importers import inspect_published, inspect_transformers, is_transformers
+    from uddm.importers.hub import local
 
     with user_errors():
         given: Any = {"heads": heads, "length": length, "distilled": distilled, "mask": mask, "p_unif": p_unif}
-        print(printable(str(inspect_published(source, weights=weights, **given)), sys.stdout))
+        if is_transformers(local(source)[0]):
+            report = inspect_transformers(source)
+        else:
+            report = inspect_published(source, weights=weights, **given)
+        print(printable(str(report), sys.stdout))
 
 
 def import_(

@@ -159,6 +159,7 @@ def through(
     weights = np.array([*names.values()]) / sum(names.values())
     for n in range(trials):
         name = [*names][int(np.searchsorted(weights.cumsum(), (n + 0.5) / trials))]
+        undisturbed(WORKS[name])  # before anything is forked, so that all children have the same published file
         with tempfile.TemporaryDirectory() as folder:
             problem = fault(WORKS[name], rng, Path(folder))
         yield problem and f"{name}: {problem}"

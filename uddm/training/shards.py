@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as read_shards
+from torch.distributed.checkpoint.state_dict_saver import save as write_shards
 
 from uddm.corpora.packing import sha256_of
 from uddm.files import UnreadableFile, damaged, read_json, to_json, write_atomically
@@ -28,7 +29,7 @@ def save(run: Path, step: int, losses: list[float], tensors: Mapping[str, Tensor
     """Write the shards of all processes, and then the record; the shards of earlier steps go."""
     folder = run / f"state-{step}"
     on_first(lambda: shutil.rmtree(folder, ignore_errors=True))  # what a run that died here left
-    dcp.save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    write_shards(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
     record = {"folder": folder.name, "step": step, "losses": losses, "files": _digests(folder)}
 
     def finish() -> None:
@@ -52,7 +53,7 @@ def load(run: Path, tensors: Mapping[str, Tensor]) -> tuple[int, list[float]]:
         raise damaged(run / name)
     try:
         reader = HuggingFaceStorageReader(str(run / name))
-        dcp.load(dict(tensors), storage_reader=reader, no_dist=not dist.is_initialized())
+        read_shards(dict(tensors), storage_reader=reader, no_dist=not dist.is_initialized())
     except (CheckpointException, RuntimeError, ValueError) as error:
         raise UnreadableFile(f"{run / name} is not the state of this network: {error}") from error
     return step, losses
