@@ -107,8 +107,8 @@ def real(name: str, value: Any, *, positive: bool) -> float:
 def between(name: str, value: Any, low: float, high: float, *, closed: bool = False) -> float:
     """`value` as a float in (low, high), or [low, high] if closed. Raises TypeError or ValueError otherwise."""
     allowed = f"a number in [{low}, {high}]" if closed else f"a number in ({low}, {high})"
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, (bool, np.longdouble))
-    if not number:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or np.asarray(value).itemsize > 8:
         raise TypeError(f"`{name}` must be {allowed}, got {value!r}")
     if not (low < value < high or (closed and value in (low, high))):
         raise ValueError(f"`{name}` must be {allowed}, got {value}")

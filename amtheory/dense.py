@@ -90,7 +90,9 @@ class DenseMemory(Memory):
         """
         x = check.spins("patterns", patterns).copy()
         if self.order != "exp" and self.order * np.log(x.shape[1] + 1) + np.log(len(x)) > 700:
-            raise ValueError(f"`patterns` of {x.shape[1]} spins overflow at order {self.order}")
+            raise ValueError(
+                f"`order` must be smaller for `patterns` of {x.shape[1]} spins, got {self.order}: L^order overflows"
+            )
         x.setflags(write=False)
         self.patterns_ = x
         self._dynamics = None

@@ -13,6 +13,7 @@ from paper_figures.cells import stack
 
 if TYPE_CHECKING:
     from bridges import DiffusionSystem, MemorySystem
+    from uddm import Denoiser
 
 Number = TypeVar("Number", int, float)
 
@@ -36,6 +37,13 @@ def three(values: Sequence[Number]) -> list[Number]:
 def nearest(noises: Sequence[float], wanted: float = NOISE) -> float:
     """The one nearest to the noise that is wanted."""
     return min(noises, key=lambda t: abs(t - wanted))
+
+
+def as_system(denoiser: Denoiser) -> DiffusionSystem:
+    """`bridges.as_system` of a denoiser, under its own noise."""
+    found = bridges.as_system(denoiser)
+    assert isinstance(found, bridges.DiffusionSystem)
+    return found
 
 
 def traced(system: MemorySystem, n: int, seed: int, **how: Any) -> xr.Dataset:

@@ -14,7 +14,7 @@ import bridges
 import uddm
 from amtheory.intervals import bootstrap_mean, wilson
 from paper_figures.cells import Cell, stack
-from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, classified, retrieved, scored, three, traced
+from paper_figures.measure import FOLLOWED, FOLLOWED_STATES, as_system, classified, retrieved, scored, three, traced
 from paper_figures.measure.networks import Training, is_row, unigram_entropy
 from paper_figures.task import Task
 from paper_figures.workspace import Workspace
@@ -148,11 +148,11 @@ class Measured:
 
         training, process = self.strings["all"], uddm.UniformProcess(self.grammar.symbols)
         if self.case.system == MEMORIZATION:
-            return bridges.as_system(uddm.EmpiricalBayes(torch.from_numpy(training), process))
+            return as_system(uddm.EmpiricalBayes(torch.from_numpy(training), process))
         if self.network is None:
-            return bridges.as_system(uddm.HierarchyBayes(self.grammar, process))
+            return as_system(uddm.HierarchyBayes(self.grammar, process))
         weights = self.ws.keyed_seed("weights", self.case.grammar)
-        return bridges.as_system(self.network.run(self.ws, f"train-{self._label}", self.origin, training, weights))
+        return as_system(self.network.run(self.ws, f"train-{self._label}", self.origin, training, weights))
 
     @cached_property
     def recovered(self) -> dict[str, xr.Dataset]:

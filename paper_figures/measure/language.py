@@ -18,6 +18,7 @@ from paper_figures.measure import (
     CLEAN,
     FOLLOWED,
     FOLLOWED_STATES,
+    as_system,
     classified,
     nearest,
     retrieved,
@@ -249,7 +250,7 @@ class Measured:
         else:
             weights, name = self.ws.keyed_seed("weights", self.case.seed), f"train-{self._label}"
             found = self.network.run(self.ws, name, self.origin, self.data, weights, tokenizer=self.ws.tokenizer)
-        return bridges.as_system(as_measured(found, self.protocol))
+        return as_system(as_measured(found, self.protocol))
 
     def greedy(self, split: str, noise: float, told: str = TOLD[0]) -> Cell:
         """Experiment 1: deterministic dynamics, told t = 1 whatever the corruption, or its time."""

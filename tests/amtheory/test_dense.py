@@ -127,5 +127,5 @@ def test_bad_parameters(options, error, message):
 
 
 def test_too_many_spins():
-    with pytest.raises(ValueError, match="`patterns` of 1000 spins overflow at order 150"):
+    with pytest.raises(ValueError, match="`order` must be smaller for `patterns` of 1000 spins, got 150"):
         DenseMemory(150).fit(np.ones((1, 1000)))

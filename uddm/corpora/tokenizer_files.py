@@ -155,4 +155,4 @@ def tokenizer_from_name(name: str, corpus: Corpus) -> Tokenizer:
             return bert_tokenizer(argument)
         case _ if name and (name.endswith((".json", ".txt")) or Path(name).exists()):
             return read_tokenizer(name)
-    raise ValueError(f"`tokenizer` must be one of {TOKENIZER_FORMS}; got {name!r}")
+    raise ValueError(f"`name` must be that of a tokenizer, one of {TOKENIZER_FORMS}; got {name!r}")

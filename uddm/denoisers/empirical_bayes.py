@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from uddm._jit import jit
-from uddm._validation import check_integers, check_keep, check_kind, check_tokens
+from uddm._validation import check_ids, check_keep, check_kind, check_tokens
 from uddm.denoisers.base import Denoiser
 from uddm.head import VocabularySums
 from uddm.prediction import SummedPrediction, log_prob_variance
@@ -75,7 +75,7 @@ class EmpiricalBayes(Denoiser):
 
     def __init__(self, data: Integer[Tensor, "P L"] | ArrayLike, process: Process):
         check_kind("process", process, Process)
-        data = data if isinstance(data, Tensor) else check_integers("data", data)
+        data = check_ids("data", data)
         if data.ndim != 2 or not 0 < data.shape[1] < 2**15:
             raise ValueError(f"`data` must have shape (P, L) with 0 < L < {2**15}, got {tuple(data.shape)}")
         (P, L), K = data.shape, process.vocab_size
