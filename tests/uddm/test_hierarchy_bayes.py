@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from uddm import EmpiricalBayes, UniformProcess, reverse
+from uddm import EmpiricalBayes, MaskedProcess, UniformProcess, reverse
 from uddm.denoisers import HierarchyBayes
 from uddm.hierarchy import RandomHierarchy, belief
 from uddm.objective import expected_nelbo, nelbo
@@ -241,6 +241,27 @@ def test_impossible_observations():
     for call in (partial(belief.sample, uniform=np.zeros((1, 8))), belief.most_probable):
         with pytest.raises(ValueError, match="`likelihood`"):
             call(grammar, np.eye(4)[z])
+
+
+def test_nearly_right_strings_stand_in_for_right_ones():
+    """Two wrong tokens among masks: as many strings count as have most of the others, for each position its own."""
+    grammar = RandomHierarchy(symbols=4, rules=2, depth=2, seed=0)
+    strings, p = grammar.enumerate(), np.exp(grammar.log_prob(grammar.enumerate()))
+    exact, rng = HierarchyBayes(grammar, MaskedProcess(4)), np.random.default_rng(0)
+    z = np.where(rng.random((200, 4)) < 0.3, 4, rng.integers(4, size=(200, 4)))
+    overlap = (z[:, None] == strings).sum(-1)
+    lost = overlap.max(1) < (z != 4).sum(1)
+    assert 20 < lost.sum() < 180
+    cavity, posterior = (call(torch.tensor(z), 0.5).exp() for call in (exact.cavity, exact.posterior))
+    for l in range(4):
+        most = overlap - (z[:, None, l] == strings[:, l])
+        for found, equal in ((cavity, most), (posterior, overlap)):
+            weight = p * (equal == equal.max(1, keepdims=True))
+            want = (weight / weight.sum(1, keepdims=True)) @ np.eye(4)[strings[:, l]]
+            np.testing.assert_allclose(found[:, l], want, atol=1e-12)
+    drawn = exact.sample(torch.tensor(z), 0.5, generator=0).numpy()
+    assert ((drawn == z).sum(1) == overlap.max(1)).all()
+    assert reverse(MaskedProcess(4), exact, torch.full((50, 4), 4), steps=2, generator=0).max() < 4
 
 
 @pytest.mark.statistical(alarm=ALMOST_NEVER)

@@ -35,9 +35,10 @@ class HierarchyBayes(Denoiser):
 
         p(x) exp( sum_l h_l(x_l) ) / Z,    e.g. h_l = 0 for a token known for certain and -inf for all others.
 
-    Log-probabilities are float64, -inf for tokens that are impossible or below 1e-300, and NaN where the observations
-    are impossible (which takes alpha_t = 1). Rows are computed in as many threads as torch uses; results do not depend
-    on it. Times may also be (B, L), one for each token: with the schedule "linear", alpha = 1 - t, and 1 is a mask.
+    Log-probabilities are float64, -inf for tokens that are impossible or below 1e-300. Where all strings are, as masks
+    among tokens that no string has are, those with most of the tokens count, as for `EmpiricalBayes`. Rows are computed
+    in as many threads as torch uses; results do not depend on it. Times may also be (B, L), one for each token: with
+    the schedule "linear", alpha = 1 - t, and 1 is a mask.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class HierarchyBayes(Denoiser):
 
         def own_field(likelihood: np.ndarray) -> list[np.ndarray]:
             """With that of the token itself, which belongs to p(x), where `belief` has left it out."""
-            cavity = belief.infer(self.grammar, likelihood).cavity
+            cavity = self._beliefs(likelihood).cavity
             if self._weight is not None:
                 cavity *= self._weight
                 with np.errstate(invalid="ignore"):
@@ -111,11 +112,11 @@ class HierarchyBayes(Denoiser):
 
     def posterior(self, z: Integer[Tensor, "B L"], t: PerToken) -> Float64[Tensor, "B L K"]:
         """log p(x_l | z_t), (B, L, K), by belief propagation."""
-        return self._rows(z, t, lambda likelihood: [belief.infer(self.grammar, likelihood).posterior])[0].log()
+        return self._rows(z, t, lambda likelihood: [self._beliefs(likelihood).posterior])[0].log()
 
     def latents(self, z: Integer[Tensor, "B L"], t: PerToken) -> list[Float64[Tensor, "B _ _"]]:
         """log p(symbol | z_t) for the symbols of levels 0 (the class) ... depth - 1, each (B, s^l, n_c or v)."""
-        levels = self._rows(z, t, lambda likelihood: belief.infer(self.grammar, likelihood, latents=True).latents)
+        levels = self._rows(z, t, lambda likelihood: self._beliefs(likelihood, latents=True).latents)
         return [level.log() for level in levels]
 
     def log_prob(self, z: Integer[Tensor, "B L"], t: PerToken) -> Float64[Tensor, " B"]:
@@ -142,7 +143,10 @@ class HierarchyBayes(Denoiser):
         uniform = torch.rand(shape, dtype=torch.float64, device=generator.device, generator=generator).cpu().numpy()
 
         def drawn(likelihood: np.ndarray, excluded: np.ndarray, uniform: np.ndarray) -> list[np.ndarray]:
-            return [belief.sample(self.grammar, np.where(excluded, KNOWN, likelihood), uniform)]
+            likelihood = np.where(excluded, KNOWN, likelihood)
+            lost = np.isneginf(belief.log_prob(self.grammar, likelihood))
+            likelihood[lost] = likelihood[lost].clip(KNOWN)
+            return [belief.sample(self.grammar, likelihood, uniform)]
 
         return torch.where(known, z, self._rows(z, t, drawn, excluded.cpu().numpy(), uniform)[0])
 
@@ -158,6 +162,19 @@ class HierarchyBayes(Denoiser):
 
         x, value = self._rows(z, t, best)
         return x, value
+
+    def _beliefs(self, likelihood: np.ndarray, *, latents: bool = False) -> belief.Beliefs:
+        """Of z that are impossible, what the strings say that have most of their tokens, as `EmpiricalBayes` does."""
+        found = belief.infer(self.grammar, likelihood, latents=latents)
+        lost = np.isneginf(found.log_prob)
+        if lost.any():
+            nearest = belief.infer(self.grammar, likelihood[lost].clip(KNOWN), latents=latents)
+            both = zip(
+                (found.cavity, found.posterior, *found.latents), (nearest.cavity, nearest.posterior, *nearest.latents)
+            )
+            for values, instead in both:
+                values[lost] = np.where(np.isnan(values[lost]), instead, values[lost])
+        return found
 
     def _times(self, z: Tensor, t: float | Tensor) -> list[Tensor]:
         """t and 1 - alpha_t, each (B, 1), or (B, L) if t is."""
