@@ -13,7 +13,8 @@ from paper_figures.presets import PRESETS, Recipe
 from paper_figures.sweep import execute, plan
 from paper_figures.workspace import Workspace
 
-SMOKE = PRESETS["smoke"]
+NOISES = PRESETS["smoke"].noises
+SMOKE = replace(PRESETS["smoke"], noises=replace(NOISES, text_sizes=(), strings=()))  # counted by themselves
 HOLLOW, DIT = SMOKE.language.recipes.values()
 TREE, SMALL = SMOKE.hierarchy.recipes.values()
 
@@ -216,6 +217,25 @@ def test_what_determines_numbers_is_in_the_key(workspace, part, changes, same_ce
     before, after = workspace(), workspace(part, **changes)
     assert len(cells(after) & cells(before)) == same_cells
     assert len(trainings(after) & trainings(before)) == same_trainings
+
+
+RETRIEVALS = 2 * 2 * 2 + 2 * 2 * 2 + 2 * 2 * 2  # text and strings under two noises, and two limits, two sizes, twice
+OF_MASKED = 4 * 5 + 4 * 2  # recoveries and entropies of text, of strings two; under uniform noise they are there
+
+
+def test_cells_of_the_noises(workspace):
+    """What is measured on uniform noise is that of the sweeps, but for retrieval."""
+    kinds = {field: getattr(NOISES, field) for field in ("kinds", "text_sizes", "strings")}
+    without, found = cells(workspace()), cells(workspace("noises", **kinds))
+    assert without < found
+    assert len(found - without) == RETRIEVALS + OF_MASKED
+    more = kinds | {"kinds": {**NOISES.kinds, "hybrid": {"noise": "hybrid", "schedule": "linear"}}}
+    assert len(cells(workspace("noises", **more)) - found) == 8 + OF_MASKED
+    assert found < cells(workspace("noises", **more))
+    for other in ({"noise": 0.5}, {"sequences": 9}):
+        assert len(found & cells(workspace("noises", **kinds, **other))) == len(found) - RETRIEVALS
+    renamed = {"kinds": dict(zip(("a", "b"), NOISES.kinds.values()))}
+    assert cells(workspace("noises", **kinds | renamed)) == found
 
 
 def test_another_seed_is_another_run(workspace):
