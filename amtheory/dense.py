@@ -68,8 +68,8 @@ class DenseMemory(Memory):
     def __post_init__(self) -> None:
         if not isinstance(self.order, str):
             check.integer("order", self.order, 2)
-        else:
-            check.choice("order", self.order, ("exp",))
+        elif self.order != "exp":
+            raise ValueError(f"`order` must be an integer >= 2 or 'exp', got {self.order!r}")
         if check.real("beta", self.beta, positive=True) > 300:
             raise ValueError(f"`beta` must be in (0, 300], got {self.beta}")
 

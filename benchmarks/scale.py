@@ -166,14 +166,13 @@ def stored(config: DiTConfig) -> dict[str, float]:
         p.grad = torch.zeros_like(p)
     state.advance(0.0)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "state.safetensors"
         model.save_pretrained(folder)
         begin = time.perf_counter()
-        state.save(path)
+        state.save(Path(folder))
         saved = time.perf_counter()
-        state.load(path)
+        state.load(Path(folder))
         read = time.perf_counter()
-        sizes = (Path(folder) / "model.safetensors").stat().st_size, path.stat().st_size
+        sizes = [(Path(folder) / f"{name}.safetensors").stat().st_size for name in ("model", "state")]
     return {
         "model, bytes": sizes[0],
         "model, said": model_bytes(config),

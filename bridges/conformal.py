@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float64
 from numpy.typing import ArrayLike
+from scipy.special import betaincinv
 
 from amtheory import _validation as check
-from amtheory.intervals import clopper_pearson
 from bridges.roc import as_scores
 from bridges.system import check_confidence
 
@@ -119,4 +119,5 @@ def share_limit(found: int, n: int, *, confidence: float = 0.95, power: float = 
     check_confidence(confidence)
     if not 0 < check.real("power", power, positive=True) <= 1:
         raise ValueError(f"`power` must lie in (0, 1], got {power}")
-    return min(1.0, clopper_pearson(found, n, 2 * confidence - 1).high / power)  # with all of the rest in one tail
+    share = betaincinv(found + 1, n - found, confidence) if found < n else 1.0
+    return min(1.0, float(share) / power)

@@ -33,7 +33,7 @@ def as_seed(rng: int | np.random.Generator | None) -> int:
         return int(rng.integers(2**63))
     if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)):
         raise TypeError(f"`rng` must be None, an integer >= 0 or a numpy.random.Generator, got {rng!r}")
-    return integer("rng", rng, 0)
+    return integer("rng", rng, 0, None)
 
 
 def stream(seed: int, *keys: str | float) -> np.random.Generator:

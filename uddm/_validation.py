@@ -281,12 +281,13 @@ def check_curriculum(network: Any) -> None:
         raise ValueError(f"`curriculum` needs uniform noise over all ids, got {network.process()!r}")
 
 
-def check_positive_int(name: str, value: Any, *, at_least: int = 1) -> int:
-    """`value` as an int; TypeError for what is no integer, ValueError for one that is too small, or 2**64 and more."""
+def check_positive_int(name: str, value: Any, *, at_least: int = 1, bounded: bool = True) -> int:
+    """`value` as an int; TypeError for what is no integer, ValueError for one that is too small, or, if it is bounded,
+    2**64 and more."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
     if value < at_least:
         raise ValueError(f"`{name}` must be an integer >= {at_least}, got {value!r}")
-    if int(value) >= 2**64:
+    if bounded and int(value) >= 2**64:
         raise ValueError(f"`{name}` must be an integer below 2**64, got {value!r}")
     return int(value)

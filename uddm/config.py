@@ -92,8 +92,7 @@ class NetworkConfig:
         check_choice("predicts", self.predicts, PREDICTS)
         check_choice("noise", self.noise, NOISES)
         check_choice("law", self.law, HYBRIDS)
-        if not 0 < self.p_unif < 1:
-            raise ValueError(f"`p_unif` must lie in (0, 1), got {self.p_unif}")
+        check_number("p_unif", self.p_unif, low=0, high=1)
         if self.mask is not None and check_positive_int("mask", self.mask, at_least=0) >= self.vocab_size:
             raise ValueError(f"`mask` must be one of the {self.vocab_size} ids, got {self.mask}")
         if self.noise == "masked" and self.predicts == "posterior":
@@ -275,8 +274,7 @@ class LlamaConfig(NetworkConfig):
             value = getattr(self, name)
             if value is None or (name == "weight_scale" and value == "fan_in"):
                 continue
-            if isinstance(value, str) or not 0 < value < math.inf:
-                raise ValueError(f"`{name}` must be positive and finite, got {value!r}")
+            check_number(name, value, low=0)
 
     def resolved(self) -> Self:
         return replace(

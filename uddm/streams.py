@@ -19,7 +19,7 @@ from uddm._validation import check_distributions, check_positive_int, check_seed
 
 def keyed_seed(seed: int, *keys: int | str) -> int:
     """A 63-bit seed from `seed` >= 0 and a path of integers and words."""
-    check_positive_int("seed", seed, at_least=0)
+    check_positive_int("seed", seed, at_least=0, bounded=False)
     path = [zlib.crc32(k.encode()) if isinstance(k, str) else int(k) for k in keys]
     state = np.random.SeedSequence(seed, spawn_key=path).generate_state(1, np.uint64)[0]
     return int(state) >> 1

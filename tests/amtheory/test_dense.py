@@ -116,7 +116,7 @@ def test_large_beta_and_many_patterns_do_not_overflow():
     [
         ({"order": 1}, ValueError, "`order` must be at least 2, got 1"),
         ({"order": 2.5}, TypeError, "`order` must be an integer"),
-        ({"order": "linear"}, TypeError, "`order`.*'linear'"),
+        ({"order": "linear"}, ValueError, "`order`.*'linear'"),
         ({"order": "exp", "beta": 0}, ValueError, "`beta` must be a finite number > 0, got 0"),
         ({"order": "exp", "beta": 301}, ValueError, r"`beta` must be in \(0, 300\], got 301"),
     ],

@@ -258,7 +258,7 @@ def test_two_step_map_is_odd_and_bounded(alpha, m0):
         (lambda: overlap(np.nan), ValueError, "`alpha` must be >= 0, got nan"),
         (lambda: one_step_map(0.0, 0.5), ValueError, "`alpha` must be > 0, got 0.0"),
         (lambda: one_step_map(0.1, 1.5), ValueError, r"`m0` must be in \[-1, 1\], got 1.5"),
-        (lambda: two_step_map(-1, 0.5), ValueError, "`alpha` must be > 0, got -1"),
+        (lambda: two_step_map(-1, 0.5), ValueError, "`alpha` must be finite and > 0, got -1"),
         (lambda: overlap(0.1, -0.1), ValueError, "`temperature` must be >= 0, got -0.1"),
         (lambda: order_parameters(-0.1, 0.1), ValueError, "`alpha` must be >= 0, got -0.1"),
         (lambda: free_energy(0.1, 0.1, "ground"), ValueError, "`state` must be one of 'retrieval', 'spin glass'"),

@@ -202,7 +202,7 @@ def test_counts_depend_on_the_seed_alone():
         (lambda: near_duplicates(np.zeros((2, 0), int)), ValueError, "`x` must have shape"),
         (lambda: near_duplicates(np.ma.masked_equal([[0, 1]], 0)), TypeError, "`x` must not have masked"),
         (lambda: near_duplicates([[0]], tolerance=1.0), ValueError, "`tolerance` must lie in"),
-        (lambda: near_duplicates([[0]], tolerance=np.nan), ValueError, "`tolerance` must lie in"),
+        (lambda: near_duplicates([[0]], tolerance=np.nan), ValueError, "`tolerance` must be a finite number"),
         (lambda: memories_of([[0]]), ValueError, "`x` must have shape"),
         (lambda: memories_of([[0], [1]], confidence=1.0), ValueError, "`confidence`"),
         (lambda: count_memories(MEMORIZES, 1), ValueError, "`n` must be at least 2"),

@@ -253,7 +253,9 @@ def test_names_and_seeds():
     for name in ("nonsense", 5, None):
         with pytest.raises(ValueError, match=f"`identity` must be one of 'update', 'margin', .*, got {name!r}"):
             check(name)
-    for only in ("own-logit", ["x"], ["own-logit", 5]):
+    with pytest.raises(TypeError, match="`only` must be a sequence, got 'own-logit'"):
+        check_all("own-logit")
+    for only in (["x"], ["own-logit", 5]):
         with pytest.raises(ValueError, match="`only` must be one of 'update', 'margin', "):
             check_all(only)
     one, again, other = (check(mutant("own-logit"), rng=seed).numeric_error for seed in (1, 1, 5))

@@ -159,11 +159,11 @@ def bad(tmp_path_factory):
     (folder / "nothing").mkdir()
     hub = {"vocab_size": 11, "model_length": 9, "hidden_dim": 16, "cond_dim": 8, "n_blocks": 2, "n_heads": 2}
     weights = {"backbone.vocab_embed.embedding": torch.zeros(11, 16)}
-    for name, said in (("masked", {"model_type": "mdlm"}), ("autoregressive", {"model_type": "ar", "causal": True})):
+    for name, said in (("masked", {"model_type": "sedd"}), ("autoregressive", {"model_type": "ar", "causal": True})):
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(json.dumps(hub | said))
         save_file(weights, folder / name / "model.safetensors")
-    config = {"algo": {"name": "mdlm", "causal_attention": False}, "model": {"hidden_size": 16, "length": 9}}
+    config = {"algo": {"name": "sedd", "causal_attention": False}, "model": {"hidden_size": 16, "length": 9}}
     lightning = {"state_dict": weights, "hyper_parameters": {"config": config}, "pytorch-lightning_version": "2.5.0"}
     torch.save(lightning, folder / "masked.ckpt")
     (folder / "text.ckpt").write_text("no checkpoint")
@@ -176,8 +176,8 @@ def test_what_cannot_be_asked_is_one_line(bad, fresh, texts, tmp_path, command):
         (["nowhere"], "nowhere"),
         ([bad / "nothing"], "nothing"),
         ([bad / "text.ckpt"], "text.ckpt"),
-        ([bad / "masked"], "is not of a uniform-state diffusion model: algorithm 'mdlm'"),
-        ([bad / "masked.ckpt"], "is not of a uniform-state diffusion model: algorithm 'mdlm'"),
+        ([bad / "masked"], "is not of a uniform-state diffusion model: algorithm 'sedd'"),
+        ([bad / "masked.ckpt"], "is not of a uniform-state diffusion model: algorithm 'sedd'"),
         ([bad / "autoregressive"], "is not of a uniform-state diffusion model"),
         ([bad / "bare", *suspect, *unseen], "has no tokenizer: name the one that it was trained with by `--tokenizer`"),
         ([fresh, *suspect, *unseen, "--tokenizer", bad / "bytes.json"], "of 27 tokens, got one of 256"),

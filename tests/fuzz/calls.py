@@ -347,7 +347,7 @@ RECORDS = {
 }  # fmt: skip
 HOOKS = {
     "forward",
-    "diffusion", "expected_diffusion", "jump", "reconstruction", "token_share", "frozen", "hidden", "predict_at",
+    "diffusion", "expected_diffusion", "jump", "reconstruction", "token_share", "frozen", "hidden", "predict_at", "told", "read_out",
     "log_likelihoods", "mixture", "fresh", "fresh_mass", "cavity_at", "is_token", "added_at",
 }  # fmt: skip
 

@@ -47,7 +47,8 @@ def test_a_training_is_three_forward_passes_for_each_sequence():
 def test_the_laptop_preset_trains_no_more_than_promised(tmp_path):
     """25 TFLOP; and as many trainings as its recipes say."""
     ws = Workspace(tmp_path, LAPTOP)
-    told = forecast(ws, plan(ws, choose()).tasks, 2)
+    products = {name: figure for name, figure in choose().items() if name not in LAPTOP.by_name}
+    told = forecast(ws, plan(ws, products).tasks, 2)
     trainings, tflop = re.search(r"(\d+) trainings of ([\d.]+) TFLOP", told).groups()
     recipes = [*LAPTOP.language.recipes.values(), *LAPTOP.language.widths.values()]
     text = sum(len(recipe.sizes) * recipe.seeds for recipe in recipes)

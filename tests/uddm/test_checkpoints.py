@@ -198,5 +198,5 @@ def test_a_configuration_beyond_its_weights_is_refused_before_it_costs_anything(
     """Its checksum fits: it was written so."""
     config = read_json(folder / "config.json")
     (folder / "config.json").write_bytes(to_json(config | change))
-    with pytest.raises(UnreadableFile, match=r"config\.json: .*(blocks is|_dim is|vocab_size is|2 \* heads)"):
+    with pytest.raises(UnreadableFile, match=r"config\.json: "):
         DiT.from_pretrained(folder)

@@ -145,7 +145,7 @@ def test_cut_or_changed_tarball(tarball, tmp_path):
 
 
 def test_errors(tmp_path, folder):
-    with pytest.raises(ValueError, match="`split` must be 'train' or 'test', got 'valid'"):
+    with pytest.raises(ValueError, match="`split` must be one of 'train', 'test', got 'valid'"):
         load_lm1b(folder, "valid")  # pyright: ignore[reportArgumentType]
     with pytest.raises(FileNotFoundError, match=r"nowhere does not exist"):
         load_lm1b(tmp_path / "nowhere")

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from uddm._validation import check_choice, check_time
+from uddm._validation import check_choice, check_number, check_time
 from uddm.choices import HYBRIDS, HybridName
 from uddm.prediction import Prediction
 from uddm.process._ratios import Ratios, excess
@@ -84,10 +84,8 @@ class HybridProcess(Process):
         mask: int | None = None,
     ):
         check_choice("law", law, HYBRIDS)
-        if not (0 <= p_unif < 1 or (law == "xdlm" and p_unif == 1)):
-            raise ValueError(f"`p_unif` must lie in [0, 1), or be 1 under 'xdlm', got {p_unif}")
-        if not 0 < gamma <= 2:
-            raise ValueError(f"`gamma` must lie in (0, 2], got {gamma}")
+        check_number("p_unif", p_unif, low=0, high=1, closed="[]" if law == "xdlm" else "[")
+        check_number("gamma", gamma, low=0, high=2, closed="]")
         mixed = Gidd(p_unif, gamma) if law == "gidd" else {"xdlm": Xdlm, "hdlm": Hdlm}[law](p_unif)
         base = get_schedule(schedule, vocab_size)
         super().__init__(vocab_size, HybridSchedule(base, mixed), mask=vocab_size if mask is None else mask)
