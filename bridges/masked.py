@@ -19,7 +19,7 @@ from torch import Tensor
 from bridges.diffusion import DiffusionSystem, _Chunked
 from bridges.system import Conditional
 from uddm import MaskedProcess
-from uddm._validation import check_positive_int
+from uddm._validation import check_kind, check_positive_int
 from uddm.denoisers.base import Denoiser, batches, inference
 from uddm.prediction import DensePrediction, Prediction
 
@@ -66,6 +66,7 @@ class MaskedSystem(DiffusionSystem):
     carries_over = True
 
     def __init__(self, denoiser: Denoiser, *, passes: int | None = None, batch_size: int | None = None):
+        check_kind("denoiser", denoiser, Denoiser)
         if not isinstance(denoiser.process, MaskedProcess):
             raise ValueError(f"`denoiser` must have a MaskedProcess, got {denoiser.process!r}")
         super().__init__(denoiser, batch_size=batch_size)

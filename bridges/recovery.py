@@ -110,12 +110,14 @@ def frequency_chance(
     import torch
 
     from uddm import UniformProcess
-    from uddm._validation import check_tokens
+    from uddm._validation import check_kind, check_tokens
+    from uddm.process import Process
 
     if process is None:
         if vocab_size is None:
             raise TypeError("`vocab_size` or `process` must be given")
         process = UniformProcess(vocab_size, schedule)
+    check_kind("process", process, Process)
     K = process.vocab_size
     counts = torch.bincount(check_tokens("x", x, K).ravel(), minlength=K)
     frequency, tokens = counts.double() / counts.sum(), process.is_token(torch.arange(K))

@@ -158,7 +158,7 @@ def roc_curve(
     """
     x, y = as_scores("members", members), as_scores("others", others)
     check_confidence(confidence)
-    labels = documents or (np.arange(len(x)), np.arange(len(y)))
+    labels = (np.arange(len(x)), np.arange(len(y))) if documents is None else _labels(documents)
     trials = [len(_document_sums(np.ones(len(scores)), own)) for scores, own in zip((x, y), labels)]
     threshold = np.unique(y)[::-1]
     above = [len(scores) - np.searchsorted(np.sort(scores), threshold, "left") for scores in (x, y)]

@@ -373,10 +373,8 @@ def check_times(name: str, times: Any) -> list[float]:
     TypeError : no numbers
     ValueError : outside (0, 1], or none at all
     """
-    found = [
-        check_time(name, t)
-        for t in (check.several(name, times) if isinstance(times, Iterable) and not isinstance(times, str) else [times])
-    ]
+    many = isinstance(times, Iterable) and not isinstance(times, str)
+    found = [check_time(name, t) for t in (check.several(name, times) if many else [times])]
     if not found:
         raise ValueError(f"`{name}` must hold at least one time in (0, 1], got none")
     return found

@@ -319,6 +319,7 @@ def same(a: Any, b: Any) -> bool:
 def _close(a: Any, b: Any) -> bool:
     if any(isinstance(v, torch.Tensor) and (v.layout is not torch.strided or v.is_meta) for v in (a, b)):
         return type(a) is type(b) and a.shape == b.shape
+    a, b = (v.detach().float() if isinstance(v, torch.Tensor) and v.dtype is torch.bfloat16 else v for v in (a, b))
     a, b = (np.asarray(v.detach() if isinstance(v, torch.Tensor) else v) for v in (a, b))
     a, b = (v.astype(float) if v.dtype == object and v.size == 1 else v for v in (a, b))
     if "O" in (a.dtype.kind, b.dtype.kind) or a.dtype.kind not in "fc":
@@ -347,8 +348,8 @@ def names_an_argument(error: BaseException, call: Call, arguments: dict[str, Any
         return True  # of sizes that are honest
     if not isinstance(error, ValueError | TypeError):
         return False
-    also = {"bridges.UTurn": ["memory"], "bridges.probe": ["memory"]}.get(call.name, [])  # what `as_system` speaks of
-    also += ["path_or_repo"] if call.name in ("bridges.as_system", "bridges.UTurn", "bridges.probe") else []
+    asked = ("bridges.UTurn", "bridges.probe", "bridges.SequentialSystem", "bridges.as_system")
+    also = ["memory", "path_or_repo"] if call.name in asked else []  # what `as_system` speaks of
     inside = (key for value in arguments.values() if isinstance(value, dict) for key in value)
     known = {*also, *inside, *call.signature.parameters}
     quoted = {re.split(r"\W", text)[0] for text in re.findall(r"`+([^`]+)`", str(error))}

@@ -25,13 +25,14 @@ import bridges
 import uddm
 from amtheory.basins import basin_curve
 from bridges import claims, identities
+from tests import tiny_transformers
 from tests.test_docstrings import callables
 from tests.uddm.importers import published_files
 from uddm import corpora
 from uddm.config import TrainConfig
-from uddm.denoisers import HollowMLP, HollowMLPConfig, Linear, LinearConfig, TreeUNetConfig
+from uddm.denoisers import HollowMLP, HollowMLPConfig, Linear, LinearConfig, LlamaConfig, TreeUNetConfig
 from uddm.evaluation import DocumentScore
-from uddm.process import UniformProcess
+from uddm.process import MaskedProcess, UniformProcess
 
 PACKAGES = ("amtheory", "uddm", "bridges", "paper_figures")
 FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
@@ -45,6 +46,9 @@ EXACT = uddm.EmpiricalBayes(TOKENS, PROCESS)
 GRAMMAR = corpora.RandomHierarchy(symbols=4, rules=2, branching=2, depth=2, seed=0)
 STRINGS = GRAMMAR.sample(3, rng=0)
 SYSTEM = bridges.as_system(EXACT)
+MASKED = uddm.EmpiricalBayes(TOKENS, MaskedProcess(4))
+LITTLE = HollowMLP(HollowMLPConfig(4, length=4, hidden_dim=4, blocks=1))
+BERT = tiny_transformers.saved(tiny_transformers.bert(), FOLDER / "bert", tokenizer=True)
 LOG_PROBS = EXACT.cavity(IDS, 0.5)
 LETTERS = corpora.CharacterTokenizer()
 SUBWORDS = corpora.train_bpe(["one two three"], 260)
@@ -177,6 +181,27 @@ CALLS: dict[str, Any] = {
     "bridges.Claim.decide": {"dataset": COINS},
     "bridges.as_system": {"memory": EXACT, "options": {}},
     "bridges.attraction": {"n": 4},
+    "bridges.MaskedSystem": {"denoiser": MASKED},
+    "bridges.SequentialSystem": {"model": EXACT},
+    "bridges.precision_audit": {"network": LITTLE, "x": TOKENS},
+    "uddm.denoisers.DiffusionGemma": lambda: {
+        "model": tiny_transformers.diffusion_gemma(4),
+        "prompt": [1],
+        "length": 4,
+    },
+    "uddm.denoisers.DiffusionGemma.predict": {"z": IDS},
+    "uddm.denoisers.MaskedLanguageModel": lambda: {
+        "model": tiny_transformers.bert(),
+        "mask": 4,
+        "before": [2],
+        "after": [3],
+        "length": 4,
+    },
+    "uddm.denoisers.MaskedLanguageModel.predict": {"z": IDS},
+    "uddm.denoisers.Llama": {"config": LlamaConfig(4, length=4, hidden_dim=8, blocks=1, heads=2)},
+    "uddm.denoisers.in_precision": {"network": LITTLE, "precision": "fp16"},
+    "uddm.importers.import_transformers": {"source": BERT},
+    "uddm.importers.inspect_transformers": {"source": BERT},
     "bridges.basin_verdict": {"curves": RADII},
     "bridges.compare_basins": {
         "length": 8,
@@ -211,7 +236,7 @@ CALLS: dict[str, Any] = {
     "bridges.extraction": {"x": TOKENS},
     "bridges.find_peak": {"sizes": [100, 200, 400], "values": [[0.0, 0.4, 0.1], [0.0, 0.3, 0.2]]},
     "bridges.find_transition": {"train": [1.0, 0.6, 0.5], "test": [0.2, 0.5, 0.5], "level": 0.05},
-    "bridges.frequency_chance": {"noise": [0.5, 1.0]},
+    "bridges.frequency_chance": {"noise": [0.5, 1.0], "vocab_size": 4},
     "bridges.identities.report": lambda: {"result": _check()},
     "bridges.identities.remark_report": {"remark": identities.REMARKS[0]},
     "bridges.identities.summary": lambda: {"results": [_check()]},
@@ -347,7 +372,8 @@ RECORDS = {
 }  # fmt: skip
 HOOKS = {
     "forward",
-    "diffusion", "expected_diffusion", "jump", "reconstruction", "token_share", "frozen", "hidden", "predict_at", "told", "read_out",
+    "diffusion", "expected_diffusion", "jump", "reconstruction", "token_share", "frozen", "hidden", "predict_at",
+    "told", "read_out",
     "log_likelihoods", "mixture", "fresh", "fresh_mass", "cavity_at", "is_token", "added_at",
 }  # fmt: skip
 

@@ -45,7 +45,7 @@ class HalfPrecision(Denoiser):
 
     def __init__(self, network: Network, dtype: torch.dtype = torch.float16):
         check_kind("network", network, Network)
-        if dtype not in HALF:
+        if not isinstance(dtype, torch.dtype) or dtype not in HALF:
             raise ValueError(f"`dtype` must be torch.float16 or torch.bfloat16, got {dtype}")
         if network.config.predicts != "cavity":
             raise ValueError(f"`network` must predict the cavity, got one that predicts the {network.config.predicts}")

@@ -15,7 +15,14 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 
-from uddm._validation import check_choice, check_positive_int, check_time, check_tokens
+from uddm._validation import (
+    check_choice,
+    check_iterable,
+    check_kind,
+    check_positive_int,
+    check_time,
+    check_tokens,
+)
 from uddm.denoisers.base import Denoiser
 from uddm.head import VocabularySums, _sums, chunk_size
 from uddm.prediction import DensePrediction, HeadPrediction, Prediction
@@ -36,6 +43,7 @@ class _Pretrained(nn.Module, Denoiser):
     """
 
     def __init__(self, model: nn.Module, origin: dict[str, Any] | None = None):
+        check_kind("model", model, nn.Module)
         super().__init__()
         self.model: Any = model.eval()
         self.origin = origin
@@ -108,17 +116,19 @@ class MaskedLanguageModel(_Pretrained):
     ):
         super().__init__(model, origin)
         K = int(self.model.config.vocab_size)
-        for name, ids in (("mask", [mask]), ("before", before), ("after", after), ("never", never)):
-            if bad := [i for i in ids if not 0 <= i < K]:
-                raise ValueError(f"`{name}` must hold ids in [0, {K - 1}], got {bad[0]}")
-        self.process = MaskedProcess(K, mask=mask)
+        check_positive_int("mask", mask, at_least=0)
+        mask, before, after, never = (
+            _ids(name, ids, K)
+            for name, ids in (("mask", [mask]), ("before", before), ("after", after), ("never", never))
+        )
+        self.process = MaskedProcess(K, mask=mask[0])
         self._around = len(before), len(after)
         self.longest = _positions(self.model) - sum(self._around)
         self.length = min(self.longest, LONGEST) if length is None else check_positive_int("length", length)
         self._check_length(self.length, "`length`")
         self.head = _taken_out(self.model)
         impossible = torch.zeros(K)
-        impossible[[mask, *never]] = IMPOSSIBLE
+        impossible[[*mask, *never]] = IMPOSSIBLE
         for name, ids in (("before", before), ("after", after)):
             self.register_buffer(f"_{name}", torch.tensor(list(ids), dtype=torch.long), persistent=False)
         self.register_buffer("_impossible", impossible, persistent=False)
@@ -144,6 +154,14 @@ class MaskedLanguageModel(_Pretrained):
     def _check_length(self, length: int, name: str) -> None:
         if length > self.longest:
             raise ValueError(f"{name} must be at most {self.longest}, the positions of the model, got {length}")
+
+
+def _ids(name: str, ids: Any, K: int) -> list[int]:
+    """`ids` as a list, once all are in [0, K)."""
+    found = [check_positive_int(name, i, at_least=0) for i in check_iterable(name, ids)]
+    if bad := [i for i in found if i >= K]:
+        raise ValueError(f"`{name}` must hold ids in [0, {K - 1}], got {bad[0]}")
+    return found
 
 
 def _positions(model: Any) -> int:
@@ -206,6 +224,22 @@ class DiffusionGemma(_Pretrained):
     Raises
     ------
     ValueError : no prompt, ids outside of the vocabulary, or a number out of range
+
+    Examples
+    --------
+    A small one of random weights; `uddm.importers.import_transformers` makes one of a folder:
+
+    >>> import pytest, torch
+    >>> transformers = pytest.importorskip("transformers")
+    >>> from uddm.denoisers import DiffusionGemma
+    >>> shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    >>> shape |= {"num_key_value_heads": 1, "head_dim": 8, "vocab_size": 9, "layer_types": ["full_attention"]}
+    >>> experts = {"global_head_dim": 8, "num_experts": 2, "top_k_experts": 1, "moe_intermediate_size": 8}
+    >>> text = shape | experts | {"bos_token_id": 2}
+    >>> config = transformers.DiffusionGemmaConfig(text_config=text, vision_config=shape, canvas_length=6)
+    >>> model = DiffusionGemma(transformers.DiffusionGemmaForBlockDiffusion(config))
+    >>> model.cavity(torch.tensor([[5, 4, 7, 8, 5, 6]]), 0.5).shape
+    torch.Size([1, 6, 9])
     """
 
     _prompt: Integer[Tensor, "1 n"]
@@ -227,9 +261,9 @@ class DiffusionGemma(_Pretrained):
         self.length = check_positive_int("length", config.canvas_length if length is None else length)
         self.predicts = check_choice("predicts", predicts, ("posterior", "cavity"))
         self.self_conditioning = check_positive_int("self_conditioning", self_conditioning, at_least=0)
-        prompt = [text.bos_token_id] if prompt is None else list(prompt)
-        if not prompt or not all(isinstance(i, int) and 0 <= i < text.vocab_size for i in prompt):
-            raise ValueError(f"`prompt` must hold ids in [0, {text.vocab_size - 1}], at least one, got {prompt}")
+        prompt = _ids("prompt", [text.bos_token_id] if prompt is None else prompt, text.vocab_size)
+        if not prompt:
+            raise ValueError("`prompt` must hold one id at least, got none")
         self.register_buffer("_prompt", torch.tensor([prompt]), persistent=False)
 
     def predict(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Prediction:

@@ -28,7 +28,7 @@ from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.corpora.subwords import SubwordTokenizer
 from uddm.corpora.tokenizer_files import read_tokenizer
 from uddm.denoisers.pretrained import DiffusionGemma, MaskedLanguageModel
-from uddm.files import UnreadableFile, read_json
+from uddm.files import UnreadableFile, as_path, read_json
 from uddm.importers._torch_file import StoredTensor, TorchFile
 from uddm.importers.hub import local
 from uddm.importers.layouts import DTYPES, FOLDER_WEIGHTS, INDEX
@@ -106,7 +106,7 @@ def import_transformers(
     }
     if gemma:
         return DiffusionGemma(model, **options, origin=origin)
-    named = _named_ids(folder if tokenizer is None else Path(tokenizer), model.config)
+    named = _named_ids(folder if tokenizer is None else as_path("tokenizer", tokenizer), model.config)
     options = named | options
     if options.get("mask") is None:
         raise ValueError(f"nothing in {source} says which id is the mask: pass `mask`, or the tokenizer")
@@ -186,7 +186,7 @@ def inspect_transformers(source: str | Path, *, tokenizer: str | Path | None = N
         parameters=sum(math.prod(shape) for shape, _ in stored.values()),
         dtype=", ".join(sorted({str(dtype).removeprefix("torch.") for _, dtype in stored.values()})),
         vocab_size=int(config.get_text_config().vocab_size),
-        ids={} if gemma else _named_ids(folder if tokenizer is None else Path(tokenizer), config),
+        ids={} if gemma else _named_ids(folder if tokenizer is None else as_path("tokenizer", tokenizer), config),
         missing=missing,
         unused=unused,
     )
