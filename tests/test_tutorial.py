@@ -100,6 +100,7 @@ def restoration(token_recovery, as_system, denoiser, x):
     return float(token_recovery(as_system(denoiser), x, noise=[0.5], rng=1).recovery.sel(estimate="value")[0])
 
 
+@pytest.mark.long  # `make docs` executes it, too
 def test_the_page_on_exact_limits_says_what_its_cells_find():
     """Seeded throughout, so that nothing here can fail by chance."""
     names = executed("exact-limits.md", 6)

@@ -77,6 +77,7 @@ def test_the_page_speaks_of_masks(by_heart, tmp_path):
     assert kinds == {"stable", "recovered"} | ({"failed"} & kinds)
 
 
+@pytest.mark.long
 def test_fewer_passes_do_for_a_verdict():
     model = MaskedSystem(MaskedRemembering(text(40, 0), BY_HEART), passes=6)
     found = probe(model, suspect=text(40, 0), unseen=text(40, 3), **{**CHEAP, "draws": 2, "extracted": 4})

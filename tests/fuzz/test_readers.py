@@ -29,6 +29,7 @@ def test_changed_files_are_read_or_refused_by_name(reader):
     assert read(reader, b"") == (reader in ("analogies", "merges"))  # of which there may be none
 
 
+@pytest.mark.long  # as `make fuzz`, for longer
 def test_a_few_seconds_with_coverage(repository):
     pytest.importorskip("atheris", reason="atheris is not installed (Linux, Python 3.11)")
     command = [sys.executable, "-m", "tests.fuzz", "blocks", "--seconds", "1"]
