@@ -116,19 +116,16 @@ class MaskedLanguageModel(_Pretrained):
     ):
         super().__init__(model, origin)
         K = int(self.model.config.vocab_size)
-        check_positive_int("mask", mask, at_least=0)
-        mask, before, after, never = (
-            _ids(name, ids, K)
-            for name, ids in (("mask", [mask]), ("before", before), ("after", after), ("never", never))
-        )
-        self.process = MaskedProcess(K, mask=mask[0])
+        hidden = _ids("mask", [mask], K) + _ids("never", never, K)
+        before, after = _ids("before", before, K), _ids("after", after, K)
+        self.process = MaskedProcess(K, mask=mask)
         self._around = len(before), len(after)
         self.longest = _positions(self.model) - sum(self._around)
         self.length = min(self.longest, LONGEST) if length is None else check_positive_int("length", length)
         self._check_length(self.length, "`length`")
         self.head = _taken_out(self.model)
         impossible = torch.zeros(K)
-        impossible[[*mask, *never]] = IMPOSSIBLE
+        impossible[hidden] = IMPOSSIBLE
         for name, ids in (("before", before), ("after", after)):
             self.register_buffer(f"_{name}", torch.tensor(list(ids), dtype=torch.long), persistent=False)
         self.register_buffer("_impossible", impossible, persistent=False)
