@@ -1,7 +1,7 @@
 """Every setting once: shapes of networks, training, whole runs and their presets, as plain data that loads no torch.
 
 What is here is what the command line offers, with these words; what `uddm.train` and `Network.save_pretrained` record;
-and what the figures are made from.
+and what the figures are made from. The longest file for that reason: one place to look, whatever the setting.
 """
 
 from __future__ import annotations

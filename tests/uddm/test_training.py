@@ -1,4 +1,5 @@
-"""Training: against a hand-written loop, and exact resume after every kind of interruption."""
+"""Training: against a hand-written loop, and exact resume after every kind of interruption; one file, since its tests
+share trainings that take seconds."""
 
 import json
 import math
