@@ -178,7 +178,7 @@ def test_what_cannot_be_asked_is_one_line(bad, fresh, texts, tmp_path, command):
         ([bad / "text.ckpt"], "text.ckpt"),
         ([bad / "masked"], "is not of a diffusion model that is read: algorithm 'sedd'"),
         ([bad / "masked.ckpt"], "is not of a diffusion model that is read: algorithm 'sedd'"),
-        ([bad / "autoregressive"], "is not of a uniform-state diffusion model"),
+        ([bad / "autoregressive"], "is not of a diffusion model that is read"),
         ([bad / "bare", *suspect, *unseen], "has no tokenizer: name the one that it was trained with by `--tokenizer`"),
         ([fresh, *suspect, *unseen, "--tokenizer", bad / "bytes.json"], "of 27 tokens, got one of 256"),
         ([fresh, *suspect, *unseen, "--tokenizer", bad / "none.json"], "none.json"),

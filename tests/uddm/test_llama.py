@@ -197,8 +197,8 @@ def test_a_new_one_of_scaled_weights_is_as_one_without():
         ({"blocks": 0}, "`blocks` must be an integer >= 1"),
         ({"mlp": "gelu"}, "`mlp` must be one of"),
         ({"sink": "one"}, "`sink` must be one of"),
-        ({"soft_cap": 0.0}, "`soft_cap` must be positive"),
-        ({"weight_scale": math.inf}, "`weight_scale` must be positive and finite"),
+        ({"soft_cap": 0.0}, "`soft_cap` must lie in \\(0, inf\\)"),
+        ({"weight_scale": math.inf}, "`weight_scale` must lie in \\(0, inf\\)"),
     ],
 )
 def test_bad_shapes_are_named(change, message):
