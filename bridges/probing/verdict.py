@@ -225,10 +225,12 @@ def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
     (n, of_n), (m, of_m) = (numbers["scored"][side] for side in ("suspect", "unseen"))
     if (n, m) != (of_n, of_m):
         said.append(f"Time was up when {n} of {of_n} suspect and {m} of {of_m} unseen passages were scored.")
-    passages = numbers["found_passages"]
+    passages, one_by_one = numbers["found_passages"], ""
+    if len(passages) > len(found):
+        one_by_one = f", and of {len(passages)} passages one by one {int(passages.sum())}"
     said.append(
-        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt, of {len(passages)} passages one by "
-        f"one {int(passages.sum())}, of either of which at most 5 % are expected to be false."
+        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt{one_by_one}, of which at most 5 % are "
+        "expected to be false."
     )
     for rate, point in numbers["rates"].items():
         if point is not None:
