@@ -229,8 +229,8 @@ def _told(numbers: dict[str, Any]) -> tuple[str, ...]:
     if len(passages) > len(found):
         one_by_one = f", and of {len(passages)} passages one by one {int(passages.sum())}"
     said.append(
-        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt{one_by_one}, of which at most 5 % are "
-        "expected to be false."
+        f"Of {len(found)} suspect documents {int(found.sum())} are found as learnt{one_by_one}, of which at most 5 % "
+        "are expected to be false."
     )
     for rate, point in numbers["rates"].items():
         if point is not None:
