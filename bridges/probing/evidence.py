@@ -162,11 +162,13 @@ def of_passages(
 
     Returns
     -------
-    for each side a Dataset over `sample`: the scores of `SIGNS` that there are; `recovery_at`, `unstable_at` (noise,
-    sample), the latter NaN of a masked model; `extracted` (task, sample), the share of draws that gave the passage
-    back; `token_surprise`, `final` and `corrupted` (sample, position), the latter at t = 0.25. Of a masked model,
-    `retrieval_at` and `retrieval_unstable_at` (noise, sample), where tokens are replaced and not masked, and the model
-    is run at T = 0 one position at a time (`SequentialSystem`). The attribute ``corruption``: "masked" or "replaced"
+    dict
+        for each side a Dataset over `sample`: the scores of `SIGNS` that there are; `recovery_at`, `unstable_at`
+        (noise, sample), the latter NaN of a masked model; `extracted` (task, sample), the share of draws that gave the
+        passage back; `token_surprise`, `final` and `corrupted` (sample, position), the latter at t = 0.25. Of a masked
+        model, `retrieval_at` and `retrieval_unstable_at` (noise, sample), where tokens are replaced and not masked, and
+        the model is run at T = 0 one position at a time (`SequentialSystem`). The attribute ``corruption`` is "masked"
+        or "replaced"
     """
     found: dict[str, dict[int, Part]] = {name: {} for name in sides}
     jobs, begun = (
