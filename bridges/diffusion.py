@@ -93,7 +93,7 @@ class DiffusionSystem(MemorySystem):
         keep: Bool[np.ndarray, "B L"] | None = None,
         rng: np.random.Generator,
     ) -> Int64[np.ndarray, "B L"]:
-        tokens, known = self.tokens(z), self._known(keep)
+        tokens, known = self.tokens(z), self._known(z, keep)
         steps = self.steps_taken(mode, steps)
         if steps is None:
             joint: Callable[..., Tensor] = self.denoiser.sample  # type: ignore[attr-defined]
@@ -121,7 +121,7 @@ class DiffusionSystem(MemorySystem):
         options: dict[str, Any] = {"start": start, "steps": self.steps_taken(mode, steps), "mode": mode, "last": last}
         if options["steps"] is None:
             return super().path(z, **options, keep=keep, rng=rng)
-        options |= {"keep": self._known(keep), "generator": _seed(rng), "batch_size": self.batch_size}
+        options |= {"keep": self._known(z, keep), "generator": _seed(rng), "batch_size": self.batch_size}
         times, states = sampling.path(self.process, self.denoiser, self.tokens(z), **options)
         return np.array(times), (state.cpu().numpy() for state in states)
 
@@ -170,7 +170,8 @@ class DiffusionSystem(MemorySystem):
         they ignore the token that stands there."""
         return z
 
-    def _known(self, keep: np.ndarray | None) -> Tensor | None:
+    def _known(self, z: np.ndarray, keep: np.ndarray | None) -> Tensor | None:
+        """Where tokens of z stay, on the device; None for nowhere."""
         return None if keep is None else _as_tensor("keep", keep, getattr(self.denoiser, "device", None))
 
 

@@ -8,12 +8,12 @@ entropy is too large by the information that they have of x_l beyond the tokens 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from bridges.diffusion import DiffusionSystem, _Chunked
@@ -77,37 +77,10 @@ class MaskedSystem(DiffusionSystem):
     def conditional(self, z: Int64[np.ndarray, "B L"], t: float) -> Conditional:
         return _Hidden(self, self.tokens(z), t)
 
-    def recover(
-        self,
-        z: Int64[np.ndarray, "B L"],
-        *,
-        start: float = 1.0,
-        mode: str = "sample",
-        steps: int | None = None,
-        last: str = "ancestral",
-        keep: Bool[np.ndarray, "B L"] | None = None,
-        rng: np.random.Generator,
-    ) -> Int64[np.ndarray, "B L"]:
-        options: dict[str, Any] = {"start": start, "mode": mode, "steps": steps, "last": last}
-        return super().recover(z, **options, keep=self._shown(z, keep), rng=rng)
-
-    def path(
-        self,
-        z: Int64[np.ndarray, "B L"],
-        *,
-        start: float = 1.0,
-        mode: str = "sample",
-        steps: int | None = None,
-        last: str = "ancestral",
-        keep: Bool[np.ndarray, "B L"] | None = None,
-        rng: np.random.Generator,
-    ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
-        options: dict[str, Any] = {"start": start, "mode": mode, "steps": steps, "last": last}
-        return super().path(z, **options, keep=self._shown(z, keep), rng=rng)
-
-    def _shown(self, z: np.ndarray, keep: np.ndarray | None) -> np.ndarray:
-        """Where tokens stay: those that are shown are known, also to a joint draw from a z that is impossible."""
-        return z != self.mask if keep is None else keep | (z != self.mask)
+    def _known(self, z: np.ndarray, keep: np.ndarray | None) -> Tensor | None:
+        """Tokens that are shown stay, also in a joint draw from a z that is impossible."""
+        shown = z != self.mask
+        return super()._known(z, shown if keep is None else keep | shown)
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "passes": self.passes or self.length}

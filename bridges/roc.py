@@ -77,7 +77,7 @@ def area_under_roc(
     """
     x, y = as_scores("members", members), as_scores("others", others)
     check_confidence(confidence)
-    of_members, of_others = (np.arange(len(x)), np.arange(len(y))) if documents is None else _labels(documents)
+    of_members, of_others = _labels(documents, x, y)
     a, b = _share_below(x, y), _share_below(-y, -x)
     area = float(a.mean())
     sums = [_document_sums(values - area, labels) for values, labels in ((a, of_members), (b, of_others))]
@@ -158,7 +158,7 @@ def roc_curve(
     """
     x, y = as_scores("members", members), as_scores("others", others)
     check_confidence(confidence)
-    labels = (np.arange(len(x)), np.arange(len(y))) if documents is None else _labels(documents)
+    labels = _labels(documents, x, y)
     trials = [len(_document_sums(np.ones(len(scores)), own)) for scores, own in zip((x, y), labels)]
     threshold = np.unique(y)[::-1]
     above = [len(scores) - np.searchsorted(np.sort(scores), threshold, "left") for scores in (x, y)]
@@ -337,7 +337,12 @@ def as_scores(name: str, values: ArrayLike) -> Float64[np.ndarray, " n"]:
     return array.astype(np.float64)
 
 
-def _labels(documents: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
+def _labels(
+    documents: tuple[ArrayLike, ArrayLike] | None, x: Float64[np.ndarray, " m"], y: Float64[np.ndarray, " n"]
+) -> tuple[ArrayLike, ArrayLike]:
+    """Those given, or each score its own."""
+    if documents is None:
+        return np.arange(len(x)), np.arange(len(y))
     if not isinstance(documents, tuple | list) or len(documents) != 2:
         raise TypeError(f"`documents` must be two arrays of labels, of `members` and of `others`, got {documents!r}")
     return documents[0], documents[1]

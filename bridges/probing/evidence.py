@@ -171,10 +171,8 @@ def of_passages(
         or "replaced"
     """
     found: dict[str, dict[int, Part]] = {name: {} for name in sides}
-    jobs, begun = (
-        list(_jobs(sides, plan, masked=system.carries_over)),
-        ("scores", 0),
-    )  # which are made in any case, and what is begun on all sides
+    jobs = list(_jobs(sides, plan, masked=system.carries_over))
+    begun = "scores", 0  # which are made in any case, and what is begun on all sides
     for number, (name, kind, k) in enumerate(jobs):
         if (kind, k) != begun and clock.is_out():
             break

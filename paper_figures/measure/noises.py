@@ -53,14 +53,12 @@ def tasks(ws: Workspace) -> list[Task]:
 
 def measured(ws: Workspace, case: Case) -> Measured:
     """The system of a case; under the first noise it is that of the sweeps."""
-    data, kind, size, repeat = case
+    (data, kind, size, repeat), rules = case, next(iter(ws.preset.hierarchy.rules))
     if kind in hierarchy.LIMITS:
-        rules = next(iter(ws.preset.hierarchy.rules))
         return hierarchy.Measured(ws, hierarchy.Case(kind, rules, repeat, size))
     recipe, main = _recipe(ws, data, kind), _name(ws, data)
     if data == TEXT:
         return language.Measured(ws, language.Case(main, size, repeat), recipe)
-    rules = next(iter(ws.preset.hierarchy.rules))
     return hierarchy.Measured(ws, hierarchy.Case(main, rules, repeat, size, recipe.sizes[size]), recipe)
 
 

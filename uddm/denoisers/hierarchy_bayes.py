@@ -144,8 +144,9 @@ class HierarchyBayes(Denoiser):
 
         def drawn(likelihood: np.ndarray, excluded: np.ndarray, uniform: np.ndarray) -> list[np.ndarray]:
             likelihood = np.where(excluded, KNOWN, likelihood)
-            lost = np.isneginf(belief.log_prob(self.grammar, likelihood))
-            likelihood[lost] = likelihood[lost].clip(KNOWN)
+            if not likelihood.all():  # else nothing is impossible
+                lost = np.isneginf(belief.log_prob(self.grammar, likelihood))
+                likelihood[lost] = likelihood[lost].clip(KNOWN)
             return [belief.sample(self.grammar, likelihood, uniform)]
 
         return torch.where(known, z, self._rows(z, t, drawn, excluded.cpu().numpy(), uniform)[0])

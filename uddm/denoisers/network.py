@@ -226,7 +226,12 @@ def _check_layers(config: dict[str, Any], tensors: int) -> None:
 
 def noise_levels(process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
     """sigma = -log alpha_t for each of the sequences z (B, L) at times t, () or (B,): what a network reads, (B,)."""
-    return _column(process.sigma(t), z).float().expand(len(z), 1).squeeze(1)
+    return for_each(process.sigma(t), z)
+
+
+def for_each(value: Float[Tensor, " ..."], z: Integer[Tensor, "B L"]) -> Float[Tensor, " B"]:
+    """A number () or (B,) as one for each of the sequences z (B, L), on their device, (B,) float32."""
+    return _column(value, z).float().expand(len(z), 1).squeeze(1)
 
 
 def network_of(config: NetworkConfig) -> type[Network]:

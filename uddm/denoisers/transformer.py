@@ -23,9 +23,9 @@ from uddm._validation import check_time
 from uddm.config import DiTConfig as DiTConfig
 from uddm.curriculum import SoftTokens
 from uddm.denoisers.layers import Linear, NoiseLevel, Norm, ReadOut, widened, zero_linear
-from uddm.denoisers.network import Network
+from uddm.denoisers.network import Network, for_each
 from uddm.process import Process
-from uddm.process.base import PerSequence, _column
+from uddm.process.base import PerSequence
 
 
 class DiT(Network):
@@ -74,7 +74,7 @@ class DiT(Network):
     def told(self, process: Process, z: Integer[Tensor, "B L"], t: PerSequence) -> Float[Tensor, " B"]:
         """Noise levels sigma (B,) of z (B, L) at times t, () or (B,), under `process`; or t, if it reads that."""
         if self.config.time_conditioning == "t":
-            return _column(check_time("t", t), z).float().expand(len(z), 1).squeeze(1)
+            return for_each(check_time("t", t), z)
         return super().told(process, z, t)
 
 
