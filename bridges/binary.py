@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Iterator
+from itertools import chain, islice, repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -111,30 +113,44 @@ class BinarySystem(MemorySystem):
             state, settled = z, False
             for n in range(sweeps):
                 if n > 0 and not settled:
-                    state, settled = self._swept(z, mode, n, keep, copy.deepcopy(seed))
+                    state, settled = self._swept(z, mode, n, None, copy.deepcopy(seed))
                 yield state
             yield end
 
-        return np.full(sweeps + 1, float(start)), states()
+        def kept() -> Iterator[np.ndarray]:
+            found = (state for state, _ in self._swept_one_by_one(z, mode, sweeps, keep, seed))
+            yield from islice(chain([z], found, repeat(end)), sweeps + 1)
+
+        return np.full(sweeps + 1, float(start)), states() if keep is None or not keep.any() else kept()
 
     def _swept(
         self, z: np.ndarray, mode: str, sweeps: int, keep: np.ndarray | None, rng: np.random.Generator
     ) -> tuple[np.ndarray, bool]:
-        """The states after so many sweeps, and whether all are fixed points; kept spins are put back after each sweep,
-        which, as all spins change at once, is the same as leaving them alone."""
-        how: Any = {"update": self.update, "temperature": 1 / self.beta if mode == "sample" else 0.0, "rng": rng}
+        """The states after so many sweeps, and whether all are fixed points."""
         if keep is None or not keep.any():
-            states, info = retrieve(self.memory, to_spins(z), max_sweeps=sweeps, **how)
+            states, info = retrieve(self.memory, to_spins(z), max_sweeps=sweeps, **self._dynamics(mode, rng))
             return to_tokens(states), bool(info.converged.all())
+        (last,) = deque(self._swept_one_by_one(z, mode, sweeps, keep, rng), maxlen=1)
+        return last
+
+    def _swept_one_by_one(
+        self, z: np.ndarray, mode: str, sweeps: int, keep: np.ndarray | None, rng: np.random.Generator
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """That after each sweep, up to a fixed point; kept spins are put back, which, as all spins change at once, is
+        the same as leaving them alone."""
         if self.update == "sequential":
             raise ValueError("`keep` must be None with sequential updates, which keep no spins: take parallel ones")
-        state = z
+        state, how = z, self._dynamics(mode, rng)
         for _ in range(sweeps):
             before = state
             state = np.where(keep, z, to_tokens(retrieve(self.memory, to_spins(before), max_sweeps=1, **how)[0]))
-            if mode != "sample" and np.array_equal(state, before):
-                return state, True
-        return state, False
+            settled = mode != "sample" and np.array_equal(state, before)
+            yield state, settled
+            if settled:
+                return
+
+    def _dynamics(self, mode: str, rng: np.random.Generator) -> dict[str, Any]:
+        return {"update": self.update, "temperature": 1 / self.beta if mode == "sample" else 0.0, "rng": rng}
 
     def generate(
         self, n: int, rng: np.random.Generator, *, steps: int | None = None
