@@ -1,4 +1,4 @@
-"""Shapes in annotations: every public function says them, and what it says is true.
+"""Shapes in annotations: every public function says them, and what it says is true; the examples of the packages run.
 
 This file run by itself, not by pytest, checks them: it lets jaxtyping and beartype stand before every public function,
 runs the examples of the documentation, and what no example reaches.
@@ -11,6 +11,7 @@ import inspect
 import subprocess
 import sys
 import tempfile
+import warnings
 from importlib import import_module
 from typing import TypeVar, get_args, get_origin
 
@@ -235,9 +236,12 @@ def calls_beside_the_examples() -> None:
 def main() -> str | None:
     """What is wrong, if anything is."""
     modules = [import_module(name) for name in modules_with_examples() if name.split(".")[0] in PACKAGES]
-    tests = [test for module in modules for test in doctest.DocTestFinder().find(module) if test.examples]
+    found = {module: [test for test in doctest.DocTestFinder().find(module) if test.examples] for module in modules}
+    assert all(found.values()), [module.__name__ for module, tests in found.items() if not tests]
+    tests = [test for tests in found.values() for test in tests]
     checks, runner = Checks(), doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     checks.of_all()
+    warnings.simplefilter("error")
     for test in tests:
         test.globs.update(vars(sys.modules[test.globs["__name__"]]))
         runner.run(test)
@@ -247,7 +251,7 @@ def main() -> str | None:
         return f"{runner.failures} examples fail, above; no example and no call of: {', '.join(never) or 'none'}"
 
 
-def test_shapes_are_what_annotations_say(repository):
+def test_examples_run_and_shapes_are_what_annotations_say(repository):
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False, cwd=repository)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -94,8 +94,9 @@ def probe(
     >>> import numpy as np
     >>> from bridges import probe
     >>> from uddm import EmpiricalBayes, UniformProcess
-    >>> x, y = np.random.default_rng(0).integers(12, size=(2, 40, 20))
-    >>> report = probe(EmpiricalBayes(x, UniformProcess(12)), suspect=x, unseen=y, extracted=20, draws=4, rng=0)
+    >>> x, y = np.random.default_rng(0).integers(12, size=(2, 40, 12))
+    >>> few = {"extracted": 10, "generated": 20, "draws": 2, "steps": 8}
+    >>> report = probe(EmpiricalBayes(x, UniformProcess(12)), suspect=x, unseen=y, **few, rng=0)
     >>> report.verdict
     'reproduces'
     """

@@ -302,8 +302,12 @@ def test_exact_denoiser_of_a_grammar_is_that_of_its_strings(process):
 
 @pytest.mark.statistical(alarm=ALMOST_NEVER)
 def test_many_steps_end_in_the_joint_posterior(process, seed):
-    """Total variation from p(x | z): below .04 with 64 steps of 5000 chains, not with one."""
-    data, n = data_of(process), 5000
+    """Total variation from p(x | z): some .02 with 32 steps, and above .2 with one.
+
+    That of the rates of 2000 chains, in 5 classes, has at most .025 more on average, and exceeds its mean by another
+    .059 with probability exp(-2 * 2000 * .059^2) < 1e-6.
+    """
+    data, n = data_of(process), 2000
     exact, z = EmpiricalBayes(data, process), torch.full((1, 3), 1 if process.mask is None else process.mask)
     weights = exact.weights(z, 0.8)[0]
     law = torch.stack([weights[(data == row).all(1)].sum() for row in data[[0, 2, 3, 4]]])
@@ -313,8 +317,8 @@ def test_many_steps_end_in_the_joint_posterior(process, seed):
         rates = torch.stack([(final == row).all(1).double().mean() for row in data[[0, 2, 3, 4]]])
         return ((rates - law).abs().sum() + 1 - rates.sum()).item() / 2
 
-    assert distance(64) < 0.04
-    assert distance(1) > 0.05
+    assert distance(32) < 0.11
+    assert distance(1) > 0.15
 
 
 @pytest.mark.parametrize("mode", ["x0_mode", "one_shot", "posterior_mode"])
