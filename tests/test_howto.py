@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from unittest import mock
 from xml.etree import ElementTree
@@ -53,15 +54,17 @@ def failures(tmp_path_factory, repository):
     """Of the common suites on what the pages show, each in a module that pytest is told of: (suite, test) -> what
     was wrong."""
     folder = tmp_path_factory.mktemp("pages")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={folder / 'results.xml'}"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
+    command += [f"--junitxml={folder / 'results.xml'}"]
     chosen = [f"(broken_{page} and {test})" for page, (*_, test) in BREACHES.items()]
     for page in SUITES:
         chosen.append(shown(page))
         (folder / f"howto_{page}.py").write_text(code(page))
         (folder / f"howto_broken_{page}.py").write_text(broken(page))
         command += ["-p", f"howto_{page}", "-p", f"howto_broken_{page}"]
+    files = [f"tests/common/test_every_{suite}.py" for suite in sorted({*chain(*SUITES.values())})]
     done = subprocess.run(
-        [*command, "tests/common", "-k", " or ".join(chosen)],
+        [*command, *files, "-k", " or ".join(chosen)],
         cwd=repository,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
