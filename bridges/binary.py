@@ -106,7 +106,10 @@ class BinarySystem(MemorySystem):
         rng: np.random.Generator,
     ) -> tuple[Float64[np.ndarray, " T"], Iterator[Int64[np.ndarray, "B L"]]]:
         sweeps, seed = self.steps_taken(mode, steps), copy.deepcopy(rng)
-        end, _ = self._swept(z, mode, sweeps, keep, rng)
+        times, (end, _) = np.full(sweeps + 1, float(start)), self._swept(z, mode, sweeps, keep, rng)
+        if keep is not None and keep.any():
+            found = (state for state, _ in self._swept_one_by_one(z, mode, sweeps, keep, seed))
+            return times, islice(chain([z], found, repeat(end)), sweeps + 1)
 
         def states() -> Iterator[np.ndarray]:
             """Random numbers are keyed by the sweep: with the same ones, a shorter run is the beginning of a longer."""
@@ -117,11 +120,7 @@ class BinarySystem(MemorySystem):
                 yield state
             yield end
 
-        def kept() -> Iterator[np.ndarray]:
-            found = (state for state, _ in self._swept_one_by_one(z, mode, sweeps, keep, seed))
-            yield from islice(chain([z], found, repeat(end)), sweeps + 1)
-
-        return np.full(sweeps + 1, float(start)), states() if keep is None or not keep.any() else kept()
+        return times, states()
 
     def _swept(
         self, z: np.ndarray, mode: str, sweeps: int, keep: np.ndarray | None, rng: np.random.Generator
@@ -134,7 +133,7 @@ class BinarySystem(MemorySystem):
         return last
 
     def _swept_one_by_one(
-        self, z: np.ndarray, mode: str, sweeps: int, keep: np.ndarray | None, rng: np.random.Generator
+        self, z: np.ndarray, mode: str, sweeps: int, keep: np.ndarray, rng: np.random.Generator
     ) -> Iterator[tuple[np.ndarray, bool]]:
         """That after each sweep, up to a fixed point; kept spins are put back, which, as all spins change at once, is
         the same as leaving them alone."""
