@@ -3,6 +3,7 @@ share trainings that take seconds."""
 
 import json
 import math
+import shutil
 import signal
 import time
 
@@ -70,14 +71,21 @@ def interrupt(monkeypatch, step, error=Interrupted):
     monkeypatch.setitem(loop.LOSSES, "nelbo", failing)
 
 
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory):
+    """The folder of a run that crashed in step 12, with the state after step 10: to be copied only."""
+    folder = tmp_path_factory.mktemp("crashed")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, 12)
+        with pytest.raises(Interrupted):
+            run(folder)
+    assert load_file(folder / "state.safetensors")["step"] == 10
+    return folder
+
+
 @pytest.fixture
-def stopped(tmp_path, monkeypatch):
-    """The folder of a run that crashed in step 12, with the state after step 10."""
-    interrupt(monkeypatch, 12)
-    with pytest.raises(Interrupted):
-        run(tmp_path)
-    monkeypatch.undo()
-    assert load_file(tmp_path / "state.safetensors")["step"] == 10
+def stopped(crashed, tmp_path):
+    shutil.copytree(crashed, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
