@@ -34,4 +34,4 @@ def main(command: str, steps: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])
