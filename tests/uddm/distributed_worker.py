@@ -17,7 +17,7 @@ from uddm.training.distributed import process_group, rank, world_size
 from uddm.training.loop import _backward, _Objective, _parallel
 
 DATA = torch.randint(6, (40, 5), generator=torch.Generator().manual_seed(0))
-CONFIG = TrainConfig(steps=20, batch_size=8, learning_rate=1e-2, warmup=3, seed=3, log_every=5, checkpoint_every=5)
+CONFIG = TrainConfig(steps=12, batch_size=8, learning_rate=1e-2, warmup=3, seed=3, log_every=3, checkpoint_every=3)
 
 
 def make() -> DiT:
@@ -66,5 +66,5 @@ if __name__ == "__main__":
             if not (folder / f"{parallel}-killed").exists():
                 gradients(folder, parallel, micro_batch=2)
                 run(folder / f"{parallel}-whole", parallel)
-                run(folder / f"{parallel}-killed", parallel, kill_at=12)
+                run(folder / f"{parallel}-killed", parallel, kill_at=8)
             run(folder / f"{parallel}-killed", parallel)

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from uddm.corpora import (
     Corpus,
     SubwordTokenizer,
     TokenBlocks,
+    documentation,
     documentation_text,
     fractions,
     load_corpus,
@@ -525,13 +527,23 @@ def test_python_docs(python_docs_folder):
     assert not any(debris in text for debris in (">>>", "::", "``", ":func:", "===", "\n", "{", "\\"))
 
 
-def test_python_docs_is_the_same_every_time(python_docs_folder):
-    """A damaged cache is detected, and the text made again is the same."""
-    expected = documentation_text(python_docs_folder)
-    (path,) = python_docs_folder.glob("*.txt")
-    path.write_bytes(path.read_bytes()[:1000])
-    assert documentation_text(python_docs_folder) == expected
-    assert {file.suffix for file in python_docs_folder.iterdir()} == {".txt", ".sha256"}
+def test_python_docs_is_the_same_every_time(python_docs_folder, monkeypatch):
+    """What is left out as said before depends on earlier texts only: the first ones alone give what the whole begins
+    with."""
+    first = list(itertools.islice(documentation._docstrings(), 4000))
+    monkeypatch.setattr(documentation, "_docstrings", lambda: first)
+    again = documentation.extract_paragraphs()
+    assert len(again) > 1000
+    assert again == list(documentation_text(python_docs_folder).documents)[: len(again)]
+
+
+def test_a_damaged_cache_of_python_docs_is_made_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(documentation, "extract_paragraphs", lambda: ["one paragraph", "another"])
+    expected = documentation_text(tmp_path)
+    (path,) = tmp_path.glob("*.txt")
+    path.write_bytes(path.read_bytes()[:10])
+    assert documentation_text(tmp_path) == expected
+    assert {file.suffix for file in tmp_path.iterdir()} == {".txt", ".sha256"}
 
 
 def test_embedded_corpus_by_name(python_docs_folder, monkeypatch, tmp_path):

@@ -11,13 +11,13 @@ from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig
 from uddm.__main__ import _load
 from uddm.corpora import ByteTokenizer, CharacterTokenizer, train_bpe
 
-FLIPS = 300  # in each of the folders
+FLIPS = 160  # in each of the folders
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "README.md")
 TEXT = ["the cat sat on the mat", "the dog sat on the log"]
 
 
 def hollow():
-    return HollowMLP(HollowMLPConfig(27, length=8, hidden_dim=4)), CharacterTokenizer()
+    return HollowMLP(HollowMLPConfig(27, length=8, hidden_dim=4, blocks=1)), CharacterTokenizer()
 
 
 def transformer():
@@ -26,7 +26,7 @@ def transformer():
 
 
 def of_bytes():
-    return HollowMLP(HollowMLPConfig(256, length=8, hidden_dim=2)), ByteTokenizer()
+    return HollowMLP(HollowMLPConfig(256, length=8, hidden_dim=2, blocks=1)), ByteTokenizer()
 
 
 @pytest.fixture(params=[hollow, transformer, of_bytes], ids=lambda make: make.__name__)

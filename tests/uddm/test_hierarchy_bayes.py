@@ -534,12 +534,11 @@ def test_only_the_cavity_gives_a_sampler_that_converges():
     grammar = RandomHierarchy(symbols=4, rules=2, depth=2, classes=3, seed=0)
     states = everything(grammar)
     p = torch.from_numpy(np.exp(grammar.log_prob(states)))
-    steps = [32, 64, 128, 256]
 
-    def distances(plugged_in):
+    def distances(plugged_in, *steps):
         return np.array([(generated(grammar, states, n, plugged_in) - p).abs().sum().item() / 2 for n in steps])
 
-    cavity, posterior = distances("cavity"), distances("posterior")
+    cavity, posterior = distances("cavity", 32, 64, 128, 256), distances("posterior", 64, 128)
     np.testing.assert_allclose(cavity[:-1] / cavity[1:], 2, rtol=0.1)
     assert cavity[-1] < 0.02
     assert (posterior > 0.2).all()

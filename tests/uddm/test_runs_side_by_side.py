@@ -2,12 +2,13 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import forked
+import interruptible_training
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -20,32 +21,6 @@ from uddm.training.distributed import process_group
 
 SHAPE = HollowMLPConfig(6, length=5, hidden_dim=8, blocks=1, embed_dim=4, cond_dim=8)
 DATA = torch.randint(6, (40, 5), generator=torch.Generator().manual_seed(0))
-SCRIPT = """
-import time, torch
-import uddm.training.loop as loop
-from uddm import HollowMLP, HollowMLPConfig, TrainConfig, train
-from uddm.command_line import run_commands
-from uddm.training.distributed import process_group
-
-torch.set_num_threads(1)
-quick = loop._backward
-
-def _backward(*arguments):
-    time.sleep(0.01)  # time enough to be interrupted
-    return quick(*arguments)
-
-loop._backward = _backward
-
-def run(folder: str, steps: int) -> None:
-    torch.manual_seed(0)
-    model = HollowMLP(HollowMLPConfig(6, length=5, hidden_dim=8, blocks=1, embed_dim=4, cond_dim=8))
-    data = torch.randint(6, (40, 5), generator=torch.Generator().manual_seed(0))
-    config = TrainConfig(steps=steps, batch_size=4, warmup=1, log_every=10, checkpoint_every=10**6)
-    with process_group("cpu"):
-        train(model, data, config, folder, progress=None)
-
-run_commands({"run": run, "none": run}, prog="script", description=None)
-"""
 
 
 def make():
@@ -152,19 +127,13 @@ def test_no_sync_of_folders_no_matter(tmp_path, monkeypatch, number):
 
 
 def test_signals_save_and_the_run_goes_on_as_if_nothing_had_been(tmp_path):
-    folder, steps = tmp_path / "ended", 300
-    command = [sys.executable, "-c", SCRIPT, "run", "--steps", str(steps), "--folder", str(folder)]
-    ended = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    wait_for_lines(ended, folder / "metrics.jsonl", 3)
-    ended.send_signal(signal.SIGTERM)
-    _, said = ended.communicate(timeout=60)
-    assert ended.returncode == 128 + signal.SIGTERM, said
-    assert "run the same command again to go on" in said
+    folder, steps, said = tmp_path / "ended", 300, tmp_path / "said"
+    ended = forked.start(interruptible_training.main, "run", steps, folder, said=said)
+    wait_for_lines(ended, folder / "metrics.jsonl", 3, said)
+    os.kill(ended.pid, signal.SIGTERM)
+    ended.join(60)
+    assert ended.exitcode == 128 + signal.SIGTERM, said.read_text()
+    assert "run the same command again to go on" in said.read_text()
     reached = int(load_file(folder / "state.safetensors")["step"])
     assert 30 <= reached < steps
     from_there = train(make(), DATA, config(steps=steps, log_every=10, checkpoint_every=10**6), folder, progress=None)
@@ -199,23 +168,22 @@ def test_other_signals_save_as_well(tmp_path, monkeypatch, capsys, name):
 
 
 def test_one_signal_ends_two_processes_at_the_same_step(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [tmp_path / "script.py", "run", "--steps", "100000", "--folder", tmp_path / "run"]
-    agent = subprocess.Popen([sys.executable, *torchrun, *map(str, words)], stderr=subprocess.PIPE, text=True)
-    wait_for_lines(agent, tmp_path / "run" / "metrics.jsonl", 3)
+    folder, said = tmp_path / "run", tmp_path / "said"
+    agent = forked.torchrun(interruptible_training.__file__, "run", 100_000, folder, said=said)
+    wait_for_lines(agent, folder / "metrics.jsonl", 3, said)
     workers = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
     assert len(workers) == 2
     os.kill(int(workers[1]), signal.SIGTERM)
-    agent.communicate(timeout=120)
-    assert int(load_file(tmp_path / "run" / "state.safetensors")["step"]) >= 30
-    assert not (tmp_path / "run" / "model").exists()
+    agent.join(120)
+    assert agent.exitcode == 1, "a worker that ends with a signal's status has failed"
+    assert int(load_file(folder / "state.safetensors")["step"]) >= 30
+    assert not (folder / "model").exists()
 
 
-def wait_for_lines(process, log, lines):
+def wait_for_lines(process, log, lines, said):
     deadline = time.monotonic() + 120
     while not log.exists() or log.read_text().count("\n") < lines:
-        assert process.poll() is None, process.stderr.read()
+        assert process.exitcode is None, said.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -3,12 +3,11 @@ share trainings that take seconds."""
 
 import json
 import math
-import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -72,21 +71,32 @@ def interrupt(monkeypatch, step, error=Interrupted):
     monkeypatch.setitem(loop.LOSSES, "nelbo", failing)
 
 
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory):
+    """The folder of a run that crashed in step 12, with the state after step 10: to be copied only."""
+    folder = tmp_path_factory.mktemp("crashed")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, 12)
+        with pytest.raises(Interrupted):
+            run(folder)
+    assert load_file(folder / "state.safetensors")["step"] == 10
+    return folder
+
+
 @pytest.fixture
-def stopped(tmp_path, monkeypatch):
-    """The folder of a run that crashed in step 12, with the state after step 10."""
-    interrupt(monkeypatch, 12)
-    with pytest.raises(Interrupted):
-        run(tmp_path)
-    monkeypatch.undo()
-    assert load_file(tmp_path / "state.safetensors")["step"] == 10
+def stopped(crashed, tmp_path):
+    shutil.copytree(crashed, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
-def test_loss_decreases(tmp_path):
+TWO = torch.tensor([[0, 1, 2, 3, 4], [5, 4, 3, 2, 1]])
+
+
+@pytest.mark.parametrize("name", ["nelbo", "jump", "cross-entropy"])
+def test_losses_decrease(tmp_path, name):
     """Two sequences are soon known by heart."""
-    two = torch.tensor([[0, 1, 2, 3, 4], [5, 4, 3, 2, 1]])
-    run(tmp_path, 200, data=two, model=make(dropout=0.0, hidden_dim=16), batch_size=32, log_every=50)
+    model = make(dropout=0.0, hidden_dim=16)
+    run(tmp_path, 150, data=TWO, model=model, batch_size=32, log_every=50, checkpoint_every=1000, loss=name)
     losses = [line["loss"] for line in metrics(tmp_path)]
     assert losses[-1] < 0.6 * losses[0]
 
@@ -210,45 +220,30 @@ def test_resume_needs_the_whole_state(stopped, uninterrupted, damage):
     assert same(run(stopped), uninterrupted) == (damage == "nothing")
 
 
-SCRIPT = """
-import sys, torch
-from uddm import DiT, DiTConfig, TrainConfig, train
-torch.set_num_threads(1)
-torch.manual_seed(0)
-model = DiT(DiTConfig({shape}))
-data = torch.randint(6, (10, 5), generator=torch.Generator().manual_seed(0))
-train(model, data, TrainConfig(steps={steps}, {fast}), sys.argv[1], progress=None)
-"""
-
-
 def test_kill_and_resume_gives_the_same_weights_bit_for_bit(tmp_path):
-    """`kill -9` in the middle, in another process, then the same command again."""
-    steps = 300
-
-    def keywords(values):
-        return ", ".join(f"{name}={value!r}" for name, value in values.items())
-
-    script = SCRIPT.format(shape=keywords(SHAPE), fast=keywords(FAST), steps=steps)
-    command = [sys.executable, "-c", script, str(tmp_path / "killed")]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE)
-    log, deadline = tmp_path / "killed" / "metrics.jsonl", time.monotonic() + 60
-    while time.monotonic() < deadline and child.poll() is None:
+    """`kill -9` in the middle, in another process, then the same run again."""
+    steps, killed, said = 300, tmp_path / "killed", tmp_path / "said"
+    child = forked.start(run, killed, steps, said=said)
+    log, deadline = killed / "metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < deadline and child.exitcode is None:
         if log.exists() and log.read_text().count("\n") > 10:
             break
         time.sleep(0.005)
-    assert child.poll() is None, child.stderr.read().decode()
-    os.kill(child.pid, signal.SIGKILL)
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "model").exists()
-    reached = int(load_file(tmp_path / "killed" / "state.safetensors")["step"])
+    assert child.exitcode is None, said.read_text()
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert not (killed / "model").exists()
+    reached = int(load_file(killed / "state.safetensors")["step"])
     assert 40 <= reached < steps
 
-    subprocess.run(command, check=True, timeout=120)
-    resumed = DiT.from_pretrained(tmp_path / "killed" / "model")
-    assert same(resumed, run(tmp_path / "whole", steps))
-    assert [line["step"] for line in metrics(tmp_path / "killed")] == list(range(4, steps + 1, 4))
-    assert not list((tmp_path / "killed").glob("state*"))
+    again = forked.start(run, killed, steps, said=said)
+    again.join(120)
+    assert again.exitcode == 0, said.read_text()
+    resumed = DiT.from_pretrained(killed / "model")
+    assert same(resumed, run(tmp_path / "whole", steps, checkpoint_every=1000))
+    assert [line["step"] for line in metrics(killed)] == list(range(4, steps + 1, 4))
+    assert not list(killed.glob("state*"))
 
 
 def test_keyboard_interrupt_saves(tmp_path, monkeypatch, uninterrupted):
@@ -508,21 +503,21 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, micro_batc
             train(make(), DATA, config(), tmp_path / "odd", micro_batch=wrong, progress=None)
 
 
-@pytest.mark.parametrize("name", ["jump", "cross-entropy"])
-def test_other_losses_train_too(tmp_path, name):
-    two = torch.tensor([[0, 1, 2, 3, 4], [5, 4, 3, 2, 1]])
-    model = make(dropout=0.0, hidden_dim=16)
-    run(tmp_path, 200, data=two, model=model, batch_size=32, log_every=50, loss=name)
-    losses = [line["loss"] for line in metrics(tmp_path)]
-    assert losses[-1] < 0.6 * losses[0]
-
-
 def test_a_network_of_posterior_logits_learns_its_cavity(tmp_path):
     """Of two sequences that differ in one token, the others tell nothing about it: x_theta is 1/2 there, its own z or
     not, while the posterior follows z."""
     data = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, 3, 5]]).repeat(10, 1)
     model = make(predicts="posterior", dropout=0.0, hidden_dim=32)
-    model = run(tmp_path, 400, data=data, model=model, loss="cross-entropy", learning_rate=5e-3, batch_size=32)
+    model = run(
+        tmp_path,
+        400,
+        data=data,
+        model=model,
+        loss="cross-entropy",
+        learning_rate=5e-3,
+        batch_size=32,
+        checkpoint_every=1000,
+    )
     z, t = torch.tensor([[0, 1, 2, 3, 4]]), 0.3
     with torch.no_grad():
         cavity, posterior = model.cavity(z, t).exp()[0, 4], model.posterior(z, t).exp()[0, 4]

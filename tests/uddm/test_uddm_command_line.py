@@ -7,17 +7,18 @@ import pty
 import random
 import re
 import shutil
-import subprocess
 import sys
 import threading
 import unicodedata
 from functools import partial
 from unittest import mock
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import uddm.__main__
 from uddm import DiT, DiTConfig, HollowMLP, HollowMLPConfig
 from uddm.__main__ import _prompt, main
 from uddm.corpora import ByteTokenizer, train_bpe
@@ -311,9 +312,10 @@ def test_the_paper_preset_trains_a_nested_fraction_of_lm1b(shared_data, tmp_path
 
 
 def test_two_processes_train_one_model(text, tmp_path, command):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "uddm"]
-    words = ["train", tmp_path, "--corpus", text, "--steps", 3, "--hidden-dim", 16, "--length", 8]
-    done = subprocess.run([*torchrun, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(tmp_path / "model")
-    assert command("sample", tmp_path / "model", "--n", 1, "--steps", 2).returncode == 0
+    out, said = tmp_path / "run", tmp_path / "said"
+    words = ["train", out, "--corpus", text, "--steps", 3, "--hidden-dim", 16, "--length", 8]
+    launched = forked.torchrun(uddm.__main__.__file__, *words, said=said)
+    launched.join(300)
+    assert launched.exitcode == 0, said.read_text()
+    assert said.read_text().splitlines().count(str(out / "model")) == 1, "the first of them prints it"
+    assert command("sample", out / "model", "--n", 1, "--steps", 2).returncode == 0

@@ -5,6 +5,7 @@ read from its source files with `ast`: no module is imported for its docstring.
 """
 
 import ast
+import os
 import re
 import sysconfig
 import warnings
@@ -90,9 +91,11 @@ def _topics() -> Iterator[str]:
 def _docstrings() -> Iterator[str]:
     """Docstrings of the modules, classes and functions of the standard library, in order of the source."""
     library = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(library.rglob("*.py")):
-        if not _SKIPPED_FOLDERS.isdisjoint(path.relative_to(library).parts):
-            continue
+    paths: list[Path] = []
+    for folder, subfolders, files in os.walk(library):
+        subfolders[:] = set(subfolders) - _SKIPPED_FOLDERS
+        paths += [Path(folder, file) for file in files if file.endswith(".py")]
+    for path in sorted(paths):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as invalid escapes
             nodes: list[ast.AST] = [ast.parse(path.read_bytes())]

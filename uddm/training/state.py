@@ -60,7 +60,7 @@ class State:
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for average, p in zip(self.average.values(), self.parameters.values(), strict=True):
-                average.lerp_(p, 1 - decay)
+                _own(average).lerp_(_own(p), 1 - decay)  # of DTensors each new weight would be planned anew
         self.losses.append(loss)
 
     def finished(self) -> dict[str, dict[str, Tensor]]:
@@ -139,6 +139,11 @@ def discard(run: Path) -> None:
 
 def whole_tensor(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _own(value: Tensor) -> Tensor:
+    """The shard of this process, in the same memory, or the whole tensor where it is not sharded."""
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -180,18 +181,17 @@ def test_numbers_beyond_float32(tmp_path):
 
 
 MEASURE = """
-import sys
 from uddm.importers._torch_file import TorchFile
 from uddm.importers import import_published, inspect_published
 def peak():
     (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
-import_published(sys.argv[1])
+import_published(small)
 before = peak()
-inspect_published(sys.argv[2])
-import_published(sys.argv[2])
+inspect_published(large)
+import_published(large)
 grown = peak() - before
-file = TorchFile(sys.argv[2])
+file = TorchFile(large)
 (key,) = file.storages(file.root["optimizer_states"], set())
 file.read(f"data/{key}")
 print(grown, peak() - before)
@@ -199,14 +199,15 @@ print(grown, peak() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_optimizer_states_stay_on_disk(tmp_path, repository):
+def test_optimizer_states_stay_on_disk(tmp_path):
     """Peak memory, MiB; the control reads the 128 MiB that the import must leave alone."""
     states = [{"state": {0: {"exp_avg": torch.zeros(32 * 2**20)}}}]
-    paths = [str(save(tmp_path / "a.ckpt")), str(save(tmp_path / "b.ckpt", optimizer_states=states))]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *paths], capture_output=True, text=True, check=True, cwd=repository
-    )
-    grown, control = map(float, done.stdout.split())
+    paths = {"small": save(tmp_path / "a.ckpt"), "large": save(tmp_path / "b.ckpt", optimizer_states=states)}
+    said = tmp_path / "said"
+    measuring = forked.start(exec, MEASURE, paths, said=said)
+    measuring.join()
+    assert measuring.exitcode == 0, said.read_text()
+    grown, control = map(float, said.read_text().split())
     assert grown < 20
     assert control > 100
 

@@ -2,12 +2,10 @@
 
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -411,17 +409,17 @@ def test_a_copy_of_the_own_token_is_seen(tmp_path, name):
 # --- Memory
 
 MEASURE = """
-import sys, torch, uddm.importers
+import torch, uddm.importers
 torch.set_num_threads(1)
 def high():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 def peak(function, **how):
     open("/proc/self/clear_refs", "w").write("5")
     before = high()
-    kept = function(sys.argv[1], **how)
+    kept = function(source, **how)
     return high() - before
-uddm.importers.import_published(sys.argv[2])
-print(peak(uddm.importers.inspect_published), peak(uddm.importers.import_published, dtype=sys.argv[3]))
+uddm.importers.import_published(small)
+print(peak(uddm.importers.inspect_published), peak(uddm.importers.import_published, dtype=dtype))
 """
 
 
@@ -429,10 +427,11 @@ def peaks(source, small, dtype):
     """Bytes by which a process that has everything else in memory grows, at most: to inspect, and to import."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the peak of a process is measured as Linux tells it")
-    command = [sys.executable, "-c", MEASURE, str(source), str(small), dtype]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    return [int(number) for number in done.stdout.split()]
+    said = small.parent / "said"
+    measuring = forked.start(exec, MEASURE, {"source": source, "small": small, "dtype": dtype}, said=said)
+    measuring.join()
+    assert measuring.exitcode == 0, said.read_text()
+    return [int(number) for number in said.read_text().split()]
 
 
 def large(path, size, layout):
