@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import partial
 
 import numpy as np
@@ -280,6 +281,17 @@ def test_a_damaged_part_is_made_again(tmp_path, capsys):
     assert part.read_bytes() != content
 
 
+SHORT = {"extracted": 4, "generated": 4, "draws": 2, "steps": 2}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """The folder of a short run."""
+    folder = tmp_path_factory.mktemp("parts")
+    ask(WEAKLY, **SHORT, folder=folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("share", "changes"),
     [
@@ -290,11 +302,10 @@ def test_a_damaged_part_is_made_again(tmp_path, capsys):
         (BY_HEART, {}),
     ],
 )
-def test_parts_of_another_run_are_not_read(tmp_path, share, changes):
+def test_parts_of_another_run_are_not_read(parts, tmp_path, share, changes):
     """Nor of another model that describes itself alike."""
-    how = {"extracted": 4, "generated": 4, "draws": 2, "steps": 2}
-    ask(WEAKLY, **how, folder=tmp_path)
-    assert told(ask(share, **{**how, **changes}, folder=tmp_path)) == told(ask(share, **{**how, **changes}))
+    folder, how = shutil.copytree(parts, tmp_path / "parts"), {**SHORT, **changes}
+    assert told(ask(share, **how, folder=folder)) == told(ask(share, **how))
 
 
 def test_a_tiny_budget_gives_the_first_scores(uninterrupted, tmp_path):
