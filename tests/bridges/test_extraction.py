@@ -83,8 +83,8 @@ def test_the_exact_limit_gives_back_by_bayes_rule(seed):
 @pytest.mark.statistical(alarm=ALARM)
 def test_extraction_grows_with_the_steps_to_the_exact_law(seed):
     """Exactly, by products of the kernels of all updates, and as measured: what independent tokens of a single step do
-    not give back, many steps do. The error falls as 1 / S. The two largest errors of one step, .086 and .077, are missed
-    by 1500 attempts with probabilities of 4e-4 and .012, both by 5e-6."""
+    not give back, many steps do. The error falls as 1 / S. 1500 attempts miss the two largest errors of one step, .086
+    and .077, with probabilities of 4e-4 and .012, both of them with 5e-6."""
     laws = {steps: after(steps) for steps in (1, 2, 4, 8, 16, 32)}
     limit = in_the_limit()
     means = [law.mean() for law in laws.values()] + [limit.mean()]
