@@ -6,7 +6,7 @@ import xarray as xr
 from scipy import stats
 from scipy.special import ndtri
 
-from amtheory.intervals import bootstrap_mean, bootstrap_ratio, garwood, student, wilson
+from amtheory.intervals import bootstrap_mean, bootstrap_ratio, garwood, resampled_sums, student, wilson
 
 
 @pytest.mark.parametrize("confidence", [0.68, 0.95, 0.999])
@@ -77,6 +77,18 @@ def sequences(rng, n=60, length=20):
     """Restored and corrupted tokens of n sequences, each with a rate of its own: tokens are far from independent."""
     corrupted = rng.binomial(length, 0.5, n) + 1
     return rng.binomial(corrupted, rng.beta(0.6, 0.9, n)), corrupted
+
+
+@pytest.mark.statistical(alarm=1e-6)
+def test_resamples_are_multinomial(seed, chi_square):
+    """How often each of three rows is drawn: all counts of three draws against 3!/(a! b! c!) / 27."""
+    counts = resampled_sums(np.eye(3), np.random.default_rng(seed(0)), 2000).astype(int)
+    assert (counts.sum(1) == 3).all()
+    possible = np.array([(a, b, 3 - a - b) for a in range(4) for b in range(4 - a)])
+    seen = (counts[:, None] == possible).all(-1).sum(0)
+    assert chi_square(seen, stats.multinomial.pmf(possible, 3, np.full(3, 1 / 3))) > 1e-6
+    again = resampled_sums(np.eye(3), np.random.default_rng(seed(0)), 2000, together=7)
+    assert np.array_equal(again, counts), "however many are drawn at a time"
 
 
 @pytest.mark.statistical(alarm=1e-3)

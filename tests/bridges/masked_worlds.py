@@ -49,20 +49,18 @@ class MaskedRemembering(Denoiser):
     def __init__(self, stored, share):
         self.process, self.length, self.share = MaskedProcess(probe_worlds.K), probe_worlds.L, share
         self.stored, self.step = torch.as_tensor(stored), torch.tensor(probe_worlds.STEP)
+        self.tokens = one_hot(self.stored, probe_worlds.K).double()
 
     def cavity(self, z, t):
         seen = one_hot(z, probe_worlds.K + 1)[..., :-1].double() + (z == probe_worlds.K)[..., None]
         before, after = torch.ones_like(seen), torch.ones_like(seen)  # messages, from the left and from the right
-        for l in range(1, self.length):
+        for l in range(1, self.length):  # not normalised: 24 steps of at least 1e-7 are no underflow
             before[:, l] = (before[:, l - 1] * seen[:, l - 1]) @ self.step
-            before[:, l] /= before[:, l].sum(-1, keepdim=True)
-        for l in reversed(range(self.length - 1)):
-            after[:, l] = (after[:, l + 1] * seen[:, l + 1]) @ self.step.T
-            after[:, l] /= after[:, l].sum(-1, keepdim=True)
+            after[:, -l - 1] = (after[:, -l] * seen[:, -l]) @ self.step.T
         law = before * after / (before * after).sum(-1, keepdim=True)
         if self.share:
-            equal = (z[:, None] == self.stored).double()
-            fits = (1e3 * (equal.sum(-1, keepdim=True) - equal)).softmax(1)  # of the others, most of those shown
-            memory = torch.einsum("bpl,plk->blk", fits, one_hot(self.stored, probe_worlds.K).double())
+            equal = (z[..., None] == self.stored.T).double()
+            fits = (1e3 * (equal.sum(1, keepdim=True) - equal)).softmax(-1)  # of the others, most of those shown
+            memory = torch.einsum("blp,plk->blk", fits, self.tokens)
             law = (1 - self.share) * law + self.share * memory
         return law.log()

@@ -46,14 +46,15 @@ class Remembering(Denoiser):
     def __init__(self, stored, share):
         self.process, self.length, self.share = UniformProcess(K), L, share
         self.stored, self.log_step = torch.as_tensor(stored), torch.tensor(STEP).log()
+        self.tokens = one_hot(self.stored, K).double()
 
     def cavity(self, z, t):
         before, after = self.log_step[z[:, :-1]], self.log_step.T[z[:, 1:]]
         law = (pad(before, (0, 0, 1, 0)) + pad(after, (0, 0, 0, 1))).softmax(-1)
         if self.share:
-            equal = (z[:, None] == self.stored).double()
-            others = (equal.sum(-1, keepdim=True) - equal) * self.process.own_logit(t).reshape(-1, 1, 1)
-            memory = torch.einsum("bpl,plk->blk", others.softmax(1), one_hot(self.stored, K).double())
+            equal = (z[..., None] == self.stored.T).double()
+            others = (equal.sum(1, keepdim=True) - equal) * self.process.own_logit(t).reshape(-1, 1, 1)
+            memory = torch.einsum("blp,plk->blk", others.softmax(-1), self.tokens)
             law = (1 - self.share) * law + self.share * memory
         return law.log()
 

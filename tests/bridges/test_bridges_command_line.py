@@ -20,11 +20,10 @@ def run(monkeypatch, *words):
     return 0
 
 
-def test_chosen_identities_are_printed():
-    words = ["identities", "--only", "own-logit", "nothing-changed"]
-    done = subprocess.run([sys.executable, "-m", "bridges", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    first, second, count = done.stdout.strip().split("\n\n")
+def test_chosen_identities_are_printed(monkeypatch, capsys):
+    assert run(monkeypatch, "identities", "--only", "own-logit", "nothing-changed") == 0
+    printed = capsys.readouterr().out
+    first, second, count = printed.strip().split("\n\n")
     assert first.startswith("own-logit: not in arXiv 2604.26841\n")
     assert second.startswith("nothing-changed: eq. (12) of arXiv 2604.26841\n")
     for block in (first, second):
@@ -32,7 +31,7 @@ def test_chosen_identities_are_printed():
             assert f"\n  {label}" in block
     assert "  as printed  FAILS: 0\n  erratum     the rate is 0/0" in second
     assert count == "2 of 2 identities pass; of 1 printed forms 0 hold and 1 fail: (12)"
-    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert max(map(len, printed.splitlines())) <= 100
 
 
 def test_without_a_choice_all_are_printed_with_what_no_equation_settles(monkeypatch, capsys):
@@ -74,3 +73,9 @@ def test_user_errors(monkeypatch, capsys, names, message):
 def test_help(monkeypatch, capsys, words):
     assert run(monkeypatch, *words) == 0
     assert "--only" in capsys.readouterr().out or words == ["--help"]
+
+
+def test_it_is_a_program(repository):
+    words = [sys.executable, "-m", "bridges", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=repository)
+    assert "identities" in done.stdout

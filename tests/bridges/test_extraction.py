@@ -59,11 +59,11 @@ def in_the_limit():
     return (law * law / law.sum(0)).sum(1).numpy()
 
 
-def measured(seed, tasks, **options):
-    """Intervals of p_z of each of the data, from 2000 attempts, by task."""
-    found = extraction(as_system(EXACT), np.repeat(DATA, 1000, 0), tasks=tasks, draws=2, rng=seed, **options)
-    counts = found.extracted.values.reshape(len(tasks), 5, 1000).sum(-1)
-    return [[wilson(count, 2000, CONFIDENCE) for count in row] for row in counts]
+def measured(seed, tasks, attempts=1000, **options):
+    """Intervals of p_z of each of the data, by task."""
+    found = extraction(as_system(EXACT), np.repeat(DATA, attempts // 2, 0), tasks=tasks, draws=2, rng=seed, **options)
+    counts = found.extracted.values.reshape(len(tasks), 5, attempts // 2).sum(-1)
+    return [[wilson(count, attempts, CONFIDENCE) for count in row] for row in counts]
 
 
 def inside(intervals, law):
@@ -83,15 +83,16 @@ def test_the_exact_limit_gives_back_by_bayes_rule(seed):
 @pytest.mark.statistical(alarm=ALARM)
 def test_extraction_grows_with_the_steps_to_the_exact_law(seed):
     """Exactly, by products of the kernels of all updates, and as measured: what independent tokens of a single step do
-    not give back, many steps do. The error falls as 1 / S."""
+    not give back, many steps do. The error falls as 1 / S. 1500 attempts miss the two largest errors of one step, .086
+    and .077, with probabilities of 4e-4 and .012, both of them with 5e-6."""
     laws = {steps: after(steps) for steps in (1, 2, 4, 8, 16, 32)}
     limit = in_the_limit()
     means = [law.mean() for law in laws.values()] + [limit.mean()]
     assert (np.diff(means) > 0).all()
     errors = [np.abs(law - limit).max() for law in laws.values()]
     assert all(second < 0.8 * first for first, second in pairwise(errors))
-    for steps in (1, 16):
-        (found,) = measured(seed(steps), ["corrupted"], noise=T, steps=steps)
+    for steps, attempts in ((1, 1500), (16, 1000)):
+        (found,) = measured(seed(steps), ["corrupted"], attempts, noise=T, steps=steps)
         assert all(inside(found, laws[steps]))
         assert all(inside(found, limit)) == (steps == 16), "one step is told from the limit"
 

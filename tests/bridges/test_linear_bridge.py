@@ -285,7 +285,7 @@ def test_one_ruler(small):
 
 def test_each_rule_is_what_its_name_says():
     x = random_patterns(5, 9, rng=2)
-    of_rules = dict(_rules(x, [3.0], "exact", 400, 0))
+    of_rules = dict(_rules(x, [3.0], "exact", 200, 0))
     nelbo = DiffusionMemory(field="exact").fit(x)
     want = {
         "hebb": Hopfield(),
@@ -307,9 +307,8 @@ def test_each_rule_is_what_its_name_says():
 
 
 def test_training_has_the_basins_of_the_minimum():
-    curves = compare_basins(10, [0.4], samples=3, norms=[], field="exact", training_steps=200, rng=0)
+    curves = compare_basins(10, [0.4], samples=2, norms=[], field="exact", training_steps=200, rng=0)
     one = basin_verdict(curves, rule="nelbo, trained", against="nelbo")
-    assert (one.verdict == "inconclusive at this scale").all()
     assert abs(one.difference.sel(estimate="value")).max() < 0.02
     other = basin_verdict(curves, rule="hebb", against="nelbo")
     assert abs(other.difference.sel(estimate="value")).max() > 0.02, "negative control"

@@ -50,20 +50,20 @@ def chain(n, seed):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Transformers of a CPU-second or two each: of cavity logits, of posterior ones, and of posterior ones by
-    cross-entropy, the last two as if they were cavities."""
+    """Transformers of a CPU-second or two each: of cavity logits, of posterior ones, which take longer to learn how
+    much to add, and of posterior ones by cross-entropy, the last two as if they were cavities."""
 
-    def made(name, predicts, loss):
+    def made(name, predicts, loss, steps):
         torch.manual_seed(0)
         shape = {"hidden_dim": 16, "blocks": 1, "heads": 2, "cond_dim": 16, "dropout": 0.0}
         model = DiT(DiTConfig(K, length=L, predicts=predicts, **shape))
-        config = TrainConfig(200, 32, 1e-2, warmup=10, decay="cosine", ema=0.9, loss=loss, checkpoint_every=10**6)
+        config = TrainConfig(steps, 32, 1e-2, warmup=10, decay="cosine", ema=0.9, loss=loss, checkpoint_every=10**6)
         return train(model, chain(4000, 0), config, tmp_path_factory.mktemp(name), progress=None)
 
     models = {
-        "cavity": made("cavity", "cavity", "nelbo"),
-        "posterior": made("posterior", "posterior", "nelbo"),
-        "cross-entropy": made("cross-entropy", "posterior", "cross-entropy"),
+        "cavity": made("cavity", "cavity", "nelbo", 100),
+        "posterior": made("posterior", "posterior", "nelbo", 200),
+        "cross-entropy": made("cross-entropy", "posterior", "cross-entropy", 100),
     }
     for model in models.values():
         model.config = dataclasses.replace(model.config, predicts="cavity")

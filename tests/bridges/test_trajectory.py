@@ -87,7 +87,8 @@ def test_two_patterns_in_closed_form(mode, last):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_ends_where_recovery_does(mode):
+def test_ends_where_recovery_does(mode, monkeypatch):
+    monkeypatch.setattr("bridges.diffusion.STEPS", 20)  # where none are given
     torch.manual_seed(0)
     network = HollowMLP(HollowMLPConfig(vocab_size=4, length=5, hidden_dim=16, blocks=1, embed_dim=8))
     grammar = RandomHierarchy(symbols=4, rules=2, depth=2, seed=0)

@@ -61,11 +61,12 @@ def test_path_step_has_the_law_of_step(options, seed):
     model = network(K=3, L=2)
     model.process = UniformProcess(3, GaussianDual(3, gamma_min=0.0, gamma_max=2.0))
     assert model.process.alpha(0.0) < 0.9
-    assert p_value_of_paths(UTurn(model, 0.01, **options), np.zeros((40_000, 2), int), seed) > ALMOST_NEVER
+    assert p_value_of_paths(UTurn(model, 0.01, **options), np.zeros((15_000, 2), int), seed) > ALMOST_NEVER
 
 
 def p_value_of_paths(uturn, x, seed):
-    """Chi-square of two samples: of steps, and of the ends of paths."""
+    """Chi-square of two samples: of steps, and of the ends of paths. Of 15,000 each in 9 cells it is below
+    `ALMOST_NEVER` in 19 of 20 cases where the laws have sum (p - q)^2/(p + q) above 60/15,000."""
     steps, paths = (
         np.bincount(number(y, 3), minlength=9) for y in (uturn.step(x, rng=seed(0)), uturn.path_step(x, rng=seed(1))[0])
     )
@@ -78,7 +79,7 @@ def p_value_of_paths(uturn, x, seed):
 @pytest.mark.parametrize("options", [{"steps": 2}, {"mode": "factorised"}], ids=["steps", "factorised"])
 def test_path_step_of_other_noise_has_the_law_of_step(share, options, seed):
     memory = EmpiricalBayes(torch.tensor(TINY), Mixed(2, share=share))
-    x = TINY[np.arange(30_000) % 3]
+    x = TINY[np.arange(15_000) % 3]
     assert p_value_of_paths(UTurn(memory, 0.6, **options), x, seed) > ALMOST_NEVER
     ratio = UTurn(memory, 0.6, **options).path_step(x, rng=0)[1]
     assert np.isfinite(ratio).all()
