@@ -71,7 +71,7 @@ def pairwise(couplings: NDArray[Any], unit: float = 1.0, patterns: NDArray[np.in
     """W = unit * couplings, exact if they are integers; `patterns` (P, L) with couplings X^T X less the diagonal."""
     L = len(couplings)
     if couplings.dtype.kind in "iu":
-        sums = np.abs(couplings.astype(np.float64)).sum(axis=1)
+        sums = np.abs(couplings, dtype=np.float64).sum(axis=1)
         if sums.max() < 2**31 - 1:
             if patterns is None or 5 * len(patterns) > 2 * L or L >= 2**15:
                 patterns = np.empty((0, L), np.int8)
