@@ -5,7 +5,10 @@ Nobody calls them from C: without the wrappers for it they compile in three quar
 
 import os
 from functools import partial
+from typing import Any
 
 import numba
 
-jit = partial(numba.njit, nogil=True, no_cfunc_wrapper=True, cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0")
+_OPTIONS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True}
+
+jit: Any = partial(numba.njit, cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0", **_OPTIONS)

@@ -477,7 +477,8 @@ def finite_size_scaling(
         return np.transpose(columns[:unknowns]) * (density / error)[:, None]
 
     def fit(start: Floats | list[float], observed: Floats) -> Any:
-        return least_squares(residuals, start, jacobian, args=(observed,), x_scale="jac")
+        derivatives: Any = jacobian  # the types of scipy want a word
+        return least_squares(residuals, start, derivatives, args=(observed,), x_scale="jac")
 
     slope = np.polyfit(m, ndtri(target), 1)[0]
     best = fit([m.mean(), 0.0, slope, 0.0, 0.5][:unknowns], target)

@@ -4,9 +4,10 @@ Nobody calls them from C, hence no wrappers for it.
 """
 
 import os
+from typing import Any
 
 import numba
 
-jit = numba.njit(
-    nogil=True, no_cfunc_wrapper=True, cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0", error_model="numpy"
-)
+_OPTIONS: dict[str, Any] = {"nogil": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+
+jit: Any = numba.njit(cache=os.environ.get("AMTHEORY_NUMBA_CACHE", "1") != "0", **_OPTIONS)
