@@ -48,18 +48,20 @@ class Pairwise:
             _ = self._matrix
 
     def relax(self, states: NDArray[np.int8], *arguments: Any) -> None:
-        _kernels.relax(states, self.fields(states), _plain(self.integers), *arguments)
+        columns, *rest = _plain(self.integers)
+        _kernels.relax(states, self.fields(states), columns, tuple(rest), *arguments)
 
     def fields(self, states: NDArray[np.int8]) -> NDArray[np.int32]:
         """v of `states` (M, L), (M, L)."""
         states = np.require(states, requirements="W")
+        columns, *rest = _plain(self.integers)
         if len(self.integers.patterns):
             fields = np.empty(states.shape, np.int32)
-            _kernels.hebbian_fields(states, fields, _plain(self.integers))
+            _kernels.hebbian_fields(states, fields, tuple(rest))
         elif len(states) < _FEW:
             all_minus = -self.integers.columns.sum(axis=0, dtype=np.int32)
             fields = np.tile(all_minus, (len(states), 1))
-            _kernels.column_fields(states, fields, _plain(self.integers))
+            _kernels.column_fields(states, fields, columns, self.integers.group)
         else:
             fields = (states.astype(self._matrix.dtype) @ self._matrix).astype(np.int32)
         return fields
@@ -69,7 +71,7 @@ def pairwise(couplings: NDArray[Any], unit: float = 1.0, patterns: NDArray[np.in
     """W = unit * couplings, exact if they are integers; `patterns` (P, L) with couplings X^T X less the diagonal."""
     L = len(couplings)
     if couplings.dtype.kind in "iu":
-        sums = np.abs(couplings.astype(np.float64)).sum(axis=1)
+        sums = np.abs(couplings, dtype=np.float64).sum(axis=1)
         if sums.max() < 2**31 - 1:
             if patterns is None or 5 * len(patterns) > 2 * L or L >= 2**15:
                 patterns = np.empty((0, L), np.int8)

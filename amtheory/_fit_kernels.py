@@ -34,7 +34,9 @@ def _without(inactive, n, y, C, q, factor, right, inverse_right, a):
     N is the n first of `inactive`, `factor` that of (A^-1)_NN, and inverse_right = A^-1 right. Returns what a
     multiplier of a_N = 0 would be: u with A a = right - u on N.
     """
-    u = inverse_right[inactive[:n]]
+    u = np.empty(n)
+    for k in range(n):
+        u[k] = inverse_right[inactive[k]]
     _solve(factor, u)
     along = 0.0
     total = np.zeros(y.size)
@@ -85,10 +87,10 @@ def complementary_rows(spins, G, own, C, q, active, a, max_pivots):
         qs = q[row]
         ones = np.ones(P)
         inverse_ones = y * (C @ y) + qs * qs.sum()
-        least, tries, n = P + 1, 0, 0
+        least, tries, n = P + 1, 0, np.int64(0)
         factor = np.empty((0, 0))
         for _ in range(max_pivots):
-            n = 0
+            n = np.int64(0)  # for a literal 0 numba would compile `_without` once more
             for mu in range(P):
                 if not on[mu]:
                     inactive[n] = mu

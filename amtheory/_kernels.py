@@ -36,8 +36,9 @@ _SCAN = 64  # sites looked at together
 PARALLEL, SEQUENTIAL, TYPEWRITER = 0, 1, 2
 
 # Memories come as plain tuples, the fields of `amtheory._dynamics.Integers` and `DenseIntegers` in order: a type of our
-# own in a signature would make numba's cache on disk unreadable once it moves.
-COLUMNS, UNIT, ERROR, WEIGHTS, PATTERNS, WORDS, GROUP = range(7)
+# own in a signature would make numba's cache on disk unreadable once it moves. The columns of `Integers`, whose dtype
+# differs from memory to memory, come beside the rest, W: what does not need them is compiled once.
+UNIT, ERROR, WEIGHTS, PATTERNS, WORDS, GROUP = range(6)
 D_PATTERNS, D_COLUMNS, D_WEIGHTS, D_LENGTH, D_BETA, D_UNIT = range(6)
 
 
@@ -108,16 +109,15 @@ def _add_column(fields, column, spin):
 
 
 @jit
-def _add_columns(fields, W, sites, n, state, total):
-    """The fields of n spins that have flipped, at `sites`; `total` (L,) int16 holds the sums of `W[GROUP]` columns."""
-    columns = W[COLUMNS]
-    if W[GROUP] == 0:
+def _add_columns(fields, columns, group, sites, n, state, total):
+    """The fields of n spins that have flipped, at `sites`; `total` (L,) int16 holds the sums of `group` columns."""
+    if group == 0:
         for k in range(n):
             _add_column(fields, columns[sites[k]], state[sites[k]])
         return
     k = 0
     while k < n:
-        end = min(n, k + W[GROUP])
+        end = min(n, k + group)
         total[:] = 0
         while k + 4 <= end:
             column_a, column_b = columns[sites[k]], columns[sites[k + 1]]
@@ -195,17 +195,17 @@ def hebbian_fields(states, fields, W):
 
 
 @jit
-def column_fields(states, fields, W):
-    """Integer fields of `states` (M, L) from the columns of W, into `fields`, which start as those of all spins -1."""
+def column_fields(states, fields, columns, group):
+    """Integer fields of `states` (M, L) from the columns, into `fields`, which start as those of all spins -1."""
     L = states.shape[1]
     sites, total = np.empty(L, np.int32), np.empty(L, np.int16)
     for row in range(states.shape[0]):
-        n = 0
+        n = np.int64(0)  # for a literal 0 numba would compile `_add_columns` once more
         for site in range(L):
             if states[row, site] > 0:
                 sites[n] = site
                 n += 1
-        _add_columns(fields[row], W, sites, n, states[row], total)
+        _add_columns(fields[row], columns, group, sites, n, states[row], total)
 
 
 # --- decisions
@@ -261,7 +261,7 @@ def _unstable_sites(state, field, W, sites, limit):
             sites[candidates] = i
             candidates += np.int32(state[i]) * field[i] <= error[i]
         for k in range(n, candidates):
-            i = sites[k]
+            i = np.int64(sites[k])
             if state[i] * field[i] < -error[i] or _open_spin(i, state, field[i], W, 0.0, np.uint64(0)) != state[i]:
                 sites[n] = i
                 n += 1
@@ -369,7 +369,9 @@ def _close_run(record, row, max_sweeps, sweeps, cycle_length, overlaps):
 
 
 @jit
-def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps, cycle_length, reference, overlaps):
+def relax(
+    states, fields, columns, W, update, noise, seed, first_row, max_sweeps, sweeps, cycle_length, reference, overlaps
+):
     """Run pairwise dynamics in place, one row of `states` after the other.
 
     `update` is PARALLEL, SEQUENTIAL (a fresh random order each sweep) or TYPEWRITER (sites in order). `fields`
@@ -380,7 +382,7 @@ def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps,
     L = states.shape[1]
     flipped, before, order = np.empty(L + 1, np.int32), np.empty(L + 1, np.int32), np.empty(L, np.int32)
     saved, total = np.empty(L, np.int8), np.empty(L, np.int16)
-    error, columns = W[ERROR], W[COLUMNS]
+    error = W[ERROR]
     scale, slack = _bins_of_unit(W, noise)
     for row in range(states.shape[0]):
         state, field = states[row], fields[row]
@@ -405,7 +407,7 @@ def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps,
                 if n >= W[PATTERNS].shape[0] > 0:
                     _hebbian_field(state, field, W, total)
                 else:
-                    _add_columns(field, W, flipped, n, state, total)
+                    _add_columns(field, columns, W[GROUP], flipped, n, state, total)
             elif n > 0 or noise > 0.0:
                 n = 0
                 for k in range(L):
@@ -421,10 +423,10 @@ def relax(states, fields, W, update, noise, seed, first_row, max_sweeps, sweeps,
                     else:
                         verdict = 1 if agreement > error[site] else -1 if agreement < -error[site] else 0
                     if verdict == 0:
-                        verdict = _open_spin(site, state, field[site], W, noise, bits) * spin
+                        verdict = _open_spin(np.int64(site), state, field[site], W, noise, bits) * spin
                     if verdict < 0:
                         state[site] = -spin
-                        _add_column(field, columns[site], -spin)
+                        _add_column(field, columns[site], state[site])
                         flipped[n] = site
                         n += 1
             _close_sweep(

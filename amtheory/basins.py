@@ -467,8 +467,18 @@ def finite_size_scaling(
         u = (m - m_c) * scale ** (1 / nu if nu else inverse_nu[0])
         return (ndtr(a + b * u + c * u**2) - observed) / error
 
+    def jacobian(parameters: Floats, _: Floats) -> Floats:
+        m_c, a, b, c, *inverse_nu = parameters
+        power = scale ** (1 / nu if nu else inverse_nu[0])
+        u = (m - m_c) * power
+        slope = b + 2 * c * u
+        density = np.exp(-((a + b * u + c * u**2) ** 2) / 2) / np.sqrt(2 * np.pi)
+        columns = (-slope * power, np.ones_like(u), u, u**2, slope * u * np.log(scale))
+        return np.transpose(columns[:unknowns]) * (density / error)[:, None]
+
     def fit(start: Floats | list[float], observed: Floats) -> Any:
-        return least_squares(residuals, start, args=(observed,), x_scale="jac")
+        derivatives: Any = jacobian  # the types of scipy want a word
+        return least_squares(residuals, start, derivatives, args=(observed,), x_scale="jac")
 
     slope = np.polyfit(m, ndtri(target), 1)[0]
     best = fit([m.mean(), 0.0, slope, 0.0, 0.5][:unknowns], target)

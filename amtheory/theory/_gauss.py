@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,10 +42,11 @@ def _legendre() -> tuple[Array, Array]:
 
 
 def _rule(breaks: tuple[float, ...], panel: float) -> tuple[Array, Array]:
-    ends = [-HALF_WIDTH, *breaks, HALF_WIDTH]
-    edges = np.concatenate(
-        [np.linspace(a, b, int(np.ceil((b - a) / panel)) + 1)[:-1] for a, b in pairwise(ends)] + [[HALF_WIDTH]]
-    )
+    ends = np.array([-HALF_WIDTH, *breaks, HALF_WIDTH])
+    widths = np.diff(ends)
+    panels = np.ceil(widths / panel).astype(int)
+    place = np.arange(panels.sum()) - np.repeat(np.cumsum(panels) - panels, panels)  # of a panel between two breaks
+    edges = np.append(place * np.repeat(widths / panels, panels) + np.repeat(ends[:-1], panels), HALF_WIDTH)
     x, w = _legendre()
     half = np.diff(edges)[:, None] / 2
     t = (edges[:-1, None] + half + half * x).ravel()

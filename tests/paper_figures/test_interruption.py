@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from paper_figures.__main__ import main
 from paper_figures.report import verify
 from uddm.checkpoints import read_tensors
 
@@ -32,11 +33,6 @@ main()
 """
 
 
-def start(folder, jobs):
-    words = ["-m", "paper_figures", "run", "am_entropy", "--preset", "smoke", "--jobs", jobs, "--out", str(folder)]
-    return subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def descendants(pid):
     children = Path(f"/proc/{pid}/task/{pid}/children")
     found = [int(child) for child in children.read_text().split()] if children.exists() else []
@@ -53,9 +49,10 @@ def wait_until(condition, seconds, run=None):
 
 
 @needs_proc
-def test_kill_and_go_on(tmp_path):
-    cells = tmp_path / "cells"
-    first = start(tmp_path, jobs="2")
+def test_kill_and_go_on(tmp_path, run_command):
+    cells, words = tmp_path / "cells", ["run", "am_entropy", "--preset", "smoke", "--out", str(tmp_path), "--jobs"]
+    command = [sys.executable, "-m", "paper_figures", *words, "2"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: cells.exists() and any(cells.glob("*.nc")), 240, first)
     workers = descendants(first.pid)
     assert workers
@@ -64,10 +61,9 @@ def test_kill_and_go_on(tmp_path):
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)
     finished = {cell: cell.stat().st_mtime_ns for cell in cells.glob("*.nc")}
 
-    second = start(tmp_path, jobs="1")
-    out, err = second.communicate(timeout=400)
-    assert second.returncode == 0, err
-    assert out.strip().endswith("report.html")
+    second = run_command(main, *words, "1")
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.strip().endswith("report.html")
     assert {cell: cell.stat().st_mtime_ns for cell in finished} == finished, "finished cells are not made again"
     assert verify(tmp_path) == []
 

@@ -56,6 +56,12 @@ def workspace(tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="module")
+def before(workspace):
+    """Cells and trainings of the preset as it is."""
+    return cells(workspace()), trainings(workspace())
+
+
 def cells(ws):
     """Names of the files of all cells that the figures need."""
     return {ws.path(cell).name for task in plan(ws, choose()).tasks for cell in task.cells(ws)}
@@ -92,9 +98,8 @@ OF_TEXT = 6 + 1 + 8
 TRAININGS = OF_TEXT + 11
 
 
-def test_there_are_as_many_as_there_should_be(workspace):
-    assert len(cells(workspace())) == CELLS
-    assert len(trainings(workspace())) == TRAININGS
+def test_there_are_as_many_as_there_should_be(before):
+    assert tuple(map(len, before)) == (CELLS, TRAININGS)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +137,13 @@ def test_there_are_as_many_as_there_should_be(workspace):
     ],
     ids=str,
 )
-def test_one_more_is_one_more(workspace, part, changes, new_cells, new_trainings):
-    before, after = workspace(), workspace(part, **changes)
-    assert len(cells(after) - cells(before)) == new_cells
-    assert len(trainings(after) - trainings(before)) == new_trainings
+def test_one_more_is_one_more(workspace, before, part, changes, new_cells, new_trainings):
+    ws = workspace(part, **changes)
+    after = cells(ws), trainings(ws)
+    assert len(after[0] - before[0]) == new_cells
+    assert len(after[1] - before[1]) == new_trainings
     if changes != {"noise": 0.25}:  # another one, not one more
-        assert cells(before) < cells(after)
+        assert before[0] < after[0]
 
 
 @pytest.mark.parametrize(
@@ -150,8 +156,8 @@ def test_one_more_is_one_more(workspace, part, changes, new_cells, new_trainings
     ],
     ids=str,
 )
-def test_another_drawing_computes_nothing(workspace, part, changes):
-    assert cells(workspace(part, **changes)) == cells(workspace())
+def test_another_drawing_computes_nothing(workspace, before, part, changes):
+    assert cells(workspace(part, **changes)) == before[0]
 
 
 @pytest.mark.parametrize(
@@ -213,35 +219,36 @@ def test_another_drawing_computes_nothing(workspace, part, changes):
     ],
     ids=str,
 )
-def test_what_determines_numbers_is_in_the_key(workspace, part, changes, same_cells, same_trainings):
-    before, after = workspace(), workspace(part, **changes)
-    assert len(cells(after) & cells(before)) == same_cells
-    assert len(trainings(after) & trainings(before)) == same_trainings
+def test_what_determines_numbers_is_in_the_key(workspace, before, part, changes, same_cells, same_trainings):
+    after = workspace(part, **changes)
+    assert len(cells(after) & before[0]) == same_cells
+    assert len(trainings(after) & before[1]) == same_trainings
 
 
 RETRIEVALS = 2 * 2 * 2 + 2 * 2 * 2 + 2 * 2 * 2  # text and strings under two noises, and two limits, two sizes, twice
 OF_MASKED = 4 * 5 + 4 * 2  # recoveries and entropies of text, of strings two; under uniform noise they are there
 
 
-def test_cells_of_the_noises(workspace):
+def test_cells_of_the_noises(workspace, before):
     """What is measured on uniform noise is that of the sweeps, but for retrieval."""
     kinds = {field: getattr(NOISES, field) for field in ("kinds", "text_sizes", "strings")}
-    without, found = cells(workspace()), cells(workspace("noises", **kinds))
-    assert without < found
-    assert len(found - without) == RETRIEVALS + OF_MASKED
+    found = cells(workspace("noises", **kinds))
+    assert before[0] < found
+    assert len(found - before[0]) == RETRIEVALS + OF_MASKED
     more = kinds | {"kinds": {**NOISES.kinds, "hybrid": {"noise": "hybrid", "schedule": "linear"}}}
-    assert len(cells(workspace("noises", **more)) - found) == 8 + OF_MASKED
-    assert found < cells(workspace("noises", **more))
+    with_hybrid = cells(workspace("noises", **more))
+    assert len(with_hybrid - found) == 8 + OF_MASKED
+    assert found < with_hybrid
     for other in ({"noise": 0.5}, {"sequences": 9}):
         assert len(found & cells(workspace("noises", **kinds, **other))) == len(found) - RETRIEVALS
     renamed = {"kinds": dict(zip(("a", "b"), NOISES.kinds.values()))}
     assert cells(workspace("noises", **kinds | renamed)) == found
 
 
-def test_another_seed_is_another_run(workspace):
-    first, second = workspace(), workspace(seed=1)
-    assert not cells(first) & cells(second)
-    assert not trainings(first) & trainings(second)
+def test_another_seed_is_another_run(workspace, before):
+    second = workspace(seed=1)
+    assert not before[0] & cells(second)
+    assert not before[1] & trainings(second)
 
 
 def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):

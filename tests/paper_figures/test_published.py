@@ -1,10 +1,6 @@
 """The published checkpoints: which files are measured and how, and that nothing is lost over a bad one."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
@@ -16,6 +12,7 @@ import xarray as xr
 
 import uddm
 from bridges import DiffusionSystem, conditional_entropy
+from paper_figures import cells as store
 from paper_figures import published
 from paper_figures.__main__ import main
 from paper_figures.cells import load
@@ -30,15 +27,6 @@ LENGTH = 8
 WIDTHS = {"tiny": 16, "small": 24}
 FRACTIONS = {"tiny": (0.1, 0.5, 1.0), "small": (0.1, 1.0)}
 NAMES = ("fig02", "fig09", "protocols", "C11")  # none of which needs a network of ours
-
-SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_published import SMALL, PRESETS, main
-PRESETS["paper"] = SMALL
-sys.argv = {words!r}
-main()
-"""
 
 SMALL = replace(
     SMOKE,
@@ -198,26 +186,29 @@ def test_a_corruption_enters_the_grid_at_its_time(checkpoints, corpus, tmp_path)
     assert [(key["start"], key["steps"]) for key in told] == [(1.0, 20), (0.2, 4)]
 
 
-def test_killed_and_resumed(whole, checkpoints, corpus, tmp_path):
-    """A run that is killed on the way and started again ends with the same data, and measures nothing twice."""
-    line = words(checkpoints, corpus, tmp_path / "out", "protocols")
-    script = SCRIPT.format(tests=os.path.dirname(__file__), words=line)
-    first = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    cells = tmp_path / "out" / "cells"
-    deadline = time.monotonic() + 300
-    while len(list(cells.glob("*.nc"))) < 20:
-        assert first.poll() is None, first.communicate()[1].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+def test_stopped_and_resumed(whole, checkpoints, corpus, tmp_path, monkeypatch):
+    """A run that is stopped on the way and started again ends with the same data, and measures nothing twice."""
+    line, save = words(checkpoints, corpus, tmp_path / "out", "protocols"), store.save
 
     def written():
-        return {path.name: path.stat().st_mtime_ns for path in cells.glob("*.nc")}
+        return {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").glob("*.nc")}
 
+    def stopped(*what):
+        if len(written()) == 20:
+            raise KeyboardInterrupt
+        return save(*what)
+
+    def run():
+        with mock.patch.dict(PRESETS, paper=SMALL), mock.patch.object(sys, "argv", line):
+            main()
+
+    monkeypatch.setattr(store, "save", stopped)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run()
+    monkeypatch.undo()
     before = written()
-    with mock.patch.dict(PRESETS, paper=SMALL), mock.patch.object(sys, "argv", line):
-        main()
+    assert len(before) == 20
+    run()
     assert before.items() < written().items()
     again, data = (load(folder / "data" / "protocols.nc") for folder in (tmp_path / "out", whole.folder))
     xr.testing.assert_identical(again.drop_attrs(), data.drop_attrs())

@@ -14,10 +14,15 @@ from paper_figures.runner import run
 from paper_figures.workspace import Workspace
 from uddm.corpora import documentation_text
 
-SCRIPT = """
+SCRIPT = r"""
 import os, sys
+from pathlib import Path
+from uddm.corpora import documentation
 del os.sched_getaffinity  # as on macOS
-sys.argv = ["paper_figures", "run", sys.argv[2], "--preset", "smoke", "--out", sys.argv[1]]
+out, figure, text = sys.argv[1:]
+# no cache has the text, and its extraction takes many seconds
+documentation.extract_paragraphs = lambda: Path(text).read_text(encoding="utf-8").split("\n\n")
+sys.argv = ["paper_figures", "run", figure, "--preset", "smoke", "--out", out]
 from paper_figures.__main__ import main
 main()
 """
@@ -71,9 +76,10 @@ def test_no_processes_no_home_foreign_settings(tmp_path, repository):
         "PYTHONCOERCECLOCALE": "0",
         "LC_ALL": "C",
     }
-    out, figure = tmp_path / "out", tmp_path / "recall.py"
+    out, figure, text = (tmp_path / name for name in ("out", "recall.py", "text"))
     figure.write_text(RECALL)
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(out), str(figure)]
+    text.write_text("\n\n".join(documentation_text().documents), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(out), str(figure), str(text)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=repository, env={**os.environ, **strange}
     )

@@ -147,7 +147,7 @@ class CharacterTokenizer(Tokenizer):
         self.replacement = replacement
         self.vocab_size = len(alphabet)
         self.separator_id = alphabet.index(" ")
-        self._ids = {character: i for i, character in enumerate(alphabet)}
+        self._table = _Table(alphabet, replacement)
 
     @classmethod
     def train(cls, texts: str | Iterable[str], vocab_size: int, *, lowercase: bool = False) -> CharacterTokenizer:
@@ -183,11 +183,11 @@ class CharacterTokenizer(Tokenizer):
         check_text("text", text)
         if self.lowercase:
             text = _fold(text)
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
-        distinct, inverse = np.unique(points, return_inverse=True)
-        ids = np.array([self._id(chr(point)) for point in distinct], dtype=np.int64)[inverse]
-        space = ids == self.separator_id
-        return ids[~(space & np.r_[False, space[:-1]])]
+        points = text.translate(self._table).encode("utf-32-le", "surrogatepass")
+        ids = np.frombuffer(points, dtype="<u4").astype(np.int64)
+        space, kept = ids == self.separator_id, np.ones(ids.size, dtype=bool)
+        kept[1:] = ~(space[1:] & space[:-1])
+        return ids[kept]
 
     def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
         check_text("text", text)
@@ -197,11 +197,6 @@ class CharacterTokenizer(Tokenizer):
             if ids.size:
                 yield ids[int(after_space and ids[0] == self.separator_id) :]
                 after_space = bool(ids[-1] == self.separator_id)
-
-    def _id(self, character: str) -> int:
-        if character in self._ids:
-            return self._ids[character]
-        return self._ids[" " if character.isspace() else self.replacement]
 
     def decode(self, ids: Sequence[int] | Integer[np.ndarray, " n"]) -> str:
         return "".join(self.alphabet[i] for i in self._checked(ids))
@@ -213,6 +208,19 @@ class CharacterTokenizer(Tokenizer):
             "lowercase": self.lowercase,
             "replacement": self.replacement,
         }
+
+
+class _Table(dict[int, int]):
+    """For `str.translate`: from code points to ids, those of characters outside of the alphabet as they come."""
+
+    def __init__(self, alphabet: str, replacement: str):
+        super().__init__({ord(character): i for i, character in enumerate(alphabet)})
+        self._space, self._replacement = self[ord(" ")], self[ord(replacement)]
+
+    def __missing__(self, point: int) -> int:
+        found = self._space if chr(point).isspace() else self._replacement
+        self[point] = found
+        return found
 
 
 def pieces(text: str, *, anywhere: bool = False) -> Iterator[str]:
