@@ -104,6 +104,14 @@ def real(name: str, value: Any, *, positive: bool) -> float:
     return number
 
 
+def scale(name: str, value: Any, low: float = 1e-12, high: float = 1e12) -> float:
+    """`value` as a float in [low, high], which are > 0. Raises TypeError or ValueError otherwise."""
+    number = real(name, value, positive=True)
+    if not low <= number <= high:
+        raise ValueError(f"`{name}` must be in [{low:g}, {high:g}], got {number}")
+    return number
+
+
 def between(name: str, value: Any, low: float, high: float, *, closed: bool = False) -> float:
     """`value` as a float in (low, high), or [low, high] if closed. Raises TypeError or ValueError otherwise."""
     allowed = f"a number in [{low}, {high}]" if closed else f"a number in ({low}, {high})"
@@ -153,6 +161,12 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool):
         raise TypeError(f"`{name}` must be True or False, got {value!r}")
     return bool(value)
+
+
+def function(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` can be called, classes excepted."""
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"`{name}` must be a function, got {value!r}")
 
 
 def drawn_from(rng: Any) -> np.random.Generator:
