@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from numbers import Real
 from typing import Any
 
@@ -184,9 +184,9 @@ def kind(name: str, value: Any, *kinds: type) -> None:
 
 
 def iterated(name: str, value: Any) -> Iterator[Any]:
-    """An iterator over `value`. Raises TypeError for one text, and for what is not iterable."""
+    """An iterator over `value`. Raises TypeError for one text, for what is not iterable, and for what has no order."""
     try:
-        if not isinstance(value, str | bytes):
+        if not isinstance(value, str | bytes | Mapping | Set):
             return iter(value)
     except TypeError:
         pass

@@ -79,7 +79,7 @@ def discoveries(p: ArrayLike, level: float = 0.05) -> Bool[np.ndarray, " n"]:
     p = as_scores("p", p)
     if p.min() < 0 or p.max() > 1:
         raise ValueError(f"`p` must lie in [0, 1], got values in [{p.min():g}, {p.max():g}]")
-    if not 0 < check.real("level", level, positive=True) < 1:
+    if not (level := check.real("level", level, positive=True)) < 1:
         raise ValueError(f"`level` must lie in (0, 1), got {level}")
     ordered = np.sort(p)
     kept = ordered[ordered * (len(p) / np.arange(1, len(p) + 1)) <= level]

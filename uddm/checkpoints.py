@@ -265,9 +265,10 @@ def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:
     if folder.exists() or repository.count("/") != 1 or local:
         raise FileNotFoundError(f"no model folder {repository!r} (a hub repository is written owner/name)")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     files = ["config.json", "model.safetensors", "tokenizer.json", ORIGIN]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except OSError as error:
+    except (OSError, HFValidationError) as error:
         raise FileNotFoundError(f"no model folder {repository!r}, nor such a hub repository: {error}") from error

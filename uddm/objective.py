@@ -304,9 +304,10 @@ def token_bound(
     """
     check_kind("process", process, Process)
     check_kind("denoiser", denoiser, Denoiser)
-    x = check_tokens("x", x, process.vocab_size)
+    length = None if denoiser.any_length else denoiser.length
+    x = check_tokens("x", x, process.vocab_size, length=length)
     check_positive_int("times", times)
-    check_number("first", first, low=0, high=1)
+    first = check_number("first", first, low=0, high=1)
     given = torch.zeros_like(x, dtype=torch.bool) if given is None else check_mask("given", given, x)
     generator = as_generator(generator, x.device)
     t = torch.stack([stratified_times(times, low=first, generator=generator) for _ in range(len(x))])
