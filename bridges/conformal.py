@@ -117,7 +117,7 @@ def share_limit(found: int, n: int, *, confidence: float = 0.95, power: float = 
     n = check.integer("n", n, 1)
     found = check.integer("found", found, 0, n)
     check_confidence(confidence)
-    if not 0 < check.real("power", power, positive=True) <= 1:
+    if (power := check.real("power", power, positive=True)) > 1:
         raise ValueError(f"`power` must lie in (0, 1], got {power}")
     share = betaincinv(found + 1, n - found, confidence) if found < n else 1.0
     return min(1.0, float(share) / power)

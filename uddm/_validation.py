@@ -147,7 +147,7 @@ def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> 
     import torch
 
     _refuse_masked(name, t)
-    if isinstance(t, Mapping):
+    if isinstance(t, Mapping) or "complex" in str(getattr(t, "dtype", "")):
         raise TypeError(f"`{name}` must be a number or an array of numbers, got {type(t).__name__}")
     try:
         t = torch.as_tensor(t, dtype=torch.float64)

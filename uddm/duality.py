@@ -143,8 +143,8 @@ def alpha_of_gamma(gamma: Float[Tensor, "*shape"], vocab_size: int) -> UniformAl
     ------
     ValueError : `vocab_size` is out of its range
     """
-    if not isinstance(gamma, Tensor) or not gamma.is_floating_point():
-        raise TypeError(f"`gamma` must be a tensor of floating-point numbers, got {type(gamma).__name__}")
+    if not isinstance(gamma, Tensor) or not gamma.is_floating_point() or gamma.layout is not torch.strided:
+        raise TypeError(f"`gamma` must be a dense tensor of floating-point numbers, got {type(gamma).__name__}")
     mu = torch.exp(-gamma.double() / 2)
     T, rest, slope = _transform(mu, vocab_size)
     return UniformAlpha(T, rest, -mu / 2 * slope)

@@ -171,8 +171,9 @@ def stratified_times(
     ------
     ValueError : `low` or `log_fraction` outside their ranges, n below 1.
     """
-    check_positive_int("n", n)
-    check_number("low", low, low=0, high=1)
+    if check_positive_int("n", n) >= 2**63:
+        raise ValueError(f"`n` must be below 2**63, got {n}")
+    low = check_number("low", low, low=0, high=1)
     check_number("log_fraction", log_fraction, low=0, high=1, closed="[]")
     generator = as_generator(generator)
     logarithmic = int(n * log_fraction)
@@ -188,7 +189,7 @@ def time_weights(t: Float[Tensor, " n"], *, low: float = 1e-3, log_fraction: flo
     """Density of the uniform distribution on (low, 1] over that of n = len(t) times from `stratified_times` with the
     same `low` and `log_fraction`, (n,): the balance heuristic of multiple importance sampling (Veach and Guibas 1995).
     """
-    check_number("low", low, low=0, high=1)
+    low = check_number("low", low, low=0, high=1)
     check_number("log_fraction", log_fraction, low=0, high=1, closed="[]")
     t = check_time("t", t)
     if t.ndim != 1 or not len(t):

@@ -47,7 +47,7 @@ def first_step(
     p, K = joint.sum(1), len(joint)
     if not (p > 0).all():
         raise ValueError("`joint` must have no empty row")
-    if not 0 <= check.real("alpha", alpha, positive=False) < 1:
+    if (alpha := check.real("alpha", alpha, positive=False)) >= 1:
         raise ValueError(f"`alpha` must be in [0, 1), got {alpha}")
     check.choice("objective", objective, ("nelbo", "cross-entropy"))
     C = joint - np.outer(p, joint.sum(0))

@@ -115,6 +115,7 @@ def probe(
     passages, extracted = check.integer("passages", passages, 1), check.integer("extracted", extracted, 0)
     generated, draws = check.integer("generated", generated, 2), check.integer("draws", draws, 1)
     folder = None if folder is None else as_path("folder", folder)
+    check.flag("progress", progress)
     if budget is not None:
         budget = check.real("budget", budget, positive=True)
     seed, begin = as_seed(rng), time.perf_counter()

@@ -285,7 +285,7 @@ def changes(name: str, value: Any) -> Iterator[tuple[str, bool, Callable[[Any], 
 def meaningless(what: str, parameter: inspect.Parameter, value: Any) -> bool:
     """Whether no function takes the changed argument for what its hint says."""
     hint = str(parameter.annotation)
-    if parameter.name in FREE or "Any" in hint or what == "None":
+    if parameter.name in FREE or "Any" in hint or what == "None" or (what == "Dataset" and "Mapping" in hint):
         return False
     number = (
         isinstance(value, int | float) and not isinstance(value, bool) and not re.search("str|Literal|Schedule", hint)
