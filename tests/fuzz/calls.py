@@ -371,7 +371,7 @@ INSTANCES: dict[str, Callable[[], Any]] = {
 # records, which hold what they are given; and what others than us call: protocols, and what subclasses implement
 RECORDS = {
     "amtheory.RetrievalInfo", "amtheory.basins.Scaling", "amtheory.theory.stability.StabilityDistribution",
-    "bridges.Outcome", "bridges.claims.Finding",
+    "bridges.Claim", "bridges.Outcome", "bridges.claims.Finding",
     "bridges.claims.Part", "bridges.identities.Check", "bridges.identities.Identity",
     "bridges.identities.Remark", "bridges.identities.Sides", "uddm.corpora.LatentClusters",
     "uddm.evaluation.DocumentScore", "uddm.importers.Report", "uddm.process.Transition",
