@@ -391,9 +391,10 @@ def judge(call: Call, changed: dict[str, tuple[str, bool, Any]], expected: Any) 
         {k: v for k, v in arguments.items() if isinstance(v, np.ndarray | torch.Tensor | list | dict)}
     )
     told = ", ".join(f"{name}: {what}" for name, (what, _, _) in changed.items())
+    hints = {n: f"{call.signature.parameters[n].annotation}{n}" for n in changed}
     path = any(
-        re.search("Path|folder|path|file|dir|spec|model|name", f"{call.signature.parameters[n].annotation}{n}")
-        for n in changed
+        isinstance(value, str | Path) or re.search("Path|folder|path|file|dir|spec", hints[name])
+        for name, (_, _, value) in changed.items()
     )
     try:
         found = call(arguments)

@@ -280,7 +280,7 @@ def test_bad_arguments_are_named():
         "depth": (0, 2**31),
         "seed": (-1,),
         "classes": (0, 9),
-        "ambiguous": ("no",),
+        "ambiguous": ("no", np.zeros(2)),
         "zipf": (-0.1, math.inf, math.nan, "1", True, 1000.0),
     }
     for name, values in bad.items():

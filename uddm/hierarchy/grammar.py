@@ -90,6 +90,7 @@ class RandomHierarchy:
         for name, least in {"symbols": 2, "rules": 1, "branching": 2, "depth": 1, "seed": 0}.items():
             object.__setattr__(self, name, check_positive_int(name, getattr(self, name), at_least=least))
         check_tree(self.branching, self.depth)
+        object.__setattr__(self, "ambiguous", check_flag("ambiguous", self.ambiguous))
         n_c = self.symbols if self.classes is None else check_positive_int("classes", self.classes)
         object.__setattr__(self, "classes", n_c)
         tuples = count_tuples(self.symbols, self.branching)
@@ -98,7 +99,6 @@ class RandomHierarchy:
             raise ValueError(f"`rules` must be at most {most} with these symbols and branching, got {self.rules}")
         if not self.ambiguous and n_c * self.rules > tuples:
             raise ValueError(f"`classes` must be at most {tuples // self.rules} in this unambiguous grammar, got {n_c}")
-        object.__setattr__(self, "ambiguous", check_flag("ambiguous", self.ambiguous))
         if self.zipf is not None:
             zipf = check_number("zipf", self.zipf, low=0, closed="[")
             if self.rules ** -(1 + zipf) <= 1e-300:
