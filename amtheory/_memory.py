@@ -69,8 +69,8 @@ class Memory(ABC):
     - `length_`, `local_field` and `energy`;
     - ``_make_dynamics()``, the `Dynamics` of these fields.
 
-    Arguments of its constructor are checked there and kept unchanged under their names, so that a copy can be fitted to
-    other patterns. A fit is deterministic. From here come `dynamics`, pickles and copies, which leave the dynamics out,
+    Arguments of its constructor are checked there and kept under their names, so that a copy can be fitted to other
+    patterns. A fit is deterministic. From here come `dynamics`, pickles and copies, which leave the dynamics out,
     and the AttributeError that says to call ``fit`` first.
 
     See Also

@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from numbers import Real
 from typing import Any
 
@@ -104,6 +104,14 @@ def real(name: str, value: Any, *, positive: bool) -> float:
     return number
 
 
+def scale(name: str, value: Any, low: float = 1e-12, high: float = 1e12) -> float:
+    """`value` as a float in [low, high], which are > 0. Raises TypeError or ValueError otherwise."""
+    number = real(name, value, positive=True)
+    if not low <= number <= high:
+        raise ValueError(f"`{name}` must be in [{low:g}, {high:g}], got {number}")
+    return number
+
+
 def between(name: str, value: Any, low: float, high: float, *, closed: bool = False) -> float:
     """`value` as a float in (low, high), or [low, high] if closed. Raises TypeError or ValueError otherwise."""
     allowed = f"a number in [{low}, {high}]" if closed else f"a number in ({low}, {high})"
@@ -155,6 +163,12 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def function(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` can be called, classes excepted."""
+    if isinstance(value, type) or not callable(value):
+        raise TypeError(f"`{name}` must be a function, got {value!r}")
+
+
 def drawn_from(rng: Any) -> np.random.Generator:
     """`rng`, if it is a generator. Raises TypeError otherwise."""
     if not isinstance(rng, np.random.Generator):
@@ -170,9 +184,9 @@ def kind(name: str, value: Any, *kinds: type) -> None:
 
 
 def iterated(name: str, value: Any) -> Iterator[Any]:
-    """An iterator over `value`. Raises TypeError for one text, and for what is not iterable."""
+    """An iterator over `value`. Raises TypeError for one text, for what is not iterable, and for what has no order."""
     try:
-        if not isinstance(value, str | bytes):
+        if not isinstance(value, str | bytes | Mapping | Set):
             return iter(value)
     except TypeError:
         pass

@@ -123,6 +123,7 @@ def basin_curve(
 
     if isinstance(rule, type) or not hasattr(rule, "fit"):
         raise TypeError(f"`rule` must be a memory with a method fit, such as amtheory.Hopfield(), got {rule!r}")
+    check.function("ensemble", ensemble)
     P, L, samples = check.integer("P", P, 1), check.integer("L", L, 1), check.integer("samples", samples, 1)
     probes = P if patterns_per_sample is None else check.integer("patterns_per_sample", patterns_per_sample, 1, P)
     settings: dict[str, Any] = dict(starts=starts, update=update, max_sweeps=max_sweeps, success=success)
@@ -203,6 +204,7 @@ def measure_basin(
         memory = Couplings(check.couplings("memory_or_couplings", cast("ArrayLike", memory_or_couplings)))
     L = memory.length_
     patterns = check.spins("patterns", patterns, length=L)
+    success = _overlaps("success", [success]).item()
     settings: dict[str, Any] = dict(starts=starts, update=update, max_sweeps=max_sweeps, success=success)
     flips = _flips(L, m0, **settings)
     seed = _seed(rng)
@@ -260,9 +262,8 @@ def summary(curves: "xr.Dataset", *, confidence: float = 0.95) -> "xr.Dataset":
     >>> recovered.sel(estimate="value").item(), recovered.sel(estimate="low").item() < 0.9
     (1.0, True)
     """
-    import xarray as xr
 
-    check.kind("curves", curves, xr.Dataset)
+    _check_curves(curves)
     student = student_quantile(curves.sizes["sample"], confidence)
 
     def estimate(values: Floats, *, fraction: bool) -> Floats:
@@ -322,9 +323,8 @@ def radius(
     >>> R.low < R.value < R.high, round(R.value, 1)
     (True, 0.3)
     """
-    import xarray as xr
 
-    check.kind("curves", curves, xr.Dataset)
+    _check_curves(curves)
     check.between("confidence", confidence, 0, 1)
     m0, p = curves["initial_overlap"].values, _recovered(curves)
     value = _level(m0, p.mean(axis=0), 0.5)
@@ -397,8 +397,8 @@ def finite_size_scaling(
     Parameters
     ----------
     curves : from `basin_curve`, at two or more sizes and the same load
-    nu : the exponent > 0 of the width L^(-1/nu); default 2, for fluctuations of m0 as of independent spins; None: fit
-        it
+    nu : the exponent >= 0.1 of the width L^(-1/nu); default 2, for fluctuations of m0 as of independent spins; None:
+        fit it
     window : range of P_rec that is fitted, 0 <= low < high <= 1; default 0.05 to 0.95
     confidence : of the intervals, in (0, 1); default 0.95
     resamples : number of bootstrap samples, over the disorder samples of each size, >= 1; default 500
@@ -423,19 +423,18 @@ def finite_size_scaling(
     >>> found.sizes, 0.3 < found.critical_overlap.value < 0.5
     ((24, 48), True)
     """
-    import xarray as xr
-
     for curve in (curves := check.several("curves", curves)):
-        check.kind("curves", curve, xr.Dataset)
+        _check_curves(curve)
     curves = sorted(curves, key=lambda c: c.attrs["L"])
     sizes = tuple(int(c.attrs["L"]) for c in curves)
     if len(sizes) < 2 or len(set(sizes)) < len(sizes):
         raise ValueError(f"`curves` must be of two or more different sizes L, got {list(sizes)}")
-    if nu is not None:
-        check.real("nu", nu, positive=True)
-    low, high = window
-    if not 0 <= low < high <= 1:
+    if nu is not None and (nu := check.real("nu", nu, positive=True)) < 0.1:
+        raise ValueError(f"`nu` must be at least 0.1, got {nu}")
+    ends = check.reals("window", window, ndim=1)
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1] <= 1:
         raise ValueError(f"`window` must be two numbers 0 <= low < high <= 1, got {window}")
+    low, high = ends
     generator = check.generator(rng)
 
     m0, p = [c["initial_overlap"].values for c in curves], [_recovered(c) for c in curves]
@@ -496,6 +495,14 @@ def finite_size_scaling(
         float(2 * best.cost),
         len(m) - unknowns,
     )
+
+
+def _check_curves(curves: Any) -> None:
+    import xarray as xr
+
+    check.kind("curves", curves, xr.Dataset)
+    if "recovered" not in curves or set(curves["recovered"].dims) != {"sample", "initial_overlap"}:
+        raise ValueError(f"`curves` must be of `basin_curve` or `measure_basin`, got variables {list(curves)}")
 
 
 def _flips(L: int, m0: ArrayLike, *, starts: int, update: str, max_sweeps: int, success: float) -> NDArray[np.int64]:

@@ -70,7 +70,8 @@ class DenseMemory(Memory):
             check.integer("order", self.order, 2)
         elif self.order != "exp":
             raise ValueError(f"`order` must be an integer >= 2 or 'exp', got {self.order!r}")
-        if check.real("beta", self.beta, positive=True) > 300:
+        self.beta = check.real("beta", self.beta, positive=True)
+        if self.beta > 300:
             raise ValueError(f"`beta` must be in (0, 300], got {self.beta}")
 
     def fit(self, patterns: ArrayLike) -> Self:

@@ -161,8 +161,9 @@ class DiffusionMemory(PairwiseMemory):
 
     Parameters
     ----------
-    norm : ||W_l|| > 0 of each row, as `beta_norm` of `amtheory.PseudoLikelihood`; default None, that of the minimum.
-        Both objectives lead to Hebb's rule as it goes to 0. Below 20 with "gaussian"
+    norm : ||W_l|| of each row in [1e-100, 1e12], below 20 with "gaussian", as `beta_norm` of
+        `amtheory.PseudoLikelihood`; default None, that of the minimum. Both objectives lead to Hebb's rule as it goes
+        to 0
     field : how the average over the context is taken. "exact": all 2^(L - 1) contexts, L <= 14. "gaussian", the
         default: x_l f_l is normal, of its exact mean a M and variance (1 - a^2) ||W_l||^2, M = x_l W_l . x, as for L ->
         infinity: each row then depends on a pattern through its margin alone; the bound is off by O(1/L)
@@ -205,11 +206,11 @@ class DiffusionMemory(PairwiseMemory):
 
     def __post_init__(self) -> None:
         if self.norm is not None:
-            check.real("norm", self.norm, positive=True)
+            self.norm = check.scale("norm", self.norm, 1e-100)
         check.choice("field", self.field, ("gaussian", "exact"))
         if self.field == "gaussian" and self.norm is not None and self.norm >= _LARGEST:
             raise ValueError(f"`norm` must be below {_LARGEST:g} with `field` 'gaussian', got {self.norm}")
-        check.real("tolerance", self.tolerance, positive=True)
+        self.tolerance = check.real("tolerance", self.tolerance, positive=True)
         check.integer("max_iterations", self.max_iterations, 1)
 
     def fit(self, patterns: ArrayLike) -> Self:

@@ -76,7 +76,8 @@ def wilson_ends(p: ArrayLike, trials: ArrayLike, quantile: ArrayLike) -> tuple[c
     ----------
     p : proportions in [0, 1]
     trials : > 0, not necessarily whole, as where they are an effective number; broadcast with `p`
-    quantile : two-sided, of the normal law, or of Student's where `trials` are estimated
+    quantile : two-sided, of the normal law, or of Student's where `trials` are estimated; NaN, as for one
+        sample, gives NaN
 
     Returns
     -------

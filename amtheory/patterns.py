@@ -355,7 +355,7 @@ def overlap(a: ArrayLike, b: ArrayLike) -> check.Broadcast:
     0.5
     """
     a = check.spins("a", a, ndim=None)
-    b = check.spins("b", b, ndim=None, length=a.shape[-1])
+    a, b = check.together(a=a, b=check.spins("b", b, ndim=None, length=a.shape[-1]))
     return np.mean(a * b, axis=-1)
 
 

@@ -88,14 +88,14 @@ class PerceptronMargin(PairwiseMemory):
 
     def __post_init__(self) -> None:
         if self.margin is not None:
-            check.real("margin", self.margin, positive=False)
+            self.margin = check.real("margin", self.margin, positive=False)
         if self.method is not None:
             check.choice("method", self.method, ("exact", "adatron", "minover"))
         if self.margin is not None and self.method == "exact":
             raise ValueError("`method` must be 'adatron' or 'minover' with a `margin`, got 'exact'")
         if check.flag("symmetric", self.symmetric) and self.method not in (None, "adatron"):
             raise ValueError(f"`method` must be 'adatron' with `symmetric`, got {self.method!r}")
-        check.real("tolerance", self.tolerance, positive=True)
+        self.tolerance = check.real("tolerance", self.tolerance, positive=True)
         check.integer("max_sweeps", self.max_sweeps, 1)
 
     def fit(self, patterns: ArrayLike) -> Self:

@@ -6,6 +6,7 @@ field f_l = beta sum_{m != l} W_lm s_m and, on an example x, the margin M_l = x_
 
 import warnings
 from dataclasses import KW_ONLY, dataclass
+from numbers import Real
 from typing import Self
 
 import numpy as np
@@ -21,6 +22,7 @@ from amtheory._likelihood_rows import Rows
 from amtheory._memory import PairwiseMemory
 
 _DEFAULT_RIDGE = 1e-3
+_SMALLEST_RIDGE = 1e-28  # at beta = 1; weights of examples, which are of its order, are float32
 
 
 def loss(couplings: ArrayLike, patterns: ArrayLike, beta: float) -> float:
@@ -111,8 +113,9 @@ class PseudoLikelihood(PairwiseMemory):
 
     Parameters
     ----------
-    beta : inverse temperature > 0; default 1
-    ridge, beta_norm : > 0, at most one of them; `beta_norm` may be infinite; default None, a `ridge` of 1e-3
+    beta : inverse temperature, in [1e-12, 1e12]; default 1
+    ridge : in [1e-28, 1e12] and at least 1e-28 beta^2; default None, 1e-3 without `beta_norm`
+    beta_norm : in [1e-100, 1e4], or infinite; not together with `ridge`; default None
     tolerance : the fit ends when for every row the gradient of l_l + (ridge / 2) ||W_l||^2, or that of log l_l
         along the sphere, has a Euclidean norm of at most this; with `ridge`, W_l is then within tolerance / ridge
         of the minimum. Below 2^-52 beta sqrt(L) (P + L b), where b is `beta_norm` or, with `ridge`, the upper bound
@@ -161,17 +164,17 @@ class PseudoLikelihood(PairwiseMemory):
     symmetric: bool = False
 
     def __post_init__(self) -> None:
-        check.real("beta", self.beta, positive=True)
-        check.real("tolerance", self.tolerance, positive=True)
+        self.beta = check.scale("beta", self.beta)
+        self.tolerance = check.real("tolerance", self.tolerance, positive=True)
         check.integer("max_iterations", self.max_iterations, 1)
         if self.ridge is not None and self.beta_norm is not None:
             raise ValueError(f"give `ridge` or `beta_norm`, not both, got {self.ridge} and {self.beta_norm}")
         if self.ridge is not None:
-            check.real("ridge", self.ridge, positive=True)
-            if self.ridge > 1e100:
-                raise ValueError(f"`ridge` must be at most 1e100, got {self.ridge}")
-        if self.beta_norm is not None and self.beta_norm != np.inf:
-            check.real("beta_norm", self.beta_norm, positive=True)
+            self.ridge = check.scale("ridge", self.ridge, _SMALLEST_RIDGE)
+            if self.ridge < _SMALLEST_RIDGE * self.beta**2:
+                raise ValueError(f"`ridge` must be at least 1e-28 beta^2, got {self.ridge} at beta = {self.beta}")
+        if self.beta_norm is not None and not (isinstance(self.beta_norm, Real) and self.beta_norm == np.inf):
+            self.beta_norm = check.scale("beta_norm", self.beta_norm, 1e-100, 1e4)
         if check.flag("symmetric", self.symmetric) and self.beta_norm is not None:
             raise ValueError(f"`symmetric` needs `ridge`: it cannot fix the norm of each row, got {self.beta_norm}")
 

@@ -54,7 +54,7 @@ def near_duplicates(x: Integer[np.ndarray, "N L"], *, tolerance: float = TOLERAN
         raise TypeError(f"`x` must hold integer token ids, got dtype {x.dtype}")
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"`x` must have shape (N, L) with N, L >= 1, got {x.shape}")
-    if not check.real("tolerance", tolerance, positive=False) < 1:
+    if not (tolerance := check.real("tolerance", tolerance, positive=False)) < 1:
         raise ValueError(f"`tolerance` must lie in [0, 1), got {tolerance}")
     length = x.shape[1]
     differences = np.flatnonzero(np.arange(length) / length <= tolerance)[-1]

@@ -96,25 +96,25 @@ def compare_basins(
     >>> curves.radius.dims
     ('load', 'rule', 'dynamics', 'sample')
     """
-    check.integer("length", length, 2)
+    length = check.integer("length", length, 2)
     check.integer("samples", samples, 2)
     probes = check.integer("probes", probes, 1)
     check_confidence(confidence)
     check.integer("training_steps", training_steps, 0)
-    for name, values in (("loads", loads), ("norms", norms), ("dynamics", dynamics)):
-        if np.ndim(values) != 1 or (len(values) == 0 and name != "norms"):
-            raise ValueError(f"`{name}` must be a sequence, and not empty, got {values!r}")
-    for name, values in (("loads", loads), ("norms", norms)):
-        for value in values:
-            check.real(name, value, positive=True)
+    loads = [check.real("loads", load, positive=True) for load in check.several("loads", loads)]
+    norms = [check.real("norms", norm, positive=True) for norm in check.several("norms", norms)]
+    dynamics = check.several("dynamics", dynamics)
+    for name, values in (("loads", loads), ("dynamics", dynamics)):
+        if not values:
+            raise ValueError(f"`{name}` must not be empty")
     for norm in norms:
         DiffusionMemory(norm, field=field)  # raises out of its range
     sizes = [round(load * length) for load in loads]
     if min(sizes) < 1:
-        raise ValueError(f"`loads` must each give at least one pattern of {length} spins, got {list(loads)}")
+        raise ValueError(f"`loads` must each give at least one pattern of {length} spins, got {loads}")
     for update in dynamics:
         check.choice("dynamics", update, ("parallel", "sequential"))
-    m0 = np.linspace(0, 1, 21) if m0 is None else check.unmasked("m0", m0).astype(np.float64)
+    m0 = np.linspace(0, 1, 21) if m0 is None else check.reals("m0", m0)
     if m0.ndim != 1 or len(m0) < 2 or m0[0] != 0 or m0[-1] != 1 or not (np.diff(m0) > 0).all():
         raise ValueError(f"`m0` must be overlaps that ascend from 0 to 1, got {m0.tolist()}")
     seed, begin = as_seed(rng), time.perf_counter()
@@ -134,7 +134,7 @@ def compare_basins(
         return xr.concat(list(of_rules.values()), "rule").assign_coords(rule=list(of_rules))
 
     measured = [xr.concat([of_sample(P, k) for k in range(samples)], "sample") for P in sizes]
-    curves = xr.concat(measured, "load").assign_coords(load=[P / length for P in sizes], dynamics=list(dynamics))
+    curves = xr.concat(measured, "load").assign_coords(load=[P / length for P in sizes], dynamics=dynamics)
     curves = curves.transpose("load", "rule", "dynamics", "sample", "initial_overlap")
     curves["radius"] = curves["recovered"].integrate("initial_overlap") / 2
     curves["mean_radius"] = student(curves["radius"], "sample", confidence)
@@ -201,8 +201,7 @@ def basin_verdict(
 
     Raises
     ------
-    ValueError : a rule that was not measured, or a confidence out of range
-    KeyError : a dataset of another kind
+    ValueError : a rule that was not measured, a confidence out of range, or a dataset of another kind
 
     Examples
     --------
@@ -216,6 +215,8 @@ def basin_verdict(
     """
     check_confidence(confidence)
     check.kind("curves", curves, xr.Dataset)
+    if "radius" not in curves or "rule" not in curves.coords:
+        raise ValueError(f"`curves` must be of `compare_basins`, got a Dataset of {list(curves)}")
     for name, value in (("rule", rule), ("against", against)):
         check.choice(name, value, tuple(curves["rule"].values.tolist()))
     radius = curves["radius"]

@@ -269,7 +269,7 @@ def likelihood_beta(memory: Memory, patterns: Num[np.ndarray, "P L"], *, largest
     ----------
     memory : a fitted `amtheory` memory
     patterns : (P, L) spins in {-1, +1}
-    largest : upper bound of the result, > 0; default 100. Patterns that are all stable reach it
+    largest : upper bound of the result, > exp(-5); default 100. Patterns that are all stable reach it
 
     Returns
     -------
@@ -289,7 +289,9 @@ def likelihood_beta(memory: Memory, patterns: Num[np.ndarray, "P L"], *, largest
     True
     """
     check.kind("memory", memory, Memory)
-    patterns, largest = check.spins("patterns", patterns), check.real("largest", largest, positive=True)
+    patterns = check.spins("patterns", patterns, length=memory.length_)
+    if (largest := check.real("largest", largest, positive=True)) <= np.exp(-5):
+        raise ValueError(f"`largest` must be above exp(-5), got {largest}")
     aligned = patterns * memory.local_field(patterns)
 
     def loss(log_beta: float) -> float:

@@ -79,7 +79,7 @@ def discoveries(p: ArrayLike, level: float = 0.05) -> Bool[np.ndarray, " n"]:
     p = as_scores("p", p)
     if p.min() < 0 or p.max() > 1:
         raise ValueError(f"`p` must lie in [0, 1], got values in [{p.min():g}, {p.max():g}]")
-    if not 0 < check.real("level", level, positive=True) < 1:
+    if not (level := check.real("level", level, positive=True)) < 1:
         raise ValueError(f"`level` must lie in (0, 1), got {level}")
     ordered = np.sort(p)
     kept = ordered[ordered * (len(p) / np.arange(1, len(p) + 1)) <= level]
@@ -117,7 +117,7 @@ def share_limit(found: int, n: int, *, confidence: float = 0.95, power: float = 
     n = check.integer("n", n, 1)
     found = check.integer("found", found, 0, n)
     check_confidence(confidence)
-    if not 0 < check.real("power", power, positive=True) <= 1:
+    if (power := check.real("power", power, positive=True)) > 1:
         raise ValueError(f"`power` must lie in (0, 1], got {power}")
     share = betaincinv(found + 1, n - found, confidence) if found < n else 1.0
     return min(1.0, float(share) / power)

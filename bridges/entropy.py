@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Integer
 
+from amtheory import _validation as check
 from amtheory.intervals import Estimate, bootstrap_mean
 from bridges.manifest import array_hash, manifest, to_attribute
 from bridges.recovery import TOKEN_CLASSES
@@ -66,9 +67,10 @@ def conditional_entropy(
     True
     """
     x = as_tokens("x", x, system)
-    check_time("t", t)
-    if classes is not None and np.shape(classes) != x.shape:
-        raise ValueError(f"`classes` must have the shape of x, {x.shape}, got {np.shape(classes)}")
+    t = check_time("t", t)
+    classes = None if classes is None else check.unmasked("classes", classes)
+    if classes is not None and classes.shape != x.shape:
+        raise ValueError(f"`classes` must have the shape of x, {x.shape}, got {classes.shape}")
     if classes is not None and not np.isin(classes, range(len(TOKEN_CLASSES))).all():
         raise ValueError(f"`classes` must hold indices into {TOKEN_CLASSES}, got {np.unique(classes)}")
     check_confidence(confidence)
@@ -118,7 +120,10 @@ def entropy_gap(training: Any, generated: Any) -> Any:
     >>> [round(number, 2) for number in gap]
     [2.0, 1.5, 2.5]
     """
-    if isinstance(training, xr.Dataset):
+    for name, value in (("training", training), ("generated", generated)):
+        if isinstance(value, xr.Dataset) and "mean_entropy" not in value:
+            raise ValueError(f"`{name}` must be of `conditional_entropy`, got a Dataset of {list(value)}")
+    if isinstance(training, xr.Dataset) and isinstance(generated, xr.Dataset):
         training, generated = (Estimate(*dataset["mean_entropy"].values.tolist()) for dataset in (training, generated))
     arrays = isinstance(training, xr.DataArray)
     for name, value in (("training", training), ("generated", generated)):

@@ -109,7 +109,7 @@ def extraction(
     if isinstance(tasks, str) or not (tasks := check.several("tasks", tasks)) or len(set(map(str, tasks))) < len(tasks):
         raise ValueError(f"`tasks` must hold some of {', '.join(map(repr, TASKS))}, each once, got {tasks!r}")
     kept = np.array([_kept(check.choice("tasks", task, TASKS), given, x.shape[1]) for task in tasks])
-    check_time("noise", noise)
+    noise = check_time("noise", noise)
     check.integer("draws", draws, 1)
     check_dynamics(mode, last, steps)
     check_confidence(confidence)

@@ -108,8 +108,7 @@ def precision_audit(
     texts = {"text": as_tokens("x", x, systems[reference])}
     if unseen is not None:
         texts["unseen"] = as_tokens("unseen", unseen, systems[reference])
-    check_time("noise", noise)
-    check_time("t", t)
+    noise, t = check_time("noise", noise), check_time("t", t)
     generated = check.integer("generated", generated, 2)
     how = {"noise": noise, "t": t, "steps": check.integer("steps", steps, 1), "times": check.integer("times", times, 1)}
     check_confidence(confidence)
@@ -159,7 +158,7 @@ def precision_audit(
 
 
 def _systems(network: Network, precisions: Sequence[Precision]) -> dict[Precision, DiffusionSystem]:
-    if isinstance(precisions, str) or not len(precisions):
+    if isinstance(precisions, str) or not (precisions := check.several("precisions", precisions)):
         raise ValueError(f"`precisions` must be some of {PRECISIONS}, got {precisions!r}")
     for precision in precisions:
         check_choice("precisions", precision, PRECISIONS)

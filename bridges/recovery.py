@@ -131,7 +131,7 @@ def frequency_chance(
         right = of_tokens + hidden * (frequency**2).sum()
         return float(right / (wrong * (tokens.sum() - 1) + hidden))
 
-    times = [check_time("noise", t) for t in np.atleast_1d(np.asarray(noise, np.float64)).tolist()]
+    times = check_times("noise", noise)
     return xr.DataArray([at(t) for t in times], coords={"noise": times})
 
 

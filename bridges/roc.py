@@ -237,8 +237,10 @@ def operating_point(
     True
     """
     x, y = as_scores("members", members), as_scores("others", others)
+    false_positive_rate = check.real("false_positive_rate", false_positive_rate, positive=True)
+    calibration = check.real("calibration", calibration, positive=True)
     for name, value in (("false_positive_rate", false_positive_rate), ("calibration", calibration)):
-        if not 0 < check.real(name, value, positive=True) < 1:
+        if value >= 1:
             raise ValueError(f"`{name}` must lie in (0, 1), got {value}")
     check_confidence(confidence)
     if len(y) * false_positive_rate < 10:

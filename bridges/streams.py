@@ -55,4 +55,5 @@ def stream(seed: int, *keys: str | float) -> np.random.Generator:
     >>> bool(one == again), bool(one == other)
     (True, False)
     """
-    return np.random.default_rng([seed, *(zlib.crc32(repr(key).encode()) for key in keys)])
+    plain = (key.item() if isinstance(key, np.generic) else key for key in keys)
+    return np.random.default_rng([seed, *(zlib.crc32(repr(key).encode()) for key in plain)])

@@ -37,6 +37,7 @@ import xarray as xr
 from jaxtyping import Float64, Int64, Integer, Num
 from tqdm import tqdm
 
+from amtheory._validation import function as check_function
 from amtheory.intervals import Estimate, bootstrap_mean, resampled_sums, student, wilson
 from bridges.autocorrelation import autocorrelation_time
 from bridges.manifest import array_hash, manifest, to_attribute
@@ -143,6 +144,9 @@ def chains(
         check_flag(name, value)
     if grammar is not None and not hasattr(grammar, "parse"):
         raise TypeError(f"`grammar` must have a method parse, as RandomHierarchy, got {type(grammar).__name__}")
+    for name, value in (("energy", energy), ("log_prob", log_prob), ("observable", observable)):
+        if value is not None:
+            check_function(name, value)
     check_rule(uturn, rule, energy, log_prob)
     facts = _facts(uturn, rule, energy, grammar, observable, keep_tokens)
     if isinstance(x, xr.Dataset):

@@ -168,6 +168,8 @@ SETTINGS = {
         },
     ),
     "interpreted": Setting("", {"NUMBA_DISABLE_JIT": "1"}, {"compiled": "False"}, KERNELS),
+    # no processor's, but the same kernels again, with an IndexError where one leaves an array
+    "bounds": Setting("", {"NUMBA_BOUNDSCHECK": "1"}, {"bounds": "True"}, KERNELS),
 }
 
 
@@ -192,6 +194,7 @@ def look() -> None:
         "torch": torch.backends.cpu.get_cpu_capability(),
         "numba": cpu_target.target_context.codegen().magic_tuple()[1],
         "compiled": str(not numba.config.DISABLE_JIT),
+        "bounds": str(bool(numba.config.BOUNDSCHECK)),
         "versions": " ".join(f"{module.__name__} {module.__version__}" for module in (numpy, scipy, torch, numba)),
     }
     print(json.dumps(found), flush=True)

@@ -19,27 +19,27 @@ def runs(monkeypatch):
 def test_settings_that_the_machine_lacks_are_left_out_with_a_reason(runs, monkeypatch, capsys):
     monkeypatch.setattr(processors, "flags", lambda: {"sse4_2", "avx2"})
     assert processors.main([]) == 0
-    assert runs == ["avx2", "sse", "interpreted"]
+    assert runs == ["avx2", "sse", "interpreted", "bounds"]
     assert "has no avx512bw" in capsys.readouterr().out
     assert processors.main(["avx512"]) == 0
-    assert runs == ["avx2", "sse", "interpreted"], "not forced by its name either"
+    assert runs == ["avx2", "sse", "interpreted", "bounds"], "not forced by its name either"
     monkeypatch.setattr(processors, "flags", set)
     assert processors.main(["sse", "interpreted"]) == 0
-    assert runs[3:] == ["interpreted"]
+    assert runs[4:] == ["interpreted"]
 
 
 def test_the_commit_decides_which_one_runs_in_turn(runs, monkeypatch):
     monkeypatch.setattr(processors, "flags", lambda: {"sse4_2", "avx2"})
     assert processors.main(["--in-turn"]) == 0
     (first,) = runs
-    names = ["avx2", "sse", "interpreted"]
+    names = ["avx2", "sse", "interpreted", "bounds"]
     assert first == processors.chosen_in_turn(names)
-    commits = iter(f"{n:040x}\n" for n in range(6))
+    commits = iter(f"{n:040x}\n" for n in range(8))
     done = type("Done", (), {"returncode": 0})
     monkeypatch.setattr(
         processors.subprocess, "run", lambda *_, **__: type("Done", (done,), {"stdout": next(commits)})()
     )
-    assert [processors.chosen_in_turn(names) for _ in range(6)] == names * 2
+    assert [processors.chosen_in_turn(names) for _ in range(8)] == names * 2
 
 
 def test_a_failure_ends_with_status_1_and_unknown_names_with_2(runs, monkeypatch, capsys):

@@ -6,7 +6,7 @@ numpy and torch are imported where arrays and tensors are, so that settings can 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,8 @@ def check_ids(name: str, value: Tensor | ArrayLike) -> Tensor:
     import torch
 
     value = value if isinstance(value, torch.Tensor) else check_integers(name, value)
-    if value.is_floating_point() or value.is_complex() or value.layout is not torch.strided or value.is_meta:
+    numbers = value.is_floating_point() or value.is_complex() or value.dtype is torch.bool
+    if numbers or value.layout is not torch.strided or value.is_meta:
         raise TypeError(f"`{name}` must be a dense tensor of integers, got {value.dtype}, {value.layout}")
     return value
 
@@ -148,6 +149,8 @@ def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> 
     if type(t) is float and (low < t <= 1 or (closed and t == low)):  # as in most calls, in a fifth of the time
         return torch.tensor(t, dtype=torch.float64)
     _refuse_masked(name, t)
+    if isinstance(t, Mapping) or "complex" in str(getattr(t, "dtype", "")):
+        raise TypeError(f"`{name}` must be a number or an array of numbers, got {type(t).__name__}")
     try:
         t = torch.as_tensor(t, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -177,6 +180,8 @@ def check_log_probs(name: str, log_probs: Tensor, z: Tensor, vocab_size: int) ->
     if not isinstance(log_probs, torch.Tensor) or not log_probs.is_floating_point():
         got = log_probs.dtype if isinstance(log_probs, torch.Tensor) else type(log_probs).__name__
         raise TypeError(f"`{name}` must be a tensor of floating-point numbers, got {got}")
+    if log_probs.layout is not torch.strided or log_probs.is_meta:
+        raise TypeError(f"`{name}` must be a dense tensor, got {log_probs.layout} on {log_probs.device}")
     if log_probs.shape != (*z.shape, vocab_size):
         want = (*z.shape, vocab_size)
         raise ValueError(f"`{name}` must have shape {tuple(want)}, got {tuple(log_probs.shape)}")
@@ -224,9 +229,9 @@ def check_utf8(name: str, value: Any) -> bytes:
 
 
 def check_iterable(name: str, value: Any) -> Iterable[Any]:
-    """`value`, if one can iterate over it; TypeError otherwise, and for one text."""
+    """`value`, if one can iterate over it; TypeError otherwise, and for one text or a mapping."""
     try:
-        if not isinstance(value, str | bytes):
+        if not isinstance(value, str | bytes | Mapping):
             iter(value)
             return value
     except TypeError:
@@ -254,6 +259,22 @@ def check_number(name: str, value: Any, *, low: float = -math.inf, high: float =
     if not (low < number < high or (number == low and "[" in closed) or (number == high and "]" in closed)):
         raise ValueError(f"`{name}` must lie in {allowed}, got {value}")
     return number
+
+
+def check_vocab_size(value: Any) -> int:
+    """`vocab_size` as an int in [2, 2**63), for which ids are int64; TypeError, ValueError for any other."""
+    if check_positive_int("vocab_size", value, at_least=2) >= 2**63:
+        raise ValueError(f"`vocab_size` must be below 2**63, got {value}")
+    return int(value)
+
+
+def check_tree(branching: Any, depth: Any, *, least_depth: int = 1) -> tuple[int, int]:
+    """`branching` >= 2 and `depth` of a tree as ints; TypeError, ValueError for others, or for 2**31 leaves or more."""
+    branching = check_positive_int("branching", branching, at_least=2)
+    depth = check_positive_int("depth", depth, at_least=least_depth)
+    if depth * math.log2(branching) >= 31:
+        raise ValueError(f"`branching` ** `depth` must be below 2**31, got {branching} ** {depth}")
+    return branching, depth
 
 
 def check_device(device: str | torch.device | None) -> torch.device:

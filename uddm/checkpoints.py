@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from uddm._validation import check_text
 from uddm.choices import WeightType
 from uddm.files import CHECKSUM, UnreadableFile, as_path, damaged, instead, read_json, to_json, write_atomically
 
@@ -100,11 +101,13 @@ def load(path_or_repo: str | Path, revision: str | None = None) -> Stored:
 
     Raises FileNotFoundError, or UnreadableFile for files that are damaged or of another kind.
     """
+    if revision is not None:
+        check_text("revision", revision)
     folder = _local_folder(path_or_repo, revision)
     path = folder / "config.json"
     config = read_json(path)
     if (folder / "model" / "config.json").exists():
-        raise ValueError(f"{folder} is a training run, whose model is in {folder / 'model'}")
+        raise UnreadableFile(f"{folder} is a training run, whose model is in {folder / 'model'}")
     name = config.pop("model", None)
     if config.pop("format", None) != FORMAT or not isinstance(name, str):
         raise UnreadableFile(f"{path} does not describe a model in format {FORMAT}")
@@ -265,9 +268,10 @@ def _local_folder(path_or_repo: str | Path, revision: str | None) -> Path:
     if folder.exists() or repository.count("/") != 1 or local:
         raise FileNotFoundError(f"no model folder {repository!r} (a hub repository is written owner/name)")
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     files = ["config.json", "model.safetensors", "tokenizer.json", ORIGIN]
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
-    except OSError as error:
+    except (OSError, HFValidationError) as error:
         raise FileNotFoundError(f"no model folder {repository!r}, nor such a hub repository: {error}") from error

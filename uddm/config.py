@@ -20,6 +20,7 @@ from uddm._validation import (
     check_number,
     check_positive_int,
     check_seed,
+    check_tree,
 )
 from uddm.choices import (
     HYBRIDS,
@@ -54,6 +55,12 @@ def _shown(metavar: str) -> object:
     return tyro.conf.arg(metavar=metavar)
 
 
+def _settle(config: Any, *names: str, at_least: int = 1) -> None:
+    """Makes integers of any type plain ones."""
+    for name in names:
+        object.__setattr__(config, name, check_positive_int(name, getattr(config, name), at_least=at_least))
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """What every network's configuration holds.
@@ -86,8 +93,8 @@ class NetworkConfig:
     """Id of the mask, one of the K that no text holds; by default there is none under uniform noise, else K."""
 
     def __post_init__(self) -> None:
-        check_positive_int("vocab_size", self.vocab_size, at_least=2)
-        check_positive_int("length", self.length)
+        _settle(self, "vocab_size", at_least=2)
+        _settle(self, "length")
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("predicts", self.predicts, PREDICTS)
         check_choice("noise", self.noise, NOISES)
@@ -153,8 +160,7 @@ class ResidualConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hidden_dim", "blocks", "cond_dim"):
-            check_positive_int(name, getattr(self, name))
+        _settle(self, "hidden_dim", "blocks", "cond_dim")
         check_number("dropout", self.dropout, low=0, high=1, closed="[")
 
 
@@ -176,10 +182,11 @@ class DiTConfig(ResidualConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive_int("heads", self.heads)
+        _settle(self, "heads")
         if self.hidden_dim % (2 * self.heads):
             raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
-        if not isinstance(self.time_conditioning, bool) and self.time_conditioning != "t":
+        told = self.time_conditioning
+        if not isinstance(told, bool) and not (isinstance(told, str) and told == "t"):
             raise TypeError(f"`time_conditioning` must be True, False or 't', got {self.time_conditioning!r}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -258,10 +265,8 @@ class LlamaConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hidden_dim", "blocks", "heads"):
-            check_positive_int(name, getattr(self, name))
-        for name in ("kv_heads", "head_dim", "mlp_dim"):
-            check_positive_int(name, getattr(self, name), at_least=0)
+        _settle(self, "hidden_dim", "blocks", "heads")
+        _settle(self, "kv_heads", "head_dim", "mlp_dim", at_least=0)
         if not self.head_dim and self.hidden_dim % (2 * self.heads):
             raise ValueError(f"`hidden_dim` must be a multiple of 2 * heads = {2 * self.heads}, got {self.hidden_dim}")
         if self.heads % (self.kv_heads or self.heads):
@@ -272,7 +277,7 @@ class LlamaConfig(NetworkConfig):
         check_choice("sink", self.sink, ("none", "zero", "learned"))
         for name in ("rope_base", "norm_eps", "soft_cap", "residual_scale", "weight_scale", "head_scale"):
             value = getattr(self, name)
-            if value is None or (name == "weight_scale" and value == "fan_in"):
+            if value is None or (name == "weight_scale" and isinstance(value, str) and value == "fan_in"):
                 continue
             check_number(name, value, low=0)
 
@@ -305,10 +310,9 @@ class HollowMLPConfig(ResidualConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("embed_dim", "expansion"):
-            check_positive_int(name, getattr(self, name))
+        _settle(self, "embed_dim", "expansion")
         if self.window is not None:
-            check_positive_int("window", self.window)
+            _settle(self, "window")
         if self.predicts == "posterior":
             raise ValueError("`predicts` must be 'cavity' for a hollow network, got 'posterior'")
 
@@ -344,9 +348,9 @@ class TreeUNetConfig(ResidualConfig):
     """Whether a child does not hear itself on the way down."""
 
     def __post_init__(self) -> None:
-        check_positive_int("branching", self.branching, at_least=2)
-        for name in ("depth", "expansion"):
-            check_positive_int(name, getattr(self, name))
+        check_tree(self.branching, self.depth)
+        _settle(self, "branching", "depth", "expansion")
+        _settle(self, "length", at_least=0)
         leaves = self.branching**self.depth
         if self.length not in (0, leaves):
             raise ValueError(f"`length` must be branching ** depth = {leaves}, got {self.length}")
@@ -519,12 +523,13 @@ class TrainConfig:
     """Steps between saved states."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-            check_positive_int(name, getattr(self, name))
-        check_positive_int("warmup", self.warmup, at_least=0)
+        _settle(self, "steps", "batch_size", "log_every", "checkpoint_every")
+        _settle(self, "warmup", at_least=0)
         check_seed("seed", self.seed)
         check_choice("decay", self.decay, ("constant", "cosine"))
         check_choice("loss", self.loss, LOSSES)
+        if self.curriculum is not None:
+            check_kind("curriculum", self.curriculum, Curriculum)
         check_choice("precision", self.precision, ("float32", "bfloat16"))
         for name in ("learning_rate", "clip"):
             check_number(name, getattr(self, name), low=0)

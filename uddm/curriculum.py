@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float32, Int64, Integer
 from torch import Tensor
 
-from uddm._validation import check_kind, check_number, check_positive_int, check_time, check_tokens
+from uddm._validation import check_kind, check_number, check_positive_int, check_time, check_tokens, check_vocab_size
 from uddm.process.base import PerSequence, _column
 from uddm.process.schedule import GaussianDual
 from uddm.streams import as_generator
@@ -81,7 +81,7 @@ def relaxed_argmax(
     ------
     TypeError, ValueError : naming the argument that is out of range
     """
-    K = check_positive_int("vocab_size", vocab_size, at_least=2)
+    K = check_vocab_size(vocab_size)
     x = check_tokens("x", x, K)
     a = _column(check_time("gaussian_alpha", gaussian_alpha, closed=True), x, "gaussian_alpha")[..., None]
     tau = check_number("tau", tau, low=0)

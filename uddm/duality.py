@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from uddm._validation import check_positive_int, check_time
+from uddm._validation import check_time, check_vocab_size
 
 Values = TypeVar("Values", float, Float[np.ndarray, "*shape"], Float[Tensor, "*shape"])
 
@@ -111,7 +111,7 @@ def gaussian_alpha(alpha: Values, vocab_size: int) -> Values:
     TypeError, ValueError : naming the argument that is out of range
     """
 
-    check_positive_int("vocab_size", vocab_size, at_least=2)
+    check_vocab_size(vocab_size)
 
     def inverse(alpha: Tensor) -> Tensor:
         low, target = alpha < 0.5, alpha.clamp(torch.finfo(torch.float64).tiny, 1 - 2**-53)
@@ -143,8 +143,8 @@ def alpha_of_gamma(gamma: Float[Tensor, "*shape"], vocab_size: int) -> UniformAl
     ------
     ValueError : `vocab_size` is out of its range
     """
-    if not isinstance(gamma, Tensor) or not gamma.is_floating_point():
-        raise TypeError(f"`gamma` must be a tensor of floating-point numbers, got {type(gamma).__name__}")
+    if not isinstance(gamma, Tensor) or not gamma.is_floating_point() or gamma.layout is not torch.strided:
+        raise TypeError(f"`gamma` must be a dense tensor of floating-point numbers, got {type(gamma).__name__}")
     mu = torch.exp(-gamma.double() / 2)
     T, rest, slope = _transform(mu, vocab_size)
     return UniformAlpha(T, rest, -mu / 2 * slope)
@@ -152,7 +152,7 @@ def alpha_of_gamma(gamma: Float[Tensor, "*shape"], vocab_size: int) -> UniformAl
 
 def _transform(mu: Tensor, vocab_size: int) -> UniformAlpha:
     """T, 1 - T and dT/dmu at mu >= 0, float64."""
-    K = check_positive_int("vocab_size", vocab_size, at_least=2)
+    K = check_vocab_size(vocab_size)
     # 1 - T is concentrated at z = mu/2 and below 1e-300 from mu = 54 on; at K = 10^6 Phi^K rises over a width of 1/5
     z = torch.arange(-7 * 16, 34 * 16 + 1, dtype=torch.float64, device=mu.device) / 16
     log_cdf = torch.special.log_ndtr(z)

@@ -171,7 +171,7 @@ def score_documents(
     check_kind("denoiser", denoiser, Denoiser)
     check_kind("tokenizer", tokenizer, Tokenizer)
     check_choice("packing", packing, ("stream", "sentences"))
-    check_positive_int("times", times)
+    times = check_positive_int("times", times)
     check_seed("seed", seed)
     if progress is not None:
         check_flag("progress", progress)
@@ -355,6 +355,8 @@ def rates(
     """
     check_kind("nats", nats, Mapping)
     check_kind("denominators", denominators, Mapping)
+    if "nats_per_token" not in denominators and not nats.keys().isdisjoint(TOTALS):
+        raise ValueError(f"`denominators` must have nats_per_token for a perplexity, got {list(denominators)}")
     for rate in denominators:
         check_choice("denominators", rate, RATES)
     found: dict[str, dict[str, tuple[float, float, float]]] = {}

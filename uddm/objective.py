@@ -171,8 +171,9 @@ def stratified_times(
     ------
     ValueError : `low` or `log_fraction` outside their ranges, n below 1.
     """
-    check_positive_int("n", n)
-    check_number("low", low, low=0, high=1)
+    if check_positive_int("n", n) >= 2**63:
+        raise ValueError(f"`n` must be below 2**63, got {n}")
+    low = check_number("low", low, low=0, high=1)
     check_number("log_fraction", log_fraction, low=0, high=1, closed="[]")
     generator = as_generator(generator)
     logarithmic = int(n * log_fraction)
@@ -188,7 +189,7 @@ def time_weights(t: Float[Tensor, " n"], *, low: float = 1e-3, log_fraction: flo
     """Density of the uniform distribution on (low, 1] over that of n = len(t) times from `stratified_times` with the
     same `low` and `log_fraction`, (n,): the balance heuristic of multiple importance sampling (Veach and Guibas 1995).
     """
-    check_number("low", low, low=0, high=1)
+    low = check_number("low", low, low=0, high=1)
     check_number("log_fraction", log_fraction, low=0, high=1, closed="[]")
     t = check_time("t", t)
     if t.ndim != 1 or not len(t):
@@ -304,9 +305,10 @@ def token_bound(
     """
     check_kind("process", process, Process)
     check_kind("denoiser", denoiser, Denoiser)
-    x = check_tokens("x", x, process.vocab_size)
+    length = None if denoiser.any_length else denoiser.length
+    x = check_tokens("x", x, process.vocab_size, length=length)
     check_positive_int("times", times)
-    check_number("first", first, low=0, high=1)
+    first = check_number("first", first, low=0, high=1)
     given = torch.zeros_like(x, dtype=torch.bool) if given is None else check_mask("given", given, x)
     generator = as_generator(generator, x.device)
     t = torch.stack([stratified_times(times, low=first, generator=generator) for _ in range(len(x))])

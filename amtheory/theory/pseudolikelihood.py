@@ -140,7 +140,7 @@ def ridge_at_norm(load: float, beta_norm: float, beta: float = 1.0) -> float:
     ----------
     load : P / L > 0; at finite size P / (L - 1)
     beta_norm : beta ||W_l|| in (0, 1e4]
-    beta : inverse temperature > 0, default 1
+    beta : inverse temperature, in [1e-12, 1e12]; default 1
 
     Returns
     -------
@@ -156,7 +156,7 @@ def ridge_at_norm(load: float, beta_norm: float, beta: float = 1.0) -> float:
     >>> round(norm_at_ridge(0.5, ridge_at_norm(0.5, 2.0)), 6)
     2.0
     """
-    return solve(load, beta_norm).ridge * check.real("beta", beta, positive=True) ** 2
+    return solve(load, beta_norm).ridge * check.scale("beta", beta) ** 2
 
 
 def norm_at_ridge(load: float, ridge: float, beta: float = 1.0) -> float:
@@ -166,7 +166,7 @@ def norm_at_ridge(load: float, ridge: float, beta: float = 1.0) -> float:
     ----------
     load : P / L > 0; at finite size P / (L - 1)
     ridge : > 0
-    beta : inverse temperature > 0, default 1
+    beta : inverse temperature, in [1e-12, 1e12]; default 1
 
     Returns
     -------
@@ -183,7 +183,7 @@ def norm_at_ridge(load: float, ridge: float, beta: float = 1.0) -> float:
     True
     """
     load, target = _load(load), check.real("ridge", ridge, positive=True)
-    target /= check.real("beta", beta, positive=True) ** 2
+    target /= check.scale("beta", beta) ** 2
     return _where_ridge(load, target, f"`ridge` = {ridge}")
 
 
@@ -252,10 +252,7 @@ def best_beta(load: float, m0: float) -> float:
 
 
 def _load(load: float) -> float:
-    load = check.real("load", load, positive=True)
-    if not 1e-12 <= load <= 1e12:
-        raise ValueError(f"`load` must be in [1e-12, 1e12], got {load}")
-    return load
+    return check.scale("load", load)
 
 
 def _norm(beta_norm: float) -> float:

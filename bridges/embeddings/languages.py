@@ -109,7 +109,7 @@ class AttributeLanguage:
 
     def without_relation(self, r: int) -> Float64[np.ndarray, "K K"]:
         """M (2^n, 2^n), with zeros for the pairs that differ in attribute r alone."""
-        check.integer("r", r, 0, len(self.strengths) - 1)
+        r = check.integer("r", r, 0, len(self.strengths) - 1)
         i, M = np.arange(2 ** len(self.strengths)), self.ratio()
         M[i, i ^ 1 << r] = 0
         return M / M.mean()

@@ -47,7 +47,7 @@ def first_step(
     p, K = joint.sum(1), len(joint)
     if not (p > 0).all():
         raise ValueError("`joint` must have no empty row")
-    if not 0 <= check.real("alpha", alpha, positive=False) < 1:
+    if (alpha := check.real("alpha", alpha, positive=False)) >= 1:
         raise ValueError(f"`alpha` must be in [0, 1), got {alpha}")
     check.choice("objective", objective, ("nelbo", "cross-entropy"))
     C = joint - np.outer(p, joint.sum(0))
@@ -138,11 +138,11 @@ def embed(counts: ArrayLike | sparse.sparray, dimension: int, *, statistic: Stat
     >>> embed(np.array([[2.0, 1.0], [1.0, 2.0]]), 1, statistic="ratio").vectors.shape
     (2, 1)
     """
-    S: Any = sparse.csr_array(counts if sparse.issparse(counts) else _matrix("counts", counts), copy=True)
+    found: Any = counts if sparse.issparse(counts) else _matrix("counts", counts)
+    if found.dtype.kind not in "biuf" or not np.isfinite(found.sum()):
+        raise ValueError(f"`counts` must be finite real numbers, got dtype {found.dtype}, NaN or infinity")
+    S: Any = sparse.csr_array(found.astype(np.float64), copy=True)
     K = S.shape[0]
-    if S.dtype.kind not in "biuf" or not np.isfinite(S.data).all():
-        raise ValueError(f"`counts` must be finite real numbers, got dtype {S.dtype}, NaN or infinity")
-    S = S.astype(np.float64, copy=False)
     if S.shape != (K, K) or not K or (S.data < 0).any() or abs(S - S.T).max() > 1e-9 * S.max():
         raise ValueError(f"`counts` must be square, symmetric and >= 0, got shape {S.shape}")
     dimension = check.integer("dimension", dimension, 1, K)

@@ -113,12 +113,12 @@ def probe(
         raise ValueError("`suspect` and `unseen` must be given together: nothing can be said of one without the other")
     if train is not None and suspect is None:
         raise ValueError("`train` calibrates the comparison of `suspect` and `unseen`, which are not given")
-    for name, value, low in (("passages", passages, 1), ("extracted", extracted, 0), ("generated", generated, 2)):
-        check.integer(name, value, low)
-    check.integer("draws", draws, 1)
+    passages, extracted = check.integer("passages", passages, 1), check.integer("extracted", extracted, 0)
+    generated, draws = check.integer("generated", generated, 2), check.integer("draws", draws, 1)
     folder = None if folder is None else as_path("folder", folder)
+    check.flag("progress", progress)
     if budget is not None:
-        check.real("budget", budget, positive=True)
+        budget = check.real("budget", budget, positive=True)
     seed, begin = as_seed(rng), time.perf_counter()
     clock = evidence.Clock(budget)
     sides = {
@@ -243,6 +243,10 @@ def _with_tokenizer(model: Any, tokenizer: Any) -> tuple[MemorySystem, Any]:
         from uddm.corpora import read_tokenizer
 
         tokenizer = read_tokenizer(path)
+    if tokenizer is not None:
+        from uddm.corpora import Tokenizer
+
+        check.kind("tokenizer", tokenizer, Tokenizer)
     if tokenizer is not None and tokenizer.vocab_size != system.vocab_size:
         from uddm.importers import tokenizer_fits
 

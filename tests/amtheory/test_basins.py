@@ -315,6 +315,18 @@ def test_known_radii(rule, known, seed):
             ValueError,
             "`nu` must be a finite number > 0, got -1",
         ),
+        (
+            lambda: finite_size_scaling([synthetic(np.random.default_rng(0), L=L) for L in (9, 99)], nu=1e-300),
+            ValueError,
+            "`nu` must be at least 0.1, got 1e-300",
+        ),
+        (
+            lambda: finite_size_scaling([synthetic(np.random.default_rng(0), L=L) for L in (9, 99)], window=0.5),
+            ValueError,
+            r"`window` must have 1 dimension\(s\), got shape \(\)",
+        ),
+        (lambda: radius(xr.Dataset()), ValueError, "`curves` must be of `basin_curve` or `measure_basin`"),
+        (lambda: basin_curve(Hopfield(), 3, 8, 0.5, ensemble=1), TypeError, "`ensemble` must be a function, got 1"),
     ],
 )
 def test_bad_input(call, error, message):

@@ -239,6 +239,7 @@ def test_overlap_broadcasts_over_all_but_the_last_axis():
         (lambda: flip([[1, 0]], 1), ValueError, r"`states` must contain only -1 and \+1, got values {0}"),
         (lambda: flip(1, 1), ValueError, r"`states` must have at least one dimension.*got shape \(\)"),
         (lambda: overlap([1, 1], [1, 1, 1]), ValueError, "`b` must have 2 spins"),
+        (lambda: overlap([[1, 1]] * 2, [[1, 1]] * 3), ValueError, "`a`, `b` must have shapes that broadcast"),
     ],
 )
 def test_bad_input(call, error, message):

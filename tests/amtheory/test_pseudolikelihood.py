@@ -1,5 +1,8 @@
 """The pseudo-likelihood memory against autograd, a per-row solver and replica theory."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -353,6 +356,10 @@ def test_failure_to_converge_warns():
         ({"beta": 0}, ValueError, "`beta` must be a finite number > 0, got 0"),
         ({"beta": np.inf}, ValueError, "`beta` must be a finite number > 0, got inf"),
         ({"beta": "1"}, TypeError, "`beta` must be a finite number > 0, got '1'"),
+        ({"beta": 1e-300}, ValueError, r"`beta` must be in \[1e-12, 1e\+12\], got 1e-300"),
+        ({"beta_norm": 1e300}, ValueError, r"`beta_norm` must be in \[1e-100, 10000\], got 1e\+300"),
+        ({"beta_norm": np.zeros(0)}, TypeError, "`beta_norm` must be a finite number > 0"),
+        ({"beta": 1e12, "ridge": 1e-12}, ValueError, "`ridge` must be at least 1e-28 beta.2, got 1e-12 at beta = 1"),
         ({"ridge": -1}, ValueError, "`ridge` must be a finite number > 0, got -1"),
         ({"beta_norm": 0.0}, ValueError, "`beta_norm` must be a finite number > 0"),
         ({"ridge": 1, "beta_norm": 1}, ValueError, "give `ridge` or `beta_norm`, not both"),
@@ -364,6 +371,16 @@ def test_failure_to_converge_warns():
 def test_bad_parameters(parameters, error, message):
     with pytest.raises(error, match=message):
         PseudoLikelihood(**parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("beta", Fraction(1, 2)), ("beta", 2**39), ("ridge", np.longdouble(0.5)), ("beta_norm", Decimal("0.5"))],
+)
+def test_parameters_are_numbers_of_any_type(name, number):
+    x = random_patterns(3, 8, rng=0)
+    fitted, expected = (PseudoLikelihood(**{name: value}).fit(x) for value in (number, float(number)))
+    np.testing.assert_array_equal(fitted.couplings_, expected.couplings_)
 
 
 def test_bad_patterns_and_couplings():

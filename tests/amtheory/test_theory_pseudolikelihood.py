@@ -178,6 +178,8 @@ def test_trained_memory(L, P, options, seed):
         (lambda: pseudolikelihood.max_likelihood_norm(2), ValueError, "`load` must be > 2, got 2"),
         (lambda: pseudolikelihood.norm_at_ridge(0.5, 0), ValueError, "`ridge` must be a finite number > 0, got 0"),
         (lambda: pseudolikelihood.norm_at_ridge(0.5, 1e9), ValueError, "`ridge` = 1000000000.0 leads to a norm"),
+        (lambda: pseudolikelihood.norm_at_ridge(0.5, 0.1, 1e-300), ValueError, r"`beta` must be in \[1e-12, 1e\+12\]"),
+        (lambda: pseudolikelihood.ridge_at_norm(0.5, 2.0, 1e300), ValueError, r"`beta` must be in \[1e-12, 1e\+12\]"),
         (lambda: pseudolikelihood.best_beta(0.5, 1), ValueError, r"`m0` must be in \(0, 1\), got 1"),
     ],
 )

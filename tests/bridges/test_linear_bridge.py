@@ -227,15 +227,17 @@ def test_a_memory_like_others():
         (lambda: compare_basins(20, [0.2], dynamics=["typewriter"]), "`dynamics` must be one of"),
         (lambda: compare_basins(20, [0.2], samples=1), "`samples` must be"),
         (lambda: compare_basins(20, 0.2), "`loads` must be a sequence"),
-        (lambda: compare_basins(20, [0.2], dynamics=[]), "`dynamics` must be a sequence"),
+        (lambda: compare_basins(20, [0.2], dynamics=[]), "`dynamics` must not be empty"),
         (lambda: compare_basins(20, [0.2], norms=[25]), "`norm` must be below 20"),
         (lambda: compare_basins(20, [0.2], m0=[0.5, 1.0]), "`m0` must be"),
         (lambda: compare_basins(20, [0.2], m0=[0.0, 1.0, 0.5, 1.0]), "`m0` must be"),
+        (lambda: compare_basins(20, [0.2], m0=["0", "1"]), "`m0` must be real numbers"),
         (lambda: compare_basins(20, [0.2], training_steps=-1), "`training_steps` must be"),
+        (lambda: basin_verdict(xr.Dataset()), "`curves` must be of `compare_basins`"),
     ],
 )
 def test_bad_input(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make()
 
 

@@ -99,6 +99,11 @@ def network() -> HollowMLP:
 
 
 @functools.cache
+def gemma() -> torch.nn.Module:
+    return tiny_transformers.diffusion_gemma(4)
+
+
+@functools.cache
 def scores() -> list[DocumentScore]:
     model = HollowMLP(HollowMLPConfig(27, length=4, embed_dim=4, **SMALL)).eval()
     return uddm.evaluation.score_documents(model, LETTERS, [("a", "any text")], times=2)
@@ -185,7 +190,7 @@ CALLS: dict[str, Any] = {
     "bridges.SequentialSystem": {"model": EXACT},
     "bridges.precision_audit": {"network": LITTLE, "x": TOKENS},
     "uddm.denoisers.DiffusionGemma": lambda: {
-        "model": tiny_transformers.diffusion_gemma(4),
+        "model": gemma(),
         "prompt": [1],
         "length": 4,
     },
@@ -325,6 +330,7 @@ CALLS: dict[str, Any] = {
 }
 
 
+@functools.cache
 def _check() -> Any:
     return identities.check("margin", rng=0)
 
@@ -365,7 +371,7 @@ INSTANCES: dict[str, Callable[[], Any]] = {
 # records, which hold what they are given; and what others than us call: protocols, and what subclasses implement
 RECORDS = {
     "amtheory.RetrievalInfo", "amtheory.basins.Scaling", "amtheory.theory.stability.StabilityDistribution",
-    "bridges.Outcome", "bridges.claims.Finding",
+    "bridges.Claim", "bridges.Outcome", "bridges.claims.Finding",
     "bridges.claims.Part", "bridges.identities.Check", "bridges.identities.Identity",
     "bridges.identities.Remark", "bridges.identities.Sides", "uddm.corpora.LatentClusters",
     "uddm.evaluation.DocumentScore", "uddm.importers.Report", "uddm.process.Transition",
@@ -379,8 +385,9 @@ HOOKS = {
 
 MEASURED = (bridges.MemorySystem, bridges.Conditional)  # whose methods measurements call, having looked at arguments
 
-# what takes a second or more each time
+# what takes a second or more, each time or once
 SLOW = {
+    "amtheory.DiffusionMemory", "amtheory.DiffusionMemory.fit",
     "amtheory.theory.hopfield.first_order_temperature", "uddm.corpora.documentation_text", "uddm.train",
     "bridges.probe",
     "amtheory.theory.pseudolikelihood.best_beta", "amtheory.theory.hopfield.spinodal_temperature",

@@ -3,10 +3,11 @@
 import json
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
 import uddm.__main__
-from uddm import HollowMLP, HollowMLPConfig, TrainConfig, denoisers
+from uddm import DiTConfig, HollowMLP, HollowMLPConfig, TrainConfig, denoisers
 from uddm.config import RUNS, SHAPES, RunConfig
 from uddm.denoisers import NETWORKS, TreeUNetConfig, network_of
 from uddm.training.loop import claim
@@ -71,6 +72,21 @@ def test_every_network_can_be_asked_for_and_keeps_what_the_preset_says_of_it(mon
     assert type(config.network) is SHAPES[name]
     if "hidden_dim" in {f.name for f in fields(SHAPES[name])}:
         assert config.network.hidden_dim == 160  # type: ignore[attr-defined]
+
+
+def test_integers_are_kept_as_plain_ones():
+    config = DiTConfig(np.int64(27), hidden_dim=np.int32(256), heads=np.uint8(128))  # 2 * 128 is no uint8
+    assert config == DiTConfig(27, hidden_dim=256, heads=128)
+    assert type(config.heads) is int
+
+
+def test_shapes_are_refused_by_name():
+    with pytest.raises(TypeError, match="`time_conditioning`"):
+        DiTConfig(27, time_conditioning=np.array(["t", "t"]))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"`branching` \*\* `depth` must be below"):
+        TreeUNetConfig(8, depth=2**31)
+    with pytest.raises(TypeError, match="`length`"):
+        TreeUNetConfig(8, length=np.zeros(2))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -375,6 +375,21 @@ def test_memory_does_not_grow_with_the_batch():
     assert float(done.stdout) < 30
 
 
+def test_tokens_may_be_anything_that_numpy_makes_an_array_of():
+    z = torch.tensor([[0, 1, 2], [2, 0, 0]])
+    exact = EmpiricalBayes([[0, 1, 2], [2, 1, 0]], UniformProcess(3))
+    methods = [
+        exact.weights,
+        exact.log_prob,
+        exact.cavity,
+        exact.posterior,
+        lambda z, t: exact.sample(z, t, generator=0),
+    ]
+    for method in [*methods, lambda z, _: exact.overlaps(z)]:
+        for same in (z.tolist(), z.numpy(), z.int()):
+            torch.testing.assert_close(method(same, 0.5), method(z, 0.5), rtol=0, atol=0)
+
+
 def test_bad_arguments_are_named():
     process = UniformProcess(3)
     with pytest.raises(ValueError, match="`data`"):

@@ -276,16 +276,16 @@ def test_bad_arguments_are_named():
     bad = {
         "symbols": (1,),
         "rules": (0, 5),
-        "branching": (1, 40),
-        "depth": (0,),
+        "branching": (1, 40, 2**31),
+        "depth": (0, 2**31),
         "seed": (-1,),
         "classes": (0, 9),
-        "ambiguous": ("no",),
+        "ambiguous": ("no", np.zeros(2)),
         "zipf": (-0.1, math.inf, math.nan, "1", True, 1000.0),
     }
     for name, values in bad.items():
         for value in values:
-            with pytest.raises(ValueError, match=f"`{name}`"):
+            with pytest.raises((TypeError, ValueError), match=f"`{name}`"):
                 RandomHierarchy(**{**good, name: value})
     with pytest.raises(TypeError, match="`symbols`"):
         RandomHierarchy(**{**good, "symbols": 2.5})

@@ -159,7 +159,7 @@ def test_errors(tmp_path, folder):
         ({"README": ["text"]}, r"holds no file with a name like news\\\.en"),
         ({shard: "café".encode("latin-1")}, r"lm\.tgz: news\.en-00001-of-00100 is not UTF-8"),
         ({shard: ["a"], f"copy/{shard}": ["b"]}, r"holds more than one file news\.en-00001-of-00100"),
-        ({shard: b""}, "too short for one training block of length 16: it has 0 documents"),
+        ({shard: b""}, "too short for one training block of `length` 16: it has 0 documents"),
     ):
         for test_fraction in (0.0, 0.1):
             corpus = load_lm1b(write_tarball(tmp_path / "lm.tgz", files))

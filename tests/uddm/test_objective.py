@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -302,8 +303,11 @@ def test_bad_arguments_of_the_bound_are_named():
     exact = EmpiricalBayes(DATA, process)
     with pytest.raises(ValueError, match="`times`"):
         evidence_bound(process, exact, DATA, times=0)
-    with pytest.raises(ValueError, match="`x`"):
-        evidence_bound(process, exact, DATA + 1)
+    for wrong in (DATA + 1, DATA[:, :1]):
+        with pytest.raises(ValueError, match="`x`"):
+            evidence_bound(process, exact, wrong)
+    half, also = (evidence_bound(process, exact, DATA, times=2, first=f, generator=0) for f in (0.5, Fraction(1, 2)))
+    torch.testing.assert_close(half.total, also.total)
 
 
 @given(st.integers(1, 70), st.floats(0, 1), st.integers(0, 2**31))

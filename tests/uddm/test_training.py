@@ -384,6 +384,10 @@ def test_bad_configurations_are_named(name, change):
         (ValueError, DATA[:0]),
         (ValueError, DATA[0]),
         (TypeError, DATA.double()),
+        (TypeError, DATA.bool()),
+        (TypeError, DATA.numpy().astype(complex)),
+        (TypeError, DATA.to_sparse()),
+        (ValueError, np.int64(1)),
     ],
 )
 def test_bad_data_are_named(tmp_path, error, data):
@@ -482,6 +486,7 @@ def test_a_short_run_has_a_line_too(tmp_path):
         {"log_fraction": 2.0},
         {"seed": -1},
         {"seed": 1.5},
+        {"curriculum": object()},
     ],
     ids=str,
 )

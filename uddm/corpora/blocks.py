@@ -225,6 +225,8 @@ def prepare_blocks(
     if check_positive_int("length", length) <= 2 * special:
         raise ValueError(f"`length` must be at least {2 * special + 1} with packing {packing!r}, got {length}")
     test_fraction = check_number("test_fraction", test_fraction, low=0, high=1, closed="[")
+    if length >= 2**31:
+        raise ValueError(f"`length` must be below 2^31, got {length}")
     length, seed = int(length), check_seed("seed", seed)
     if special and None in (tokenizer.bos_id, tokenizer.eos_id, tokenizer.separator_id):
         raise ValueError("packing 'sentences' needs a tokenizer with BOS, EOS and separator tokens")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from uddm._validation import check_iterable, check_text, check_utf8
+from uddm.files import UnreadableFile
 
 _DOCUMENTS_IN_A_PART = 65_536
 _GZIP = b"\x1f\x8b"
@@ -213,7 +214,9 @@ class Source:
                     raise tarfile.ReadError("no end of the archive")
         if not found:
             name = self.members.pattern
-            raise ValueError(f"{self.path} holds no file with a name like {name}, as LM1B does; unpack other archives")
+            raise UnreadableFile(
+                f"{self.path} holds no file with a name like {name}, as LM1B does; unpack other archives"
+            )
 
     def _documents(self, file: BinaryIO, where: str, clean: bool) -> Iterator[str]:
         try:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from uddm._validation import check_choice, check_text
 from uddm.corpora.corpus import Corpus, Format, Shards, Source, check_regular, files_in, is_tarball
-from uddm.files import as_path
+from uddm.files import UnreadableFile, as_path
 
 TARBALLS = (".tar.gz", ".tgz", ".tar")
 SHARDS = {
@@ -101,7 +101,7 @@ def load_lm1b(path: str | Path, split: Literal["train", "test"] = "train") -> Co
         return Corpus(name, Shards([Source(path, SENTENCES, SHARDS[split])]))
     shards = [file for file in files_in(path) if SHARDS[split].fullmatch(file.name)]
     if not shards:
-        raise ValueError(f"folder {path} holds no {split} shard of LM1B, a file named like {SHARDS[split].pattern}")
+        raise UnreadableFile(f"folder {path} holds no {split} shard of LM1B, named like {SHARDS[split].pattern}")
     check_shards(path, shards, split)
     return Corpus(name, Shards([Source(file, SENTENCES) for file in sorted(shards, key=lambda file: file.name)]))
 

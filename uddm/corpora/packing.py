@@ -86,7 +86,7 @@ def _too_short(corpus: Corpus, share: float, documents: int, what: str, length: 
     whole = ", of which whole ones are held out for test" if 0 < share < 1 else ""
     repeats = ", and test blocks that also are training blocks are left out" if what == "test" else ""
     return (
-        f"corpus {corpus.name!r} is too short for one {what} block of length {length}: "
+        f"corpus {corpus.name!r} is too short for one {what} block of `length` {length}: "
         f"it has {documents} documents{whole}{repeats}"
     )
 

@@ -53,7 +53,7 @@ class SubwordTokenizer(Tokenizer):
             raise TypeError(f"`backend` must be a tokenizers.Tokenizer, got {type(backend).__name__}")
         _check_vocabulary(backend.get_vocab())
         for name, token in (("bos", bos), ("eos", eos), ("separator", separator)):
-            if backend.token_to_id(check_text(name, token)) is None:
+            if backend.token_to_id(check_utf8(name, token).decode()) is None:
                 raise ValueError(f"`{name}` must be a token: special token {token!r} is not in the vocabulary")
         backend.no_truncation()
         backend.no_padding()
@@ -82,6 +82,7 @@ class SubwordTokenizer(Tokenizer):
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
     def encode_pieces(self, text: str) -> Iterator[Int64[np.ndarray, " _"]]:
+        check_text("text", text)
         return map(self.encode, pieces(text) if _cuts_at_spaces(self.backend) else (text,))
 
     def decode(self, ids: Sequence[int] | Integer[np.ndarray, " n"]) -> str:
@@ -124,14 +125,14 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> SubwordTokenizer:
     Parameters
     ----------
     texts : to learn from
-    vocab_size : K >= 257, the bytes and the special token
+    vocab_size : K in [257, 2^20], the bytes and the special token
 
     Raises
     ------
     ValueError : `vocab_size` is out of range, or the texts are too short for that many tokens
     """
-    if check_positive_int("vocab_size", vocab_size) < 257:
-        raise ValueError(f"`vocab_size` must be at least 257 for byte-level BPE, got {vocab_size}")
+    if not 257 <= check_positive_int("vocab_size", vocab_size) <= 2**20:  # for which memory is taken beforehand
+        raise ValueError(f"`vocab_size` must be at least 257 for byte-level BPE, and at most 2^20, got {vocab_size}")
     check_iterable("texts", texts)
     from tokenizers import pre_tokenizers, trainers
 
@@ -219,7 +220,7 @@ def bert_tokenizer(vocab_txt: str | Path, *, separator: str = "[SEP]") -> Subwor
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-    vocab_txt, separator = as_path("vocab_txt", vocab_txt), check_text("separator", separator)
+    vocab_txt, separator = as_path("vocab_txt", vocab_txt), check_utf8("separator", separator).decode()
     vocabulary: dict[str, int] = {}
     for i, token in enumerate(read_text(vocab_txt).rstrip("\n").split("\n")):
         if not token or token in vocabulary:

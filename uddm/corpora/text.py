@@ -23,7 +23,7 @@ from uddm.corpora.corpus import (
     is_tarball,
 )
 from uddm.corpora.lm1b import SENTENCES, SHARDS, TARBALLS, check_shards
-from uddm.files import as_path, default_cache_dir, write_atomically
+from uddm.files import UnreadableFile, as_path, default_cache_dir, write_atomically
 
 
 def load_corpus(spec: str | Path | Sequence[str | Path]) -> Corpus:
@@ -109,7 +109,9 @@ def _sources(path: Path) -> Iterator[Source]:
         check_regular(path)
     for file in files:
         if file.suffix in (".json", ".jsonl"):
-            raise ValueError(f"corpus file {file} is JSON; write its texts to a text file, with blank lines between")
+            raise UnreadableFile(
+                f"corpus file {file} is JSON; write its texts to a text file, blank lines between them"
+            )
         if file.name.endswith(TARBALLS) or is_tarball(file):
             yield Source(file, SENTENCES, SHARDS["train"])
         elif is_gzipped(file):

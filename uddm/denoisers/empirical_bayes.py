@@ -99,10 +99,12 @@ class EmpiricalBayes(Denoiser):
 
     def overlaps(self, z: Integer[Tensor, "B L"]) -> Int16[Tensor, "B P"]:
         """n_mu(z): the number of positions where each row of the data equals z, (B, P) int16."""
+        z = self._checked("z", z)
         return self._overlaps(self._ranks(z)).to(z.device)
 
     def weights(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float64[Tensor, "B P"]:
         """p(mu | z_t), (B, P) float64."""
+        z = self._checked("z", z)
         ranks = self._ranks(z)
         b = self._own_logit(t, ranks)
         result = torch.empty(len(ranks), self._data.shape[1], dtype=torch.float64, device=self.device)
@@ -113,6 +115,7 @@ class EmpiricalBayes(Denoiser):
     def log_prob(self, z: Integer[Tensor, "B L"], t: PerSequence) -> Float64[Tensor, " B"]:
         """log p(z_t) = log( (1/P) sum_mu q_t(z | x_mu) ), nats, (B,) float64; for uniform noise
         q_t(z | x_mu) = s^n_mu ((1 - alpha_t)/K)^(L - n_mu), s = alpha_t + (1 - alpha_t)/K."""
+        z = self._checked("z", z)
         ranks = self._ranks(z)
         logs = [_column(value, ranks).expand(len(ranks), 1) for value in self.process.log_likelihoods(t)]
         tokens = self.process.is_token(z).sum(1, keepdim=True).to(self.device)
@@ -150,6 +153,7 @@ class EmpiricalBayes(Denoiser):
         Tokens where `keep` holds, bool (B, L) or (L,), are known and stay as they are. Their b is infinite: of the rows
         of the data only those count that have most of them, which are those that have them all, if any has.
         """
+        z = self._checked("z", z)
         ranks = self._ranks(z)
         known = torch.zeros_like(ranks, dtype=torch.bool) if keep is None else check_keep(keep, z).to(self.device)
         b = self._own_logit(t, ranks)
@@ -169,9 +173,11 @@ class EmpiricalBayes(Denoiser):
             drawn.append(torch.searchsorted((n == level).cumsum(1, dtype=torch.int32), among.int()))
         return torch.where(known.to(z.device), z, self._rows(torch.cat(drawn).squeeze(1)).to(z.device))
 
+    def _checked(self, name: str, tokens: Tensor | ArrayLike) -> Tensor:
+        return check_tokens(name, tokens, self.process.state_size, length=self.length)
+
     def _ranks(self, z: Tensor) -> Tensor:
         """Ranks of the tokens of z among those of the data, -1 for those that the data do not have, (B, L)."""
-        z = check_tokens("z", z, self.process.state_size, length=self.length)
         return self._rank.gather(1, z.to(self.device).T).T.contiguous()
 
     def _own_logit(self, t: float | Tensor, ranks: Tensor) -> Tensor:
@@ -208,9 +214,9 @@ class _OnSupport(SummedPrediction):
     """
 
     def __init__(self, model: EmpiricalBayes, z: Tensor, t: float | Tensor, *, leave_out: bool):
-        self.model, self.z, self.leave_out = model, z, leave_out
+        self.model, self.z, self.leave_out = model, model._checked("z", z), leave_out
         self.vocab_size = model.process.vocab_size
-        self.ranks = model._ranks(z)
+        self.ranks = model._ranks(self.z)
         self.b = model._own_logit(t, self.ranks)
 
     def log_probs(self, where: Tensor | None = None) -> Tensor:
@@ -267,7 +273,7 @@ class _OnSupport(SummedPrediction):
     def _ranks_like_z(self, name: str, tokens: Tensor) -> Tensor:
         if tokens.shape != self.z.shape:
             raise ValueError(f"`{name}` must have shape {tuple(self.z.shape)}, got {tuple(tokens.shape)}")
-        return self.model._ranks(tokens)
+        return self.model._ranks(self.model._checked(name, tokens))
 
     def _reduce(self, reduction: Callable[[Tensor, int, Tensor], list[Tensor]]) -> list[Tensor]:
         """Reductions (rows, l, log_p) -> [(n,), ...] of the distributions at all positions, each (B, L)."""

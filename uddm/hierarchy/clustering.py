@@ -18,8 +18,8 @@ from jaxtyping import Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
-from uddm._validation import check_kind, check_positive_int, check_tokens
-from uddm.hierarchy.grammar import Ints, RandomHierarchy
+from uddm._validation import check_kind, check_positive_int, check_tokens, check_tree
+from uddm.hierarchy.grammar import Ints, RandomHierarchy, count_tuples
 from uddm.streams import as_rng
 
 Floats = NDArray[np.float64]
@@ -89,8 +89,9 @@ def cluster_latents(x: ArrayLike, *, symbols: int, branching: int, depth: int, r
     ------
     TypeError, ValueError : naming the argument that is out of range
     """
-    for name, value in (("symbols", symbols), ("branching", branching), ("depth", depth)):
-        check_positive_int(name, value, at_least=2)
+    symbols = check_positive_int("symbols", symbols, at_least=2)
+    branching, depth = check_tree(branching, depth, least_depth=2)
+    count_tuples(symbols, branching)
     tokens = check_tokens("x", x, symbols, length=branching**depth).numpy()
     rng, levels, string = as_rng(rng), [], tokens
     for _ in range(depth - 1):

@@ -19,14 +19,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import ArrayLike, NDArray
 
-from uddm._validation import check_array, check_flag, check_positive_int, check_tokens
+from uddm._validation import check_array, check_flag, check_number, check_positive_int, check_tokens, check_tree
 from uddm.hierarchy import belief
 from uddm.streams import as_rng, keyed_seed
 
@@ -36,6 +35,13 @@ Level = Int64[np.ndarray, "{n} _"]
 
 _AT_ONCE = 4096
 _FEW = 2**20  # derivations that may be held in memory at once
+
+
+def count_tuples(symbols: int, branching: int) -> int:
+    """v^s; ValueError from 2^63 on."""
+    if branching * math.log2(symbols) >= 63:
+        raise ValueError(f"`symbols` ** `branching` must be below 2^63, got {symbols}^{branching}")
+    return symbols**branching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,25 +89,21 @@ class RandomHierarchy:
     def __post_init__(self) -> None:
         for name, least in {"symbols": 2, "rules": 1, "branching": 2, "depth": 1, "seed": 0}.items():
             object.__setattr__(self, name, check_positive_int(name, getattr(self, name), at_least=least))
+        check_tree(self.branching, self.depth)
+        object.__setattr__(self, "ambiguous", check_flag("ambiguous", self.ambiguous))
         n_c = self.symbols if self.classes is None else check_positive_int("classes", self.classes)
         object.__setattr__(self, "classes", n_c)
-        tuples = self.symbols**self.branching
-        if tuples >= 2**63:
-            raise ValueError(f"`symbols` ** `branching` must be below 2^63, got {self.symbols}^{self.branching}")
+        tuples = count_tuples(self.symbols, self.branching)
         most = tuples if self.ambiguous else tuples // self.symbols
         if self.rules > most:
             raise ValueError(f"`rules` must be at most {most} with these symbols and branching, got {self.rules}")
         if not self.ambiguous and n_c * self.rules > tuples:
             raise ValueError(f"`classes` must be at most {tuples // self.rules} in this unambiguous grammar, got {n_c}")
-        if self.ambiguous not in (False, True):
-            raise ValueError(f"`ambiguous` must be False or True, got {self.ambiguous!r}")
-        object.__setattr__(self, "ambiguous", bool(self.ambiguous))
         if self.zipf is not None:
-            number = isinstance(self.zipf, Real) and not isinstance(self.zipf, bool)
-            if not (number and 0 <= self.zipf < math.inf and self.rules ** -(1 + float(self.zipf)) > 1e-300):
-                most = f", with {self.rules}^-(1 + zipf) > 1e-300"
-                raise ValueError(f"`zipf` must be None or a finite number >= 0{most}, got {self.zipf!r}")
-            object.__setattr__(self, "zipf", float(self.zipf))
+            zipf = check_number("zipf", self.zipf, low=0, closed="[")
+            if self.rules ** -(1 + zipf) <= 1e-300:
+                raise ValueError(f"`zipf` must be such that {self.rules}^-(1 + zipf) > 1e-300, got {zipf}")
+            object.__setattr__(self, "zipf", zipf)
         if self.zipf_levels is not None:
             levels = check_array("zipf_levels", self.zipf_levels)
             integers = levels.ndim == 1 and levels.size and levels.dtype.kind in "iu"
@@ -178,7 +180,7 @@ class RandomHierarchy:
 
         Parameters
         ----------
-        n : how many, >= 1; with a seed, the first strings do not depend on it
+        n : how many, in [1, 2^31); with a seed, the first strings do not depend on it
         rng : a seed or a numpy Generator; None, the default, fresh entropy
         latents : whether to return the symbols above, too; default False
 
@@ -191,7 +193,9 @@ class RandomHierarchy:
         TypeError, ValueError : naming the argument that is out of range
         """
         check_flag("latents", latents)
-        u = as_rng(rng).random((check_positive_int("n", n), 1 + self.n_latents))
+        if check_positive_int("n", n) >= 2**31:
+            raise ValueError(f"`n` must be below 2^31, got {n}")
+        u = as_rng(rng).random((n, 1 + self.n_latents))
         choices = []
         for level, probs in enumerate(self.rule_probs):
             cdf = probs.cumsum()

@@ -109,7 +109,7 @@ def import_transformers(
     named = _named_ids(folder if tokenizer is None else as_path("tokenizer", tokenizer), model.config)
     options = named | options
     if options.get("mask") is None:
-        raise ValueError(f"nothing in {source} says which id is the mask: pass `mask`, or the tokenizer")
+        raise ValueError(f"nothing in {source} says which id is the mask: pass `mask`, or the `tokenizer`")
     return MaskedLanguageModel(model, **options, origin=origin | {name: list(options[name]) for name in _AROUND})
 
 
@@ -198,7 +198,9 @@ def _found(source: str | Path) -> tuple[Path, str | None, dict[str, Any]]:
     if find_spec("transformers") is None:
         raise ImportError(f"{source} is a model of the `transformers` library: pip install 'amtheory[transformers]'")
     if not is_transformers(folder):
-        raise ValueError(f"{source} is no folder of a masked language model of `transformers`, or of DiffusionGemma")
+        raise UnreadableFile(
+            f"{source} is no folder of a masked language model of `transformers`, or of DiffusionGemma"
+        )
     return folder, revision, read_json(folder / "config.json")
 
 

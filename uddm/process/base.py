@@ -27,7 +27,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 from torch import Tensor
 
-from uddm._validation import check_ids, check_iterable, check_log_probs, check_positive_int, check_time, check_tokens
+from uddm._validation import (
+    check_ids,
+    check_iterable,
+    check_log_probs,
+    check_positive_int,
+    check_time,
+    check_tokens,
+    check_vocab_size,
+)
 from uddm.prediction import DensePrediction, Prediction
 from uddm.process.schedule import Schedule, get_schedule
 from uddm.streams import as_generator
@@ -52,7 +60,7 @@ class Process(ABC):
     """
 
     def __init__(self, vocab_size: int, schedule: str | Schedule = "log-linear", *, mask: int | None = None):
-        self.vocab_size = check_positive_int("vocab_size", vocab_size, at_least=2)
+        self.vocab_size = check_vocab_size(vocab_size)
         if mask is not None and check_positive_int("mask", mask, at_least=0) > vocab_size:
             raise ValueError(f"`mask` must be at most `vocab_size`, {vocab_size}, got {mask}")
         self.mask = mask

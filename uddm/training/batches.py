@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uddm._validation import check_array, check_tokens
+from uddm._validation import check_array, check_ids, check_tokens
 from uddm.checkpoints import dump_tensors
 from uddm.config import TrainConfig
 from uddm.curriculum import SoftTokens
@@ -106,7 +106,11 @@ class Sequences:
     """Training sequences (N, L) in memory or on disk, checked and summed up without a copy of the whole."""
 
     def __init__(self, data: Tensor | np.ndarray, model: Network):
-        self.data = data.cpu() if isinstance(data, Tensor) else check_array("data", data)
+        self.data = check_ids("data", data).cpu() if isinstance(data, Tensor) else check_array("data", data)
+        if self.data.ndim != 2:
+            raise ValueError(f"`data` must have shape (N, L), got {tuple(self.data.shape)}")
+        if not isinstance(self.data, Tensor) and self.data.dtype.kind not in "iu":
+            raise TypeError(f"`data` must hold integer token ids, got dtype {self.data.dtype}")
         digest = hashlib.sha256()
         for start in range(0, max(len(self.data), 1), 2**16):
             part = self.rows(slice(start, start + 2**16))
@@ -122,8 +126,8 @@ class Sequences:
             rows = self.data[which]
         else:
             rows = self.data[which.numpy() if isinstance(which, Tensor) else which]
-            rows = torch.from_numpy(rows.astype(np.int64) if rows.dtype.kind in "iu" else np.array(rows))
-        return rows if rows.is_floating_point() else rows.long()
+            rows = torch.from_numpy(rows.astype(np.int64))
+        return rows.long()
 
 
 class _Order:
