@@ -145,6 +145,8 @@ def check_time(name: str, t: Any, *, low: float = 0.0, closed: bool = False) -> 
     """Return `t` as a float64 tensor with every value in (low, 1], or [low, 1] if `closed`; TypeError if it is none."""
     import torch
 
+    if type(t) is float and low < t <= 1:  # each step of the reverse process asks more than once
+        return torch.tensor(t, dtype=torch.float64)
     _refuse_masked(name, t)
     try:
         t = torch.as_tensor(t, dtype=torch.float64)
