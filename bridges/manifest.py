@@ -7,14 +7,15 @@ import json
 import os
 import platform
 import subprocess
-from functools import cache
+import sys
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
-from threadpoolctl import threadpool_info
+from threadpoolctl import ThreadpoolController
 
 LIBRARIES = ("amtheory", "numpy", "scipy", "numba", "torch", "xarray")
 
@@ -90,9 +91,16 @@ def _platform() -> dict[str, Any]:
     return {"system": platform.platform(), "machine": platform.machine(), "cores": os.cpu_count()}
 
 
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The loaded ones, looked for again where more modules are imported than the last time: that takes longer than all
+    else that a record holds."""
+    return ThreadpoolController()
+
+
 def _threads() -> dict[str, Any]:
     """Of our kernels, and of the libraries that are loaded by now, torch's among them; not where their files lie."""
-    libraries = [{k: v for k, v in library.items() if k != "filepath"} for library in threadpool_info()]
+    libraries = [{k: v for k, v in library.items() if k != "filepath"} for library in _libraries(len(sys.modules)).info()]
     return {
         "AMTHEORY_NUM_THREADS": os.environ.get("AMTHEORY_NUM_THREADS", "1"),
         "libraries": sorted(libraries, key=json.dumps),  # which are found in any order

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uddm import TrainConfig
     from uddm.denoisers import Network
 
-RESULTS = 7
+RESULTS = 8
 """Version of what the cells hold: raise it when a change of the code alters results."""
 
 Engine = Literal["h5netcdf", "scipy"]
@@ -104,7 +104,7 @@ class Cells:
         """The Dataset of the cell, made now if it is missing or damaged."""
         path = self.path(cell)
         try:
-            return _widened(load(path))
+            return _read(path, *_state(path)).copy(deep=False)
         except FileNotFoundError:
             pass
         except UnreadableFile as error:
@@ -115,7 +115,7 @@ class Cells:
             save(dataset, path, CLASSIC)
         except ValueError:  # what it cannot hold, as integers beyond 32 bits
             save(dataset, path)
-        return _widened(load(path))
+        return _read(path, *_state(path)).copy(deep=False)
 
     def trained(
         self,
@@ -164,6 +164,21 @@ def load(path: Path) -> xr.Dataset:
         raise
     except Exception as error:  # whatever the netCDF libraries say of a file that only looks like ours
         raise UnreadableFile(f"{path} is not a readable netCDF file: {error}") from error
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What tells a file from one that replaced it, or that was altered."""
+    about = path.stat()
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+@lru_cache(maxsize=1024)
+def _read(path: Path, *state: int) -> xr.Dataset:
+    """A cell in a state, for all figures and claims that ask for it: its values are read-only."""
+    dataset = _widened(load(path))
+    for variable in dataset.data_vars.values():
+        variable.values.flags.writeable = False
+    return dataset
 
 
 def _widened(dataset: xr.Dataset) -> xr.Dataset:

@@ -7,12 +7,13 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Iterable
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from bridges.pieces import visible
 from paper_figures.cells import load
@@ -46,6 +47,14 @@ def _page(folder: Path, record: dict[str, Any]) -> bytes:
     ]
     for figure in figures:
         _Markup(folder / "figures.json", figure["name"]).feed(figure["html"] or "")
+    claims = [{"name": name, **record["claims"][name]} for name in manifest["claims"]]
+    told = {"figures": figures, "claims": claims, "manifest": manifest, "record": json.dumps(manifest, indent=1)}
+    page = _template().render(title=TITLE, rehearsal=manifest["settings"]["rehearsal"], **told)
+    return page.encode(errors="backslashreplace")  # names of files need not be valid text
+
+
+@cache
+def _template() -> Template:
     rooms = FileSystemLoader(Path(__file__).parent)
     options: dict[str, Any] = {
         "finalize": visible,
@@ -53,11 +62,7 @@ def _page(folder: Path, record: dict[str, Any]) -> bytes:
         "lstrip_blocks": True,
         "keep_trailing_newline": True,
     }
-    template = Environment(loader=rooms, autoescape=True, undefined=StrictUndefined, **options).get_template(TEMPLATE)
-    claims = [{"name": name, **record["claims"][name]} for name in manifest["claims"]]
-    told = {"figures": figures, "claims": claims, "manifest": manifest, "record": json.dumps(manifest, indent=1)}
-    page = template.render(title=TITLE, rehearsal=manifest["settings"]["rehearsal"], **told)
-    return page.encode(errors="backslashreplace")  # names of files need not be valid text
+    return Environment(loader=rooms, autoescape=True, undefined=StrictUndefined, **options).get_template(TEMPLATE)
 
 
 class _Markup(HTMLParser):

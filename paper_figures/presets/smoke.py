@@ -33,14 +33,14 @@ SMOKE = Preset(
         tokenizer="letters",
         length=12,
         recipes={
-            "hollow network": hollow(32, {32: 100, 256: 100, 2048: 100}),
+            "hollow network": hollow(32, {32: 50, 256: 50, 2048: 50}),
             "transformer": Recipe(
-                DiTConfig(2, hidden_dim=32, blocks=2, heads=4, cond_dim=16, dropout=0.0), FAST, {32: 60}
+                DiTConfig(2, hidden_dim=32, blocks=2, heads=4, cond_dim=16, dropout=0.0), FAST, {32: 30}
             ),
         },
-        widths={f"hollow network, width {width}": hollow(width, {32: 40, 2048: 40}) for width in (16, 48)},
+        widths={f"hollow network, width {width}": hollow(width, {32: 30, 2048: 30}) for width in (16, 48)},
         variants={
-            name: replace(hollow(32, {32: 100, 256: 100, 2048: 100}), protocol=protocol, seeds=1)
+            name: replace(hollow(32, {32: 50, 256: 50, 2048: 50}), protocol=protocol, seeds=1)
             for name, protocol in {
                 "raw weights": Protocol("raw"),
                 "half precision": Protocol(precision="float16"),
@@ -52,7 +52,7 @@ SMOKE = Preset(
         noise=(0.25, 0.5, 1.0),
         greedy_noise=(0.1, 0.2, 0.5),
         steps=10,
-        greedy_steps=40,
+        greedy_steps=20,
         generation_steps=10,
     ),
     memories=Memories(
