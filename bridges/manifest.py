@@ -100,7 +100,9 @@ def _libraries(modules: int) -> ThreadpoolController:
 
 def _threads() -> dict[str, Any]:
     """Of our kernels, and of the libraries that are loaded by now, torch's among them; not where their files lie."""
-    libraries = [{k: v for k, v in library.items() if k != "filepath"} for library in _libraries(len(sys.modules)).info()]
+    libraries = [
+        {k: v for k, v in library.items() if k != "filepath"} for library in _libraries(len(sys.modules)).info()
+    ]
     return {
         "AMTHEORY_NUM_THREADS": os.environ.get("AMTHEORY_NUM_THREADS", "1"),
         "libraries": sorted(libraries, key=json.dumps),  # which are found in any order
