@@ -123,7 +123,7 @@ def entropy_gap(training: Any, generated: Any) -> Any:
     for name, value in (("training", training), ("generated", generated)):
         if isinstance(value, xr.Dataset) and "mean_entropy" not in value:
             raise ValueError(f"`{name}` must be of `conditional_entropy`, got a Dataset of {list(value)}")
-    if isinstance(training, xr.Dataset) and isinstance(generated, xr.Dataset):
+    if all(isinstance(value, xr.Dataset) for value in (training, generated)):
         training, generated = (Estimate(*dataset["mean_entropy"].values.tolist()) for dataset in (training, generated))
     arrays = isinstance(training, xr.DataArray)
     for name, value in (("training", training), ("generated", generated)):

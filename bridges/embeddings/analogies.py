@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,9 +97,10 @@ def analogy_accuracy(
     vectors = embeddings.vectors if isinstance(embeddings, Embeddings) else embeddings
     vectors, words = check.reals("embeddings", vectors), check.several("words", words)
     check.kind("questions", questions, Mapping)
-    if not all(isinstance(word, Hashable) for word in words):
-        raise TypeError("`words` must be hashable, as texts are")
-    number = {word: i for i, word in enumerate(words)}
+    try:
+        number = {word: i for i, word in enumerate(words)}
+    except TypeError as error:
+        raise TypeError(f"`words` must be hashable, as texts are: {error}") from error
     if vectors.ndim != 2 or len(vectors) != len(words) or not np.isfinite(vectors).all():
         raise ValueError(f"`embeddings` must be finite, one row for each of {len(words)} words, got {vectors.shape}")
     if len(number) != len(words) or len(words) < 4:

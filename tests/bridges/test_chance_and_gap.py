@@ -70,10 +70,19 @@ def test_chance_refuses_what_it_cannot_count():
         frequency_chance(np.array([[3]]), 0.5, vocab_size=3)
     with pytest.raises(ValueError, match="`noise` must lie in"):
         frequency_chance(np.array([[1]]), [0.5, 0.0], vocab_size=3)
+    with pytest.raises(TypeError, match="`noise` must be a"):
+        frequency_chance(np.array([[1]]), "0.5", vocab_size=3)
 
 
 TRAINING, GENERATED = Estimate(1.0, 0.7, 1.4), Estimate(3.0, 2.6, 3.3)
 WANTED = [2.0, 2 - np.hypot(0.4, 0.4), 2 + np.hypot(0.3, 0.3)]
+
+
+def test_the_gap_is_of_two_of_a_kind():
+    with pytest.raises(ValueError, match="`training` must be of `conditional_entropy`"):
+        entropy_gap(xr.Dataset(), xr.Dataset())
+    with pytest.raises(TypeError, match="`training` must be a Dataset, DataArray or Estimate, both alike"):
+        entropy_gap(xr.Dataset({"mean_entropy": ("estimate", list(TRAINING))}), GENERATED)
 
 
 def test_the_gap_adds_intervals_in_quadrature():

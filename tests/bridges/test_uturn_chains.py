@@ -394,5 +394,7 @@ def test_bad_arguments_are_named(call, message):
 def test_bad_types_are_named():
     with pytest.raises(TypeError, match="`results` must be Datasets"):
         relaxation_times([chains(EXACT, X, 1)])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="`observable` must be a function"):
+        chains(EXACT, X, 1, observable=int)
     with pytest.raises(TypeError, match="`rng`"):
         chains(EXACT, X, 1, rng="a")
