@@ -486,7 +486,7 @@ def test_a_short_run_has_a_line_too(tmp_path):
         {"log_fraction": 2.0},
         {"seed": -1},
         {"seed": 1.5},
-        {"curriculum": object()},
+        {"curriculum": {}},
     ],
     ids=str,
 )
