@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+executed_by_the_docs = pytest.mark.long  # what the pages show is tested in small elsewhere; `make docs` runs them, too
 
 
 def executed(page, number_of_cells):
@@ -27,6 +28,7 @@ def names():
     return executed("associative-memories.md", 7)
 
 
+@executed_by_the_docs
 def test_hopfield_follows_the_replica_theory_below_its_capacity(names):
     """L = 1000: within 4 standard errors of 5 samples, and 1e-4, where alpha <= .1; loss of retrieval beyond .138."""
     assert names["hopfield"].critical_load() == pytest.approx(0.1379055665, abs=1e-9)
@@ -38,12 +40,14 @@ def test_hopfield_follows_the_replica_theory_below_its_capacity(names):
     assert abs(np.mean(names["steps"]) - names["exact"]) < 4 * names["step_error"]
 
 
+@executed_by_the_docs
 def test_margins_follow_gardner_and_are_certified(names):
     assert names["gap"] < 1e-6
     for load, fit in names["fits"].items():
         assert fit.margins_.mean() == pytest.approx(names["gardner"].max_margin(load), abs=0.01)
 
 
+@executed_by_the_docs
 def test_the_largest_margin_does_not_have_the_largest_basin(names):
     inverse, margin, likelihood = names["radii"].values()
     assert inverse.value < margin.value < likelihood.value
@@ -51,6 +55,7 @@ def test_the_largest_margin_does_not_have_the_largest_basin(names):
     assert names["curves"]["Hebb"].recovered.max() < 0.05
 
 
+@executed_by_the_docs
 def test_examples_then_features_then_unseen_examples_are_attractors(names):
     loads, kept, lines = names["loads"], names["kept"], names["lines"]
     features, unseen = np.array(kept["features"]), np.array(kept["unseen examples"])
@@ -61,6 +66,7 @@ def test_examples_then_features_then_unseen_examples_are_attractors(names):
     assert unseen[loads < 0.5 * lines[1]].max() < 0.95
 
 
+@executed_by_the_docs
 def test_failed_retrieval_ends_in_two_cycles(names):
     assert names["two_cycles"] > 0.9
 
@@ -79,9 +85,9 @@ def test_modes_agree_when_told_the_time_and_only_the_frozen_one_recalls_when_tol
     assert movable(10, 1.0) == [0, 8, 9]
 
 
-@pytest.mark.long
+@executed_by_the_docs
 def test_the_audit_says_what_its_cells_find():
-    """`make docs` executes it, too. Seeded throughout; with another Python's documentation the verdict on 60,000
+    """Seeded throughout; with another Python's documentation the verdict on 60,000
     passages is another in 5 % of cases."""
     names = executed("audit.md", 8)
     reports = {name: names[name] for name in ("of_all", "of_64", "swapped", "elsewhere")}
@@ -100,7 +106,7 @@ def restoration(token_recovery, as_system, denoiser, x):
     return float(token_recovery(as_system(denoiser), x, noise=[0.5], rng=1).recovery.sel(estimate="value")[0])
 
 
-@pytest.mark.long  # `make docs` executes it, too
+@executed_by_the_docs
 def test_the_page_on_exact_limits_says_what_its_cells_find():
     """Seeded throughout, so that nothing here can fail by chance."""
     names = executed("exact-limits.md", 6)
