@@ -52,7 +52,7 @@ SMOKE = Preset(
         noise=(0.25, 0.5, 1.0),
         greedy_noise=(0.1, 0.2, 0.5),
         steps=10,
-        greedy_steps=20,
+        greedy_steps=12,
         generation_steps=10,
     ),
     memories=Memories(

@@ -169,7 +169,7 @@ def test_another_drawing_computes_nothing(workspace, before, part, changes):
         ("language", {"recipes": of_text(wider(HOLLOW))}, CELLS - 6 * MAIN - SHOWN, TRAININGS - 3),
         (
             "language",
-            {"recipes": of_text(replace(HOLLOW, sizes={32: 50, 256: 100, 2048: 100}))},
+            {"recipes": of_text(replace(HOLLOW, sizes={**HOLLOW.sizes, 32: 40}))},
             CELLS - 2 * MAIN - 3,
             TRAININGS - 1,  # the variants keep the older one of the first seed
         ),

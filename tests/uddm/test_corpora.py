@@ -376,7 +376,7 @@ def test_test_corpus(tmp_path):
     assert prepare_blocks(train, LETTERS, 3, test=test, cache_dir=tmp_path, test_fraction=0.5).sha256 == blocks.sha256
     both = prepare_blocks(train, LETTERS, 3, test=Corpus("same", ["abcxyz"]), cache_dir=tmp_path)
     assert [LETTERS.decode(block) for block in both.test()] == ["xyz"]
-    with pytest.raises(ValueError, match="of length 3: it has 1 documents, and test blocks that also are"):
+    with pytest.raises(ValueError, match="of `length` 3: it has 1 documents, and test blocks that also are"):
         prepare_blocks(train, LETTERS, 3, test=Corpus("tiny", ["a"]), cache_dir=tmp_path)
 
 
