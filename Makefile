@@ -12,7 +12,7 @@ setup: .venv/installed
 figures: .venv/installed
 	$(BIN)/python -m paper_figures run --preset laptop --out "$(OUT)"
 
-test: lint
+test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-long: .venv/installed

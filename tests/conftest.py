@@ -32,13 +32,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = (
-    *("test_every_figure", "test_tutorial", "test_training", "test_interruption", "test_substrings", "test_published"),
-    *("test_strange_homes", "test_linear_bridge", "test_retrieval", "test_run", "test_keys", "test_distributed"),
-    *("test_runs_side_by_side", "test_uturn_chains", "test_basins", "test_shapes", "test_empirical_bayes"),
-    *("test_pseudolikelihood", "test_command_line", "test_every_system", "test_corpora", "test_trajectory"),
-    *("test_uddm_command_line", "test_benchmarks", "test_lm1b", "test_howto"),
+    *("test_every_figure", "test_training", "test_published", "test_identities", "test_benchmarks", "test_distributed"),
+    *("test_runs_side_by_side", "test_lm1b", "test_interruption", "test_dask", "test_torture", "test_command_line"),
+    *("test_limits", "test_uddm_command_line", "test_linear_bridge", "test_retrieval", "test_run", "test_keys"),
+    *("test_strange_homes", "test_basins", "test_shapes", "test_empirical_bayes", "test_pseudolikelihood"),
+    *("test_every_system", "test_probe", "test_claims", "test_sweep", "test_public_arguments", "test_howto"),
 )
-"""The files that take longest: begun last, one would run while the other process has nothing left to do."""
+"""The files that take longest: begun last, one would run while the other process has nothing left to do. While the one
+process makes the figures, and compiles numba's kernels for it, the other begins with what needs none."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -308,6 +308,7 @@ def test_each_rule_is_what_its_name_says():
     np.testing.assert_allclose(of_rules["nelbo, trained"].norms_, nelbo.norms_, rtol=0.15)
 
 
+@pytest.mark.long  # that training finds the minimum's couplings is tested above, in less
 def test_training_has_the_basins_of_the_minimum():
     curves = compare_basins(10, [0.4], samples=2, norms=[], field="exact", training_steps=200, rng=0)
     one = basin_verdict(curves, rule="nelbo, trained", against="nelbo")

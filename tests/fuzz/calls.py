@@ -8,8 +8,6 @@ whoever adds a function adds a row, if the names of its arguments do not do.
 import copy
 import functools
 import inspect
-import json
-import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -26,8 +24,22 @@ import uddm
 from amtheory.basins import basin_curve
 from bridges import claims, identities
 from tests import tiny_transformers
+from tests.fuzz.files import (
+    CORPUS,
+    FOLDER,
+    LETTERS,
+    SMALL,
+    SUBWORDS,
+    blocks,
+    folder,
+    gpt2_files,
+    network,
+    pretrained,
+    published,
+    text_file,
+    tokenizer_file,
+)
 from tests.test_docstrings import callables
-from tests.uddm.importers import published_files
 from uddm import corpora
 from uddm.config import TrainConfig
 from uddm.denoisers import HollowMLP, HollowMLPConfig, Linear, LinearConfig, LlamaConfig, TreeUNetConfig
@@ -35,7 +47,6 @@ from uddm.evaluation import DocumentScore
 from uddm.process import MaskedProcess, UniformProcess
 
 PACKAGES = ("amtheory", "uddm", "bridges", "paper_figures")
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 
 SPINS = amtheory.patterns.random_patterns(3, 8, rng=2)
 MEMORY = amtheory.Hopfield().fit(SPINS)
@@ -50,9 +61,6 @@ MASKED = uddm.EmpiricalBayes(TOKENS, MaskedProcess(4))
 LITTLE = HollowMLP(HollowMLPConfig(4, length=4, hidden_dim=4, blocks=1))
 BERT = tiny_transformers.saved(tiny_transformers.bert(), FOLDER / "bert", tokenizer=True)
 LOG_PROBS = EXACT.cavity(IDS, 0.5)
-LETTERS = corpora.CharacterTokenizer()
-SUBWORDS = corpora.train_bpe(["one two three"], 260)
-CORPUS = corpora.Corpus("one", ["one two three four", "five six seven"])
 UTURN = bridges.UTurn(EXACT, noise=0.5)
 CURVES = [
     basin_curve(amtheory.PseudoInverse(), L // 4, L, [0.2, 0.4, 0.6], samples=4, patterns_per_sample=4, rng=0)
@@ -67,35 +75,7 @@ COINS = xr.Dataset({"excess": ("repeat", [0.02, -0.01, 0.03, 0.0])})
 FAIR = claims.Claim(
     "fair", "", "", "", {"excess": ("repeat",)}, lambda ds: [claims.Part("heads, within .2", ds["excess"], -0.2, 0.2)]
 )
-SMALL = {"hidden_dim": 4, "cond_dim": 4, "blocks": 1}
 HALVES = torch.full((3,), 0.5, dtype=torch.float64)
-
-
-def folder() -> Path:
-    return Path(tempfile.mkdtemp(dir=FOLDER))
-
-
-def text_file(text: str, name: str = "text.txt") -> Path:
-    path = folder() / name
-    path.write_text(text)
-    return path
-
-
-@functools.cache
-def blocks() -> corpora.TokenBlocks:
-    return corpora.prepare_blocks(CORPUS, LETTERS, 4, cache_dir=folder())
-
-
-@functools.cache
-def tokenizer_file() -> Path:
-    path = folder() / "tokenizer.json"
-    LETTERS.save(path)
-    return path
-
-
-def network() -> HollowMLP:
-    torch.manual_seed(0)
-    return HollowMLP(HollowMLPConfig(4, length=4, embed_dim=4, **SMALL)).eval()
 
 
 @functools.cache
@@ -107,19 +87,6 @@ def gemma() -> torch.nn.Module:
 def scores() -> list[DocumentScore]:
     model = HollowMLP(HollowMLPConfig(27, length=4, embed_dim=4, **SMALL)).eval()
     return uddm.evaluation.score_documents(model, LETTERS, [("a", "any text")], times=2)
-
-
-@functools.cache
-def pretrained() -> Path:
-    path = folder() / "model"
-    network().save_pretrained(path)
-    return path
-
-
-@functools.cache
-def published() -> Path:
-    """A checkpoint of the authors' layout, as the tests of the importers make it."""
-    return published_files.hub_folder(folder() / "hub")
 
 
 # arguments by name, valid together wherever they meet
@@ -333,14 +300,6 @@ CALLS: dict[str, Any] = {
 @functools.cache
 def _check() -> Any:
     return identities.check("margin", rng=0)
-
-
-def gpt2_files() -> dict[str, Path]:
-    model = json.loads(SUBWORDS.backend.to_str())["model"]
-    where = folder()
-    (where / "encoder.json").write_text(json.dumps(model["vocab"]))
-    (where / "vocab.bpe").write_text("\n".join(["#version: 0.2", *map(" ".join, model["merges"]), ""]))
-    return {"encoder_json": where / "encoder.json", "vocab_bpe": where / "vocab.bpe"}
 
 
 def _lm1b() -> Path:

@@ -3,7 +3,6 @@
 import json
 import random
 import struct
-import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from bridges.embeddings import read_analogies
-from tests.fuzz import calls
+from tests.fuzz import files
 from tests.uddm.importers import published_files
 from uddm import corpora
 from uddm.checkpoints import read_tensors
@@ -24,7 +23,7 @@ from uddm.files import UnreadableFile
 from uddm.importers import inspect_published
 from uddm.importers._pickle import plain, read_pickle
 
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+FOLDER = files.folder()
 
 
 def written(data: bytes, name: str) -> Path:
@@ -64,7 +63,7 @@ def configuration(data: bytes) -> Any:
     """`config.json` beside weights that are as they were."""
     folder = FOLDER / "model"
     if not folder.exists():
-        calls.network().save_pretrained(folder)
+        files.network().save_pretrained(folder)
     (folder / "config.json").write_bytes(data)
     return Network.from_pretrained(folder)
 
@@ -79,7 +78,7 @@ def vocabulary(data: bytes) -> Any:
 
 
 def merges(data: bytes) -> Any:
-    folder = calls.gpt2_files()
+    folder = files.gpt2_files()
     folder["vocab_bpe"].write_bytes(data)
     return corpora.gpt2_tokenizer(**folder).encode("one two")
 
@@ -95,7 +94,7 @@ def tarball(data: bytes) -> Any:
 
 def blocks(data: bytes) -> Any:
     """The index of stored token blocks that are as they were."""
-    folder = calls.blocks().directory
+    folder = files.blocks().directory
     kept = (folder / "index.json").read_bytes()
     try:
         (folder / "index.json").write_bytes(data)
@@ -144,13 +143,13 @@ READERS: dict[str, tuple[Callable[[bytes], Any], Callable[[], list[bytes]]]] = {
     "checkpoint": (checkpoint, lambda: [torch_bytes()]),
     "pickle": (pickled, lambda: [_pickle_bytes()]),
     "safetensors": (safetensors, lambda: [_safetensors_bytes()]),
-    "configuration": (configuration, lambda: [without_checksum(calls.pretrained() / "config.json")]),
-    "tokenizer": (tokenizer, lambda: [_saved(calls.LETTERS), _saved(corpora.ByteTokenizer()), _saved(calls.SUBWORDS)]),
+    "configuration": (configuration, lambda: [without_checksum(files.pretrained() / "config.json")]),
+    "tokenizer": (tokenizer, lambda: [_saved(files.LETTERS), _saved(corpora.ByteTokenizer()), _saved(files.SUBWORDS)]),
     "vocabulary": (vocabulary, lambda: [b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\none\ntwo\n##o\n"]),
-    "merges": (merges, lambda: [calls.gpt2_files()["vocab_bpe"].read_bytes()]),
+    "merges": (merges, lambda: [files.gpt2_files()["vocab_bpe"].read_bytes()]),
     "text": (text, lambda: ["One two.\n\nDrei fünf.\r\n\tend".encode()]),
     "tarball": (tarball, lambda: [_tarball_bytes()]),
-    "blocks": (blocks, lambda: [without_checksum(calls.blocks().directory / "index.json")]),
+    "blocks": (blocks, lambda: [without_checksum(files.blocks().directory / "index.json")]),
     "analogies": (analogies, lambda: [b": capitals\nParis France Rome Italy\n"]),
 }
 
@@ -165,7 +164,7 @@ def read(reader: str, data: bytes) -> bool:
     try:
         READERS[reader][0](data)
     except (UnreadableFile, OSError, ValueError) as error:
-        named = any(str(name) in str(error) for name in (FOLDER, calls.FOLDER, "text.txt", "lm1b.tar.gz"))
+        named = any(str(name) in str(error) for name in (files.FOLDER, "text.txt", "lm1b.tar.gz"))
         if not (named or isinstance(error, OSError)):
             raise AssertionError(f"{reader}: {error} names no file") from error
         return False

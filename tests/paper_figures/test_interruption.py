@@ -69,13 +69,14 @@ def test_kill_and_go_on(tmp_path, run_command):
 
 
 @needs_proc
+@pytest.mark.long  # the parts are tested alone: signals of trainings, and workers whose run is gone
 @pytest.mark.parametrize(
     ("end", "name"),
     [
         (os.kill, "SIGTERM"),
-        pytest.param(os.killpg, "SIGTERM", marks=pytest.mark.long),  # as a scheduler does
-        pytest.param(os.killpg, "SIGINT", marks=pytest.mark.long),  # as a terminal does
-        pytest.param(os.kill, "SIGKILL", marks=pytest.mark.long),
+        (os.killpg, "SIGTERM"),  # as a scheduler does
+        (os.killpg, "SIGINT"),  # as a terminal does
+        (os.kill, "SIGKILL"),
     ],
 )
 def test_trainings_save_their_state_when_the_run_is_ended(tmp_path, end, name):

@@ -346,7 +346,9 @@ def one_long_line(tmp_path_factory):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to measure memory")
-@pytest.mark.parametrize("name", ["letters", "bytes", "bpe:300"])
+@pytest.mark.parametrize(
+    "name", ["bpe:300", *(pytest.param(name, marks=pytest.mark.long) for name in ("letters", "bytes"))]
+)
 def test_memory_of_one_long_line(one_long_line, name):
     """8 MB in one line: three times the document, 45 bytes for each block of at least 64 characters, and 8 MB."""
     size = (one_long_line / "large.txt").stat().st_size
