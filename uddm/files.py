@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
@@ -108,6 +109,13 @@ def write_atomically(path: Path, data: bytes | Sequence[bytes | memoryview], *, 
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
         sync_folder(path.parent)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what `write_atomically` was writing there when it was killed; nobody may be writing there now."""
+    for path in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name):
+            path.unlink()
 
 
 def _link(temporary: Path, path: Path, pieces: Sequence[bytes | memoryview]) -> None:

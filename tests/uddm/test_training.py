@@ -690,6 +690,9 @@ def test_a_state_that_is_not_finite_is_refused(stopped):
 
 
 def test_what_a_killed_process_was_writing_goes(stopped, uninterrupted):
-    (stopped / ".state.safetensors.0123abcd").write_bytes(b"half")
+    left = [stopped / ".state.safetensors.0123abcd", stopped / "raw" / ".README.md.0123abcd"]
+    (stopped / "raw").mkdir()
+    for path in left:
+        path.write_bytes(b"half")
     assert same(run(stopped), uninterrupted)
-    assert not list(stopped.glob(".state*"))
+    assert not any(path.exists() for path in left)

@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from uddm.checkpoints import check_finite, check_tensors, dump_tensors, read_tensors
 from uddm.config import TrainConfig
 from uddm.denoisers.network import Network
-from uddm.files import write_atomically
+from uddm.files import clear_unfinished, write_atomically
 from uddm.training import shards
 from uddm.training.distributed import mean_over_ranks, on_first, rank
 
@@ -127,8 +127,8 @@ class State:
 
 
 def _clear(run: Path) -> None:
-    for unfinished in run.glob(f".{STATE}.*"):
-        unfinished.unlink()
+    for folder in (run, run / "raw", run / "model"):
+        clear_unfinished(folder)
 
 
 def discard(run: Path) -> None:
