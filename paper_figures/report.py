@@ -119,7 +119,7 @@ def earlier(
         return {}, {}, []
     agrees = _agrees(record["manifest"], facts)
     figures, claims = (
-        {k: v for k, v in record[kind].items() if agrees and k not in but and not _problems_of(folder, k, v)}
+        {k: v for k, v in record[kind].items() if agrees and k not in but and not _problems_of(folder, v)}
         for kind in ("figures", "claims")
     )
     return figures, claims, [k for k in record["figures"] | record["claims"] if k not in {*figures, *claims, *but}]
@@ -131,12 +131,15 @@ def _agrees(manifest: dict[str, Any], facts: dict[str, Any]) -> bool:
 
 def verify(folder: Path) -> list[str]:
     """What is wrong with a results folder: missing, altered or unreadable files, figures without data."""
-    return _problems(folder, read_record(folder))
+    record = read_record(folder)
+    datasets = [folder / "data" / f"{name}.nc" for name in (*record["figures"], *record["claims"])]
+    empty = [problem for path in datasets if path.exists() for problem in _check_data(path)]
+    return _problems(folder, record) + empty
 
 
 def _problems(folder: Path, record: dict[str, Any]) -> list[str]:
     told = record["figures"] | record["claims"]
-    problems = [problem for name, entry in told.items() for problem in _problems_of(folder, name, entry)]
+    problems = [problem for entry in told.values() for problem in _problems_of(folder, entry)]
     report = folder / "report.html"
     if not report.exists():
         problems.append("report.html is missing")
@@ -145,7 +148,7 @@ def _problems(folder: Path, record: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _problems_of(folder: Path, name: str, entry: dict[str, Any]) -> list[str]:
+def _problems_of(folder: Path, entry: dict[str, Any]) -> list[str]:
     """Of one figure or claim."""
     problems = []
     for file, expected in entry["files"].items():
@@ -154,8 +157,7 @@ def _problems_of(folder: Path, name: str, entry: dict[str, Any]) -> list[str]:
             problems.append(f"{file} is missing")
         elif _hash(path.read_bytes()) != expected:
             problems.append(f"{file} differs from what was written")
-    data = folder / "data" / f"{name}.nc"
-    return problems + (_check_data(data) if data.exists() else [])
+    return problems
 
 
 def _check_data(path: Path) -> list[str]:

@@ -71,6 +71,7 @@ def test_failed_retrieval_ends_in_two_cycles(names):
     assert names["two_cycles"] > 0.9
 
 
+@executed_by_the_docs
 def test_modes_agree_when_told_the_time_and_only_the_frozen_one_recalls_when_told_another():
     page = executed("reverse-process.md", 2)
     table, movable = page["table"], page["updates_that_can_move"]

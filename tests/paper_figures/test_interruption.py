@@ -49,6 +49,7 @@ def wait_until(condition, seconds, run=None):
 
 
 @needs_proc
+@pytest.mark.long  # as is tested of what it consists of: workers whose run is gone, cells that are there
 def test_kill_and_go_on(tmp_path, run_command):
     cells, words = tmp_path / "cells", ["run", "am_entropy", "--preset", "smoke", "--out", str(tmp_path), "--jobs"]
     command = [sys.executable, "-m", "paper_figures", *words, "2"]
