@@ -155,7 +155,8 @@ def test_antiberty_by_our_reader_is_the_model_that_was_trained(antiberty):
     assert (model.process.mask, model.origin["before"], model.origin["after"]) == (4, [2], [3])
     assert {name.split(".")[1] for name in model.origin["unused"]} == {"pooler", "species", "chain", "graft"}
     plain = of.BertForMaskedLM(of.BertConfig(**read_json(path / "config.json"))).eval()
-    plain.load_state_dict(torch.load(path / "pytorch_model.bin", weights_only=True), strict=False)
+    weights = torch.load(path / "pytorch_model.bin", "cpu", weights_only=True)
+    plain.load_state_dict(weights, strict=False)
     x = torch.tensor([[5 + RESIDUES.index(residue) for residue in LIGHT_CHAINS["trastuzumab"]]])
     z = x.repeat(5, 1)
     places = torch.arange(5) * 25
