@@ -180,8 +180,8 @@ def check_log_probs(name: str, log_probs: Tensor, z: Tensor, vocab_size: int) ->
     if not isinstance(log_probs, torch.Tensor) or not log_probs.is_floating_point():
         got = log_probs.dtype if isinstance(log_probs, torch.Tensor) else type(log_probs).__name__
         raise TypeError(f"`{name}` must be a tensor of floating-point numbers, got {got}")
-    if log_probs.layout is not torch.strided:
-        raise TypeError(f"`{name}` must be a dense tensor, got {log_probs.layout}")
+    if log_probs.layout is not torch.strided or (log_probs.is_meta and not z.is_meta):
+        raise TypeError(f"`{name}` must be a dense tensor, got {log_probs.layout} on {log_probs.device}")
     if log_probs.shape != (*z.shape, vocab_size):
         want = (*z.shape, vocab_size)
         raise ValueError(f"`{name}` must have shape {tuple(want)}, got {tuple(log_probs.shape)}")

@@ -36,7 +36,7 @@ from uddm.checkpoints import ORIGIN, check_finite, stored_checksum
 from uddm.choices import WEIGHT_TYPES, WeightType
 from uddm.denoisers import DiT, Llama
 from uddm.denoisers.transformer import _Rotary
-from uddm.files import as_path, locked, sync_folder, to_json, write_atomically
+from uddm.files import as_path, locked, naming, sync_folder, to_json, write_atomically
 from uddm.importers.configuration import (
     Given,
     arguments,
@@ -203,11 +203,12 @@ def _fill(folder: Path, model: Path, record: bytes) -> None:
     try:
         for file in files:
             file.replace(folder / file.name)
+        with naming(folder):
+            sync_folder(folder)
     except BaseException:
         for name in (ORIGIN, *(file.name for file in files)):
             (folder / name).unlink(missing_ok=True)
         raise
-    sync_folder(folder)
 
 
 def _sha256(files: Iterable[Path]) -> str:

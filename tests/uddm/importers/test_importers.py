@@ -1,5 +1,6 @@
 """Published checkpoints: the same numbers as the reference, and folders of ours that hold them."""
 
+import errno
 import json
 import os
 import shutil
@@ -310,6 +311,20 @@ def test_in_an_empty_folder_the_configuration_comes_last(ckpt, tmp_path, monkeyp
     assert moves[-1] == "config.json"
     assert len(moves) == 3
     assert same(DiT.from_pretrained(out), AVERAGE)
+
+
+def test_a_disk_that_fails_at_last_is_named_and_leaves_the_folder_empty(ckpt, tmp_path, monkeypatch):
+    def fail(folder):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "out").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("uddm.importers.sync_folder", fail)
+        with pytest.raises(OSError, match="Input/output error") as failed:
+            convert(ckpt, tmp_path / "out")
+    assert failed.value.filename == str(tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    convert(ckpt, tmp_path / "out")
 
 
 def test_of_two_imports_into_an_empty_folder_one_goes_on(ckpt, tmp_path, monkeypatch):
