@@ -12,7 +12,7 @@ Bar = float | dict[str, float] | None  # a ratio to reach, for all machines or b
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, set[str]]:
     """Name and instruction sets, as Linux tells them or else as numpy finds them."""
     if cpuinfo.exists():
-        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        lines = (line.partition(":") for line in cpuinfo.read_text(encoding="utf-8").splitlines())
         found = {key.strip(): value.strip() for key, _, value in lines}
         flags = set((found.get("flags") or found.get("Features") or "").split())
         return found.get("model name", platform.machine()), flags

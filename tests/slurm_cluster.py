@@ -1,4 +1,5 @@
-"""A Slurm of two nodes on this machine, of this user, in a folder; nothing outside of it is touched.
+"""A Slurm of two nodes on this machine, of this user, in a folder; nothing outside of it is touched. Jobs of its
+partition `urgent` preempt those of the other.
 
 sudo apt-get install slurm-wlm munge    # or, as root: python tests/slurm_cluster.py install
 python tests/slurm_cluster.py FOLDER    # a cluster until Ctrl-C; it says how to use it
@@ -43,9 +44,12 @@ SlurmdTimeout=10
 KillWait=5
 ReturnToService=2
 MpiDefault=none
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 RealMemory=8000
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 RealMemory=8000
-PartitionName=main Nodes=node[1-2] Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=node[1-2] Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=10
+PartitionName=urgent Nodes=node[1-2] MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 
 

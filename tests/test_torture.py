@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SAMPLE = {"control": 4, "kill": 1, "twice": 1, "gradient": 1, "disk": 1, "call": 1, "read-only": 1, "mutation": 26}
+SAMPLE = {"control": 4, "kill": 1, "twice": 1, "gradient": 1, "disk": 1, "call": 1, "read-only": 1, "mutation": 13}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

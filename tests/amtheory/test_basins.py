@@ -253,8 +253,13 @@ def test_parallel_curves_do_not_cross():
 @pytest.mark.statistical(alarm=0.01)
 @pytest.mark.parametrize(
     ("rule", "known"),
-    [(PseudoInverse(), 0.095), (PerceptronMargin(), 0.13), (PseudoLikelihood(beta_norm=2.0, tolerance=1e-3), 0.16)],
-    ids=["pseudo-inverse", "maximal margin", "pseudo-likelihood"],
+    [
+        pytest.param(PseudoInverse(), 0.095, id="pseudo-inverse"),
+        pytest.param(PerceptronMargin(), 0.13, id="maximal margin"),
+        pytest.param(
+            *(PseudoLikelihood(beta_norm=2.0, tolerance=1e-3), 0.16), id="pseudo-likelihood", marks=pytest.mark.long
+        ),
+    ],
 )
 def test_known_radii(rule, known, seed):
     """Load 1/2, L = 400, parallel: independently measured radii. The largest margin does not have the largest basin."""

@@ -62,7 +62,9 @@ RULES = {
 
 
 @pytest.mark.statistical(alarm=0.01)
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name == "pseudo-likelihood" else []) for name in RULES]
+)
 def test_first_step_of_the_dynamics(name, seed):
     """L = 300, gamma = .5: means over 5 samples within 3 standard errors and 2 / L."""
     rule, theory = RULES[name]

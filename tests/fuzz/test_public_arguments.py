@@ -28,7 +28,7 @@ def fuzz(repository, folder, *words):
 
 
 def test_arguments_of_all_kinds(repository, tmp_path):
-    done = fuzz(repository, tmp_path, "--examples", "6", "--quick")
+    done = fuzz(repository, tmp_path, "--examples", "4", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     functions, examples = (int(n) for n in re.match(r"(\d+) functions, (\d+) examples", done.stdout).groups())
     assert functions > 250

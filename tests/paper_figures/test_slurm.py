@@ -104,3 +104,31 @@ def test_jobs_that_are_asked_to_end(slurm, tmp_path):
     logs = {path.name: path.read_text() for path in (out / "sweep" / "slurm").glob("*_log.*")}
     assert any("Requeued job" in text for text in logs.values())
     assert len({name.rpartition("_log")[0] for name in logs}) == 3
+
+
+def test_jobs_that_are_preempted(slurm, tmp_path):
+    """An urgent job takes both nodes; the tasks that ran there are made after it, and equal those of one process."""
+    out, how = tmp_path / "out", ["--engine", "slurm", "--memory", "1", "--time", "30"]
+    sweep = run(out, *how, SWEEP_TASKS="2", SWEEP_SECONDS="15", **slurm.environment)
+    try:
+        while len(begun(out)) < 2:
+            assert sweep.poll() is None, sweep.communicate()
+            time.sleep(0.05)
+        log = f"--output={tmp_path / 'urgent.log'}"
+        print(slurm.ask("sbatch", "--partition=urgent", "--nodes=2", log, "--wrap", "date; sleep 5"))
+        while not (tmp_path / "urgent.log").exists():
+            assert sweep.poll() is None, sweep.communicate()
+            assert len(begun(out)) == 2
+            time.sleep(0.05)
+        assert not made(out)
+        print(slurm.ask("squeue", "--array"))
+        printed, err = sweep.communicate(timeout=600)
+    finally:
+        sweep.kill()
+    print(printed, err, begun(out), sep="\n")
+    assert sweep.returncode == 0, err
+    assert sorted(n for n, _ in begun(out)) == ["0", "0", "1", "1"]
+    alone = run(tmp_path / "alone", "--jobs", "1", SWEEP_TASKS="2")
+    assert alone.communicate(timeout=300)[0] == f"{tmp_path / 'alone' / 'report.html'}\n"
+    assert len(made(out)) == 2
+    assert made(out) == made(tmp_path / "alone")

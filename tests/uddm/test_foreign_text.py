@@ -347,7 +347,7 @@ def one_long_line(tmp_path_factory):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to measure memory")
 @pytest.mark.parametrize(
-    "name", ["bpe:300", *(pytest.param(name, marks=pytest.mark.long) for name in ("letters", "bytes"))]
+    "name", ["letters", *(pytest.param(name, marks=pytest.mark.long) for name in ("bpe:300", "bytes"))]
 )
 def test_memory_of_one_long_line(one_long_line, name):
     """8 MB in one line: three times the document, 45 bytes for each block of at least 64 characters, and 8 MB."""

@@ -378,6 +378,7 @@ def test_empty_names_are_refused(ckpt, tmp_path, monkeypatch, argument):
         convert(**arguments)
 
 
+@pytest.mark.long  # ruff's PLW1514 sees to it that all text files are opened as UTF-8
 def test_names_and_settings_in_the_encoding_of_no_locale(tmp_path, repository):
     """What the source says is kept whatever the encoding of the user's locale is."""
     folder = hub_folder(tmp_path / "modèles" / "hub")
