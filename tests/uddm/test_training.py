@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import signal
+import sys
 import time
 
 import forked
@@ -590,6 +591,13 @@ def test_compiled_and_deterministic_training_agree_with_plain(tmp_path, monkeypa
     assert not torch.are_deterministic_algorithms_enabled()
     assert "hidden" not in vars(model)
     assert list((tmp_path / "other").glob("events.out.tfevents.*"))
+
+
+def test_a_missing_tensorboard_is_told_before_anything_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ModuleNotFoundError, match="tensorboard"):
+        train(make(), DATA, config(4), tmp_path / "run", progress=None, tensorboard=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_offending_batch_is_recorded(tmp_path, monkeypatch):

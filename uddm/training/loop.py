@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,6 +124,8 @@ def train(
     check_choice("parallel", parallel, ("ddp", "fsdp"))
     for name, value in (("compile", compile), ("deterministic", deterministic), ("tensorboard", tensorboard)):
         check_flag(name, value)
+    if tensorboard:
+        import_module("torch.utils.tensorboard")  # where it is not installed nothing is begun
     if config.curriculum and not model.reads_relaxed:
         raise ValueError(f"`curriculum` needs a network that reads relaxed tokens, as DiT, got {type(model).__name__}")
     if config.curriculum:
