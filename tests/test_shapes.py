@@ -109,7 +109,7 @@ def without_shape(package: str) -> list[str]:
         if cls.__module__.split(".")[0] == package:
             found += bare(cls, cls.__module__, cls.__qualname__)
             for name, attribute in members(cls):
-                mapped(lambda f: found.extend(bare(f, cls.__module__, f"{cls.__qualname__}.{name}")), attribute)  # noqa: B023
+                mapped(lambda f: found.extend(bare(f, cls.__module__, f"{cls.__qualname__}.{name}")) or f, attribute)  # noqa: B023
     return found
 
 

@@ -19,6 +19,7 @@ import os, sys
 from pathlib import Path
 from uddm.corpora import documentation
 del os.sched_getaffinity  # as on macOS
+os.process_cpu_count = os.cpu_count
 out, figure, text = sys.argv[1:]
 # no cache has the text, and its extraction takes many seconds
 documentation.extract_paragraphs = lambda: Path(text).read_text(encoding="utf-8").split("\n\n")

@@ -578,7 +578,7 @@ def test_bfloat16_stays_close_and_keeps_its_weights_in_float32(tmp_path):
         assert other["loss"] == pytest.approx(one["loss"], rel=0.01)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:Guards may run slower on Python 3.13.0")
 def test_compiled_and_deterministic_training_agree_with_plain(tmp_path, monkeypatch):
     """Captured and differentiated as on a GPU, but not compiled to C++, which takes a minute."""
     compiler = torch.compile

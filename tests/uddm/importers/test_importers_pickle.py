@@ -85,7 +85,7 @@ def programs(marker):
         "INST": b"(" + command + b"iposix\nsystem\n.",
         "OBJ": b"(cposix\nsystem\n" + command + b"o.",
         "STACK_GLOBAL": b"\x80\x04" + text("posix") + text("system") + b"\x93" + command + b"\x85R.",
-        "dotted STACK_GLOBAL": b"\x80\x04" + text("pathlib") + text("os.system") + b"\x93" + command + b"\x85R.",
+        "dotted STACK_GLOBAL": b"\x80\x04" + text("shutil") + text("os.system") + b"\x93" + command + b"\x85R.",
         "NEWOBJ": b"\x80\x02csubprocess\nPopen\n" + text("touch") + text(str(marker)) + b"\x86\x85\x81.",
         "NEWOBJ_EX": b"\x80\x04csubprocess\nPopen\n)}"
         + text("args")
