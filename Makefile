@@ -22,7 +22,7 @@ test-long: .venv/installed
 test-seeds: .venv/installed
 	$(BIN)/python -m tests.seeds $(N)
 
-# Arguments of every public function and files for every reader, each for a bounded time: 25 minutes on an idle core.
+# Arguments of every public function and files for every reader, each for a bounded time: 16 minutes on one core.
 fuzz: .venv/installed
 	$(BIN)/python -m tests.fuzz.arguments --every --examples 50 && $(BIN)/python -m tests.fuzz --seconds 45
 

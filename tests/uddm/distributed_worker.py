@@ -59,7 +59,6 @@ def run(folder: Path, parallel: str, *, kill_at: int | None = None) -> None:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    torch.set_num_threads(1)
     distributed.MEETING = timedelta(seconds=20)
     with process_group():
         for parallel in ("ddp", "fsdp"):

@@ -21,7 +21,6 @@ def run(folder: str, steps: int) -> None:
 
 
 def main(command: str, steps: int, folder: str) -> None:
-    torch.set_num_threads(1)
     quick = loop._backward
 
     def _backward(*arguments):
