@@ -81,53 +81,53 @@ def test_a_sweep_that_loses_a_node(slurm, tmp_path):
     xr.testing.assert_identical(one, other)
 
 
-def test_jobs_that_are_asked_to_end(slurm, tmp_path):
-    """One at the end of its time queues itself again; one that is cancelled is submitted again, as another job."""
+@pytest.fixture
+def two_jobs(slurm, tmp_path):
+    """A sweep of two tasks, both of which have begun."""
     out, how = tmp_path / "out", ["--engine", "slurm", "--memory", "1", "--time", "30"]
     sweep = run(out, *how, SWEEP_TASKS="2", SWEEP_SECONDS="15", **slurm.environment)
     try:
         while len(begun(out)) < 2:
             assert sweep.poll() is None, sweep.communicate()
             time.sleep(0.05)
-        jobs = slurm.ask("squeue", "--array", "--noheader", "--format=%i").split()
-        assert len(jobs) == 2
-        slurm.ask("scancel", "--signal=USR2", jobs[0])
-        slurm.ask("scancel", jobs[1])
-        time.sleep(5)
-        print(slurm.ask("squeue", "--array"))
-        printed, err = sweep.communicate(timeout=600)
+        yield sweep
     finally:
         sweep.kill()
+
+
+def begins_twice(sweep, out):
+    """Whether a sweep begins each task twice, and ends well."""
+    printed, err = sweep.communicate(timeout=600)
     print(printed, err, begun(out), sep="\n")
     assert sweep.returncode == 0, err
-    assert sorted(n for n, _ in begun(out)) == ["0", "0", "1", "1"]
-    logs = {path.name: path.read_text() for path in (out / "sweep" / "slurm").glob("*_log.*")}
+    return sorted(n for n, _ in begun(out)) == ["0", "0", "1", "1"]
+
+
+def test_jobs_that_are_asked_to_end(slurm, two_jobs, tmp_path):
+    """One at the end of its time queues itself again; one that is cancelled is submitted again, as another job."""
+    jobs = slurm.ask("squeue", "--array", "--noheader", "--format=%i").split()
+    assert len(jobs) == 2
+    slurm.ask("scancel", "--signal=USR2", jobs[0])
+    slurm.ask("scancel", jobs[1])
+    time.sleep(5)
+    print(slurm.ask("squeue", "--array"))
+    assert begins_twice(two_jobs, tmp_path / "out")
+    logs = {path.name: path.read_text() for path in (tmp_path / "out" / "sweep" / "slurm").glob("*_log.*")}
     assert any("Requeued job" in text for text in logs.values())
     assert len({name.rpartition("_log")[0] for name in logs}) == 3
 
 
-def test_jobs_that_are_preempted(slurm, tmp_path):
+def test_jobs_that_are_preempted(slurm, two_jobs, tmp_path):
     """An urgent job takes both nodes; the tasks that ran there are made after it, and equal those of one process."""
-    out, how = tmp_path / "out", ["--engine", "slurm", "--memory", "1", "--time", "30"]
-    sweep = run(out, *how, SWEEP_TASKS="2", SWEEP_SECONDS="15", **slurm.environment)
-    try:
-        while len(begun(out)) < 2:
-            assert sweep.poll() is None, sweep.communicate()
-            time.sleep(0.05)
-        log = f"--output={tmp_path / 'urgent.log'}"
-        print(slurm.ask("sbatch", "--partition=urgent", "--nodes=2", log, "--wrap", "date; sleep 5"))
-        while not (tmp_path / "urgent.log").exists():
-            assert sweep.poll() is None, sweep.communicate()
-            assert len(begun(out)) == 2
-            time.sleep(0.05)
-        assert not made(out)
-        print(slurm.ask("squeue", "--array"))
-        printed, err = sweep.communicate(timeout=600)
-    finally:
-        sweep.kill()
-    print(printed, err, begun(out), sep="\n")
-    assert sweep.returncode == 0, err
-    assert sorted(n for n, _ in begun(out)) == ["0", "0", "1", "1"]
+    out, log = tmp_path / "out", tmp_path / "urgent.log"
+    print(slurm.ask("sbatch", "--partition=urgent", "--nodes=2", f"--output={log}", "--wrap", "sleep 5"))
+    while not log.exists():
+        assert two_jobs.poll() is None, two_jobs.communicate()
+        assert len(begun(out)) == 2
+        time.sleep(0.05)
+    assert not made(out)
+    print(slurm.ask("squeue", "--array"))
+    assert begins_twice(two_jobs, out)
     alone = run(tmp_path / "alone", "--jobs", "1", SWEEP_TASKS="2")
     assert alone.communicate(timeout=300)[0] == f"{tmp_path / 'alone' / 'report.html'}\n"
     assert len(made(out)) == 2
