@@ -356,7 +356,7 @@ def _close_labelled(a: Any, b: Any) -> bool:
 
 
 def names_an_argument(error: BaseException, call: Call, arguments: dict[str, Any], path: bool) -> bool:
-    """Whether a refusal says in backticks what it is about, an argument or a field of one, or begins with the file."""
+    """Whether a refusal says in backticks what it is about: an argument, or a field of one."""
     from uddm.files import UnreadableFile
 
     if path and isinstance(error, OSError | UnreadableFile):
@@ -366,8 +366,6 @@ def names_an_argument(error: BaseException, call: Call, arguments: dict[str, Any
     if not isinstance(error, ValueError | TypeError):
         return False
     inside = (key for value in arguments.values() if isinstance(value, dict) for key in value)
-    if any(isinstance(value, str | Path) and str(error).startswith(f"{value}/") for value in arguments.values()):
-        return True
     known = {*ALSO.get(call.name, ()), *inside, *call.signature.parameters}
     quoted = {re.split(r"\W", text)[0] for text in re.findall(r"`+([^`]+)`", str(error))}
     return bool(known & quoted)

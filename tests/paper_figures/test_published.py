@@ -186,7 +186,6 @@ def test_a_corruption_enters_the_grid_at_its_time(checkpoints, corpus, tmp_path)
     assert [(key["start"], key["steps"]) for key in told] == [(1.0, 20), (0.2, 4)]
 
 
-@pytest.mark.long  # test_interruption.py ends other runs, and goes on with them, in every test run
 def test_stopped_and_resumed(whole, checkpoints, corpus, tmp_path, monkeypatch):
     """A run that is stopped on the way and started again ends with the same data, and measures nothing twice."""
     line, save = words(checkpoints, corpus, tmp_path / "out", "protocols"), store.save

@@ -13,6 +13,7 @@ import torch
 from uddm.checkpoints import check_tensors
 from uddm.config import DiTConfig
 from uddm.denoisers import Network
+from uddm.files import UnreadableFile
 from uddm.importers._torch_file import StoredTensor
 from uddm.importers.layouts import CACHES, ROTARY, Found
 
@@ -177,11 +178,11 @@ def _shape(path: Path, tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
 
     def matrix(name: str) -> tuple[int, int]:
         if name not in tensors:
-            raise ValueError(f"{path} lacks {name}")
+            raise UnreadableFile(f"{path} lacks {name}")
         match tensors[name].shape:
             case (rows, columns):
                 return rows, columns
-        raise ValueError(f"{path}: {name} has shape {tensors[name].shape}, not that of a matrix")
+        raise UnreadableFile(f"{path}: {name} has shape {tensors[name].shape}, not that of a matrix")
 
     vocab_size, hidden_dim = matrix("vocab_embed.embedding")
     cond_dim, _ = matrix("sigma_map.mlp.0.weight")
@@ -191,7 +192,9 @@ def _shape(path: Path, tensors: Mapping[str, StoredTensor]) -> dict[str, int]:
         if name in tensors:
             of_head = 2 * math.prod(tensors[name].shape) if name == ROTARY else (tensors[name].shape or (0,))[-1]
             if not of_head or hidden_dim % of_head:
-                raise ValueError(f"{path}: {name} has shape {tensors[name].shape}, which fits no heads of {hidden_dim}")
+                raise UnreadableFile(
+                    f"{path}: {name} has shape {tensors[name].shape}, which fits no heads of {hidden_dim}"
+                )
             shape["heads"] = hidden_dim // of_head
     return shape
 
